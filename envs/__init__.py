@@ -1,0 +1,1 @@
+"""Environments: pure rules, tokenizers and rewards."""

@@ -1,0 +1,3 @@
+"""parley: distributed reinforcement learning for agents that speak in tokens."""
+
+__version__ = "0.1.0"

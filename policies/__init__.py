@@ -1,0 +1,1 @@
+"""Policies: models, samplers and RLModules."""
