@@ -1,0 +1,1 @@
+"""CartPole as a token language: rules, tokenizer, controllers and episode data sets."""
