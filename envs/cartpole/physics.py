@@ -1,9 +1,10 @@
 """CartPole's equations of motion on whole arrays: pure functions, no tokens, no episodes.
 
-The order of the floating-point operations is that of gymnasium's `CartPole-v1` (Euler integrator), so that
-every state equals gymnasium's to the last bit.
-Source: Barto, Sutton, Anderson, "Neuronlike adaptive elements that can solve difficult learning control
-problems", 1983; equations after Florian, "Correct equations for the dynamics of the cart-pole system", 2005.
+The order of the floating-point operations is that of gymnasium's `CartPole-v1` (Euler integrator),
+so that every state equals gymnasium's to the last bit.
+Source: Barto, Sutton, Anderson, "Neuronlike adaptive elements that can solve difficult learning
+control problems", 1983; equations after Florian, "Correct equations for the dynamics of the
+cart-pole system", 2005.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def step_states(states: FloatArray, actions: NDArray[np.integer]) -> FloatArray:
         actions: int[...]: 1 pushes to the right, anything else to the left.
 
     Returns:
-        A new float64[..., 4] array; in memory the components come first, which keeps the next call fast.
+        A new float64[..., 4] array; in memory the components come first, which keeps the next
+        call fast.
     """
     x, x_dot, theta, theta_dot = (states[..., d] for d in range(STATE_DIMS))
     force = np.where(actions == 1, FORCE_N, -FORCE_N)
@@ -61,12 +63,12 @@ def step_states(states: FloatArray, actions: NDArray[np.integer]) -> FloatArray:
 
 
 def has_fallen(states: FloatArray) -> NDArray[np.bool_]:
-    """Say for float64[..., 4] states whether the cart left the track or the pole is over 12 degrees: bool[...]."""
+    """Say which of float64[..., 4] left the track or lean over 12 degrees: bool[...]."""
     off_track = np.abs(states[..., 0]) > MAX_POSITION_M
     tilted = np.abs(states[..., 2]) > MAX_ANGLE_RAD
     return off_track | tilted
 
 
 def draw_start(generator: np.random.Generator, num_carts: int = 1) -> FloatArray:
-    """Draw start states float64[num_carts, 4] as gymnasium's CartPole does (one cart, same stream, same state)."""
+    """Draw start states float64[num_carts, 4]; for one cart gymnasium's from the same stream."""
     return generator.uniform(-START_RANGE, START_RANGE, size=(num_carts, STATE_DIMS))

@@ -1,7 +1,7 @@
-"""The token language of CartPole: four control tokens, then one token for each bin of each state dimension.
+"""The token language of CartPole: four control tokens, then one for each bin of each dimension.
 
-A time step is `STEP_TOKENS` tokens: the token that led to the state (RESET for the first state of an
-episode, otherwise the action) and one token for each of the four state dimensions. An episode is
+A time step is `STEP_TOKENS` tokens: the token that led to the state (RESET for the first state of
+an episode, otherwise the action) and one token for each of the four state dimensions. An episode is
 
     RESET s0(4) a0 s1(4) a1 ... s_T(4) DONE
 
@@ -32,12 +32,13 @@ STATE_LIMITS: tuple[float, ...] = (2.4, 3.0, 0.21, 3.5)
 class CartPoleTokenizer:
     """Quantises states to `num_bins` equal bins per dimension, and names them as tokens.
 
-    Dimension d, bin k is token `4 + d * num_bins + k`. States outside `STATE_LIMITS` are clipped. Inside,
-    a decoded state is at most half a bin away from the encoded one.
+    Dimension d, bin k is token `4 + d * num_bins + k`. States outside `STATE_LIMITS` are clipped.
+    Inside, a decoded state is at most half a bin away from the encoded one.
 
-    Dither is given in bin widths. It is added before quantising and subtracted after decoding (subtractive
-    dither; Schuchman, "Dither signals and their effect on quantization noise", 1964): with dither uniform in
-    [-1/2, 1/2] the error no longer depends on the state, so that a filter over time averages it out.
+    Dither is given in bin widths. It is added before quantising and subtracted after decoding
+    (subtractive dither; Schuchman, "Dither signals and their effect on quantization noise", 1964):
+    with dither uniform in [-1/2, 1/2] the error no longer depends on the state, so that a filter
+    over time averages it out.
 
     Raises:
         ValueError: `num_bins` is not an integer of at least 2.
@@ -60,7 +61,7 @@ class CartPoleTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of different tokens: four control tokens and four times `num_bins` state tokens."""
+        """Number of different tokens: four control tokens and `num_bins` for each dimension."""
         return NUM_CONTROL_TOKENS + STATE_DIMS * self.num_bins
 
     @property
@@ -126,7 +127,8 @@ class CartPoleTokenizer:
         actions = np.asarray(action)
         refused = (actions != 0) & (actions != 1)
         if refused.any():
-            raise ValueError(f"action must be 0 (left) or 1 (right), got {actions[refused].flat[0]!r}")
+            first = actions[refused].flat[0]
+            raise ValueError(f"action must be 0 (left) or 1 (right), got {first}")
         tokens = actions.astype(np.int64) + ACT_LEFT
         return int(tokens) if tokens.ndim == 0 else tokens
 
@@ -140,9 +142,13 @@ class CartPoleTokenizer:
             return 0
         if token == ACT_RIGHT:
             return 1
-        raise ValueError(f"token {token!r} is no action: expected {ACT_LEFT} (left) or {ACT_RIGHT} (right)")
+        raise ValueError(
+            f"token {token!r} is no action: expected {ACT_LEFT} (left) or {ACT_RIGHT} (right)"
+        )
 
 
 def _require_state_axis(values: NDArray[np.generic], name: str) -> None:
     if values.ndim == 0 or values.shape[-1] != STATE_DIMS:
-        raise ValueError(f"{name} must have {STATE_DIMS} entries on the last axis, got shape {values.shape}")
+        raise ValueError(
+            f"{name} must have {STATE_DIMS} entries on the last axis, got shape {values.shape}"
+        )

@@ -1,7 +1,7 @@
 """The rules of token CartPole, for many environments at once: start, step, end, window, restart.
 
-This is the only place where the rules are written. `single`, `parallel`, `multi` and `episodes` are other
-shapes of it: gymnasium, PettingZoo, RLlib and data sets. Whole arrays, no Ray, no torch.
+This is the only place where the rules are written. `single`, `parallel`, `multi` and `episodes`
+give them other shapes: gymnasium, PettingZoo, RLlib and data sets. Whole arrays, no Ray, no torch.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from parley.envs.cartpole.tokens import (
 )
 
 DITHER_BLOCK_STEPS = 64
-"""Dither is drawn for so many steps of an episode at a time: one draw costs as much as a hundred."""
+"""Dither is drawn for so many steps of an episode at once: a call costs more than its numbers."""
 
 
 class VectorStep(NamedTuple):
     """What one step of E environments with N carts each brought.
 
-    `terminated` and `truncated` are events: true only in the step in which that cart ends. Treat the arrays as
-    read-only: where nothing restarted, `tokens` and `final_tokens` are one array.
+    `terminated` and `truncated` are events: true only in the step in which that cart ends. Treat
+    the arrays as read-only: where nothing restarted, `tokens` and `final_tokens` are one array.
     """
 
     tokens: IntArray
@@ -39,7 +39,7 @@ class VectorStep(NamedTuple):
     final_tokens: IntArray
     """int64[E, N, 5 * window]: what followed from the actions, before any restart."""
     rewards: NDArray[np.float32]
-    """float32[E, N]: 1 for every cart that took part in the step, the one in which it ends included."""
+    """float32[E, N]: 1 for a step that the cart took part in, the one that ended it included."""
     terminated: NDArray[np.bool_]
     """bool[E, N]: the cart left the track or its pole fell."""
     truncated: NDArray[np.bool_]
@@ -49,23 +49,25 @@ class VectorStep(NamedTuple):
 
 
 class VectorCartPole:
-    """E independent environments with N carts each, seen through the windows of their last steps as tokens.
+    """E independent environments with N carts each, seen as windows of tokens.
 
-    All carts of an environment start together and end one by one. An ended cart keeps its last observation, earns
-    nothing and its actions are ignored; when all carts of an environment have ended, the environment restarts.
+    All carts of an environment start together and end one by one. An ended cart keeps its last
+    observation, earns nothing and its actions are ignored; when all carts of an environment have
+    ended, the environment restarts.
 
-    An observation is the last `window` steps of the cart's own episode (`STEP_TOKENS` tokens each, the most recent
-    last), left-padded with RESET: what stands before the last RESET is padding.
+    An observation is the last `window` steps of the cart's own episode (`STEP_TOKENS` tokens each,
+    the most recent last), left-padded with RESET: what stands before the last RESET is padding.
 
-    Environment e uses only the random stream of `seeds[e]`: its episodes depend neither on the other environments
-    nor on how environments are spread over workers.
+    Environment e uses only the random stream of `seeds[e]`: its episodes depend neither on the
+    other environments nor on how environments are spread over workers.
 
     Args:
         num_envs: environments E.
         num_carts: carts N per environment.
         num_bins: bins per state dimension of the tokenizer.
         window: steps of history in an observation.
-        dither: amplitude of the dither before quantising: uniform in [-dither / 2, dither / 2] bin widths.
+        dither: amplitude of the dither before quantising, 0 to 1: uniform in
+            [-dither / 2, dither / 2] bin widths.
         max_steps: an episode is truncated after so many steps.
         seeds: one seed for each environment.
         auto_reset: without it an ended environment waits for `reset()`.
@@ -86,14 +88,21 @@ class VectorCartPole:
         seeds: Sequence[int | np.random.SeedSequence],
         auto_reset: bool = True,
     ) -> None:
-        counts = {"num_envs": num_envs, "num_carts": num_carts, "window": window, "max_steps": max_steps}
+        counts = {
+            "num_envs": num_envs,
+            "num_carts": num_carts,
+            "window": window,
+            "max_steps": max_steps,
+        }
         for name, count in counts.items():
             if not isinstance(count, int | np.integer) or count < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {count!r}")
         if not 0 <= dither <= 1:
             raise ValueError(f"dither must be between 0 and 1 bin widths, got {dither!r}")
         if len(seeds) != num_envs:
-            raise ValueError(f"seeds must hold one seed for each of the {num_envs} environments, got {len(seeds)}")
+            raise ValueError(
+                f"seeds must hold one seed for each of {num_envs} environments, got {len(seeds)}"
+            )
         self.num_envs = num_envs
         self.num_carts = num_carts
         self.window = window
@@ -104,7 +113,9 @@ class VectorCartPole:
         self.generators = [np.random.default_rng(seed) for seed in seeds]
 
         self._states: FloatArray = np.zeros((num_envs, num_carts, STATE_DIMS))
-        self._tokens: IntArray = np.full((num_envs, num_carts, STEP_TOKENS * window), RESET, dtype=np.int64)
+        self._tokens: IntArray = np.full(
+            (num_envs, num_carts, STEP_TOKENS * window), RESET, dtype=np.int64
+        )
         self._running: NDArray[np.bool_] = np.zeros((num_envs, num_carts), dtype=np.bool_)
         self._ages: IntArray = np.zeros(num_envs, dtype=np.int64)
         self._all_running = False
@@ -123,7 +134,7 @@ class VectorCartPole:
         return self._running.copy()
 
     def reset(self) -> IntArray:
-        """Start a new episode in every environment and give its first observation int64[E, N, 5 * window]."""
+        """Start a new episode everywhere and give the first observation int64[E, N, 5 * window]."""
         self._started = True
         self._tokens = self._tokens.copy()
         self._restart(np.arange(self.num_envs))
@@ -134,7 +145,8 @@ class VectorCartPole:
         """Move every running cart on by one step.
 
         Args:
-            actions: int[E, N]: 0 pushes left, 1 right; ignored for carts that have ended, but still 0 or 1.
+            actions: int[E, N]: 0 pushes left, 1 right. Those of ended carts are ignored, but must
+                be 0 or 1 too.
 
         Raises:
             ValueError: the shape is not [E, N] or an action is neither 0 nor 1.
@@ -152,10 +164,12 @@ class VectorCartPole:
         self._running = acted & ~ended
         if ended.any():
             self._finish()
-        return VectorStep(self._tokens, tokens, acted.astype(np.float32), terminated, truncated, acted)
+        return VectorStep(
+            self._tokens, tokens, acted.astype(np.float32), terminated, truncated, acted
+        )
 
     def get_state(self) -> dict[str, Any]:
-        """Give everything that later steps depend on: numpy arrays, plain values, bit-generator states."""
+        """Give all that later steps depend on: numpy arrays, plain values, bit-generator states."""
         return {
             "settings": self._settings(),
             "states": self.states,
@@ -174,7 +188,9 @@ class VectorCartPole:
             ValueError: the state comes from environments with other settings.
         """
         if state["settings"] != self._settings():
-            raise ValueError(f"the state has settings {state['settings']}, this VectorCartPole {self._settings()}")
+            raise ValueError(
+                f"the state was saved with {state['settings']}, here are {self._settings()}"
+            )
         self._states = state["states"].copy()
         self._tokens = state["tokens"].copy()
         self._running = state["running"].copy()
@@ -202,10 +218,13 @@ class VectorCartPole:
         actions = np.asarray(actions)
         if actions.shape != self._running.shape or actions.dtype.kind not in "iu":
             raise ValueError(
-                f"actions must be integers of shape {self._running.shape}, got {actions.dtype} {actions.shape}"
+                f"actions must be integers of shape {self._running.shape}, "
+                f"got {actions.dtype} of shape {actions.shape}"
             )
         if (actions >> 1).any():
-            raise ValueError(f"actions must be 0 (left) or 1 (right), got {actions.min()} to {actions.max()}")
+            raise ValueError(
+                f"actions must be 0 (left) or 1 (right), got {actions.min()} to {actions.max()}"
+            )
         return actions
 
     def _advance(self, actions: NDArray[np.integer]) -> tuple[FloatArray, IntArray]:
@@ -237,7 +256,9 @@ class VectorCartPole:
         return dither
 
     def _draw_dither_block(self, generator: np.random.Generator) -> FloatArray:
-        return generator.uniform(-self.dither / 2, self.dither / 2, size=self._dither_blocks.shape[1:])
+        return generator.uniform(
+            -self.dither / 2, self.dither / 2, size=self._dither_blocks.shape[1:]
+        )
 
     def _finish(self) -> None:
         """After some cart has ended: restart the environments in which none is left running."""
