@@ -1,0 +1,107 @@
+"""The dotted keys of a settings class, and `key=value` overrides resolved against them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from types import NoneType
+from typing import get_args
+
+from parley.platform.config.errors import ConfigError, nearest
+from parley.platform.config.schema import ExperimentConfig, Section
+
+TomlTable = dict[str, object]
+
+
+def field_types(kind: type[Section], prefix: str = "") -> dict[str, object]:
+    """Dotted key -> annotation of every setting below `kind`; sections are opened, not listed."""
+    types: dict[str, object] = {}
+    for name, field in kind.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            types.update(field_types(annotation, f"{prefix}{name}."))
+        else:
+            types[prefix + name] = annotation
+    return types
+
+
+def apply_override(table: TomlTable, override: str, kind: type[ExperimentConfig]) -> str:
+    """Write one `key=value` into the nested TOML `table`; the value `none` removes an option.
+
+    Returns the dotted key. Raises ConfigError for a key that is unknown, ambiguous or a section.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            f"override {override!r} is not of the form key=value; write for example "
+            f"ppo.learning_rate=3e-4 or seed=1"
+        )
+    types = field_types(kind)
+    path = find_key(key.strip(), types, override)
+    *sections, leaf = path.split(".")
+    for section in sections:
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"override {override}: {section} is not a table in the file")
+        table = inner
+    value = parse_value(text.strip(), types[path])
+    if value is None:
+        table.pop(leaf, None)
+    else:
+        table[leaf] = value
+    return path
+
+
+def find_key(key: str, types: Mapping[str, object], override: str) -> str:
+    """The dotted key that `key` names: itself, or the only one that ends in it."""
+    if key in types:
+        return key
+    below = [path for path in types if path.startswith(f"{key}.")]
+    if below:
+        raise ConfigError(
+            f"override {override}: {key} is a section; name one of its keys: {', '.join(below)}"
+        )
+    matches = [path for path in types if path.endswith(f".{key}")]
+    if len(matches) > 1:
+        raise ConfigError(
+            f"override {override}: {key} is ambiguous; write one of {', '.join(matches)}"
+        )
+    if not matches:
+        raise ConfigError(f"override {override}: unknown key {key}{nearest(key, types)}")
+    return matches[0]
+
+
+def parse_value(text: str, annotation: object) -> object:
+    """The TOML value in `text`, else the bare string; None for `none` where a key is optional."""
+    if annotation is str:
+        quoted = _parse_toml(text)
+        return quoted if isinstance(quoted, str) else text
+    if text == "none" and NoneType in get_args(annotation):
+        return None
+    return _parse_toml(text)
+
+
+def _parse_toml(text: str) -> object:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if parsed.keys() == {"value"} else text
+
+
+def find_line(toml_text: str, key: str) -> int | None:
+    """The line, from 1, on which the dotted `key` is set; else that of its nearest table."""
+    section, found = "", None
+    for number, line in enumerate(toml_text.splitlines(), start=1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            section = stripped.strip("[]").split("]")[0].strip()
+            here = section
+        else:
+            name = stripped.partition("=")[0].strip().replace('"', "").replace(" ", "")
+            here = f"{section}.{name}" if section else name
+        if here == key:
+            return number
+        if stripped.startswith("[") and key.startswith(f"{here}."):
+            found = number
+    return found

@@ -1,0 +1,241 @@
+"""From an experiment's name or file and overrides to checked settings, and back to TOML."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import tomli_w
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+import parley
+from parley.platform.config.errors import ConfigError, display_path, nearest
+from parley.platform.config.keys import TomlTable, apply_override, field_types, find_line
+from parley.platform.config.schema import EXPERIMENT_KINDS, ExperimentConfig
+
+EXPERIMENTS_DIR = Path(parley.__file__).parent / "tune_configs"
+"""The experiments that come with the package; a name is a path below it without `.toml`."""
+
+
+@dataclass(frozen=True)
+class ExperimentFile:
+    """A parsed experiment file and where its values came from, for error messages."""
+
+    path: Path
+    name: str
+    text: str
+    table: TomlTable
+
+    def place(self, key: str) -> str:
+        """`file:line` of a dotted key; the file alone where it is not set there."""
+        line = find_line(self.text, key)
+        return display_path(self.path) + (f":{line}" if line else "")
+
+
+def load_experiment(
+    name_or_path: str | Path, overrides: Sequence[str] = (), quick: bool = False
+) -> ExperimentConfig:
+    """Read an experiment, apply its `[quick]` table if asked, then the overrides, and check it.
+
+    Args:
+        name_or_path: a name below `tune_configs/` such as `cartpole/ppo`, or a TOML file.
+        overrides: `key=value`, the key dotted (`ppo.clip=0.1`) or an unambiguous last part.
+        quick: the same path at about a tenth of the work, as the file's `[quick]` table says.
+
+    Raises:
+        ConfigError: with file, line and key, what is wrong and what to write instead.
+    """
+    file = read_experiment_file(name_or_path)
+    kind = _find_kind(file)
+    table = dict(file.table)
+    quick_table = table.pop("quick", {})
+    table.setdefault("experiment", file.name)
+    origins: dict[str, str] = {}
+    for override in _quick_overrides(file, quick_table, kind):
+        if quick:
+            origins[_merge(table, override)] = file.place(f"quick.{override[0]}")
+    for text in overrides:
+        origins[apply_override(table, text, kind)] = f"override {text}"
+    return _validate(kind, table, file, origins)
+
+
+def replace_overrides(config: ExperimentConfig, overrides: Sequence[str]) -> ExperimentConfig:
+    """A copy of checked settings with `key=value` overrides applied and checked again."""
+    kind = type(config)
+    table = config.model_dump(exclude_none=True)
+    origins = {apply_override(table, text, kind): f"override {text}" for text in overrides}
+    return _validate(kind, table, None, origins)
+
+
+def changed_keys(before: ExperimentConfig, after: ExperimentConfig) -> list[str]:
+    """Dotted keys whose values differ between two settings of the same class."""
+    first, second = before.model_dump(), after.model_dump()
+    return [
+        key for key in field_types(type(before)) if _value_at(first, key) != _value_at(second, key)
+    ]
+
+
+def to_toml(config: ExperimentConfig) -> str:
+    """The resolved settings as TOML; loading it gives an equal configuration."""
+    return tomli_w.dumps(config.model_dump(exclude_none=True))
+
+
+def read_experiment_file(name_or_path: str | Path) -> ExperimentFile:
+    """Find and parse an experiment's TOML; see `load_experiment` for its argument."""
+    path, name = _locate(name_or_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        return ExperimentFile(path, name, text, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{display_path(path)}: not valid TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{display_path(path)}: cannot be read: {error}") from error
+
+
+def list_experiments() -> dict[str, str]:
+    """Name -> one-line summary of the experiments that come with the package, by name."""
+    names = sorted(
+        path.relative_to(EXPERIMENTS_DIR).with_suffix("").as_posix()
+        for path in EXPERIMENTS_DIR.rglob("*.toml")
+    )
+    return {name: str(read_experiment_file(name).table.get("summary", "")) for name in names}
+
+
+def _locate(name_or_path: str | Path) -> tuple[Path, str]:
+    """The experiment's file and the name under which its runs are filed."""
+    given = str(name_or_path)
+    packaged = {
+        path.relative_to(EXPERIMENTS_DIR).with_suffix("").as_posix(): path
+        for path in EXPERIMENTS_DIR.rglob("*.toml")
+    }
+    if given in packaged:
+        return packaged[given], given
+    path = Path(given)
+    if path.suffix == ".toml":
+        if path.is_file():
+            return path, path.stem
+        raise ConfigError(f"no file {given}; experiments by name: {', '.join(sorted(packaged))}")
+    raise ConfigError(
+        f"unknown experiment {given!r}{nearest(given, packaged)}; known are "
+        f"{', '.join(sorted(packaged))}, or give a path that ends in .toml"
+    )
+
+
+def _find_kind(file: ExperimentFile) -> type[ExperimentConfig]:
+    chosen = (file.table.get("workflow"), file.table.get("algorithm"))
+    kinds = ", ".join(f'workflow = "{w}", algorithm = "{a}"' for w, a in EXPERIMENT_KINDS)
+    for key, value in zip(("workflow", "algorithm"), chosen, strict=True):
+        if value is None:
+            raise ConfigError(
+                f"{file.place(key)}: {key} is missing; begin the file with one of: {kinds}"
+            )
+    kind = EXPERIMENT_KINDS.get(cast("tuple[str, str]", chosen))
+    if kind is None:
+        raise ConfigError(
+            f"{file.place('algorithm')}: no workflow {chosen[0]!r} with algorithm "
+            f"{chosen[1]!r}; write one of: {kinds}"
+        )
+    return kind
+
+
+def _quick_overrides(
+    file: ExperimentFile, quick_table: object, kind: type[ExperimentConfig]
+) -> list[tuple[str, object]]:
+    """The `[quick]` table as (dotted key, value), its keys checked."""
+    if not isinstance(quick_table, dict):
+        raise ConfigError(f"{file.place('quick')}: quick must be a table: [quick]")
+    types = field_types(kind)
+    flat = _flatten(quick_table, types)
+    for key, _ in flat:
+        if key not in types:
+            raise ConfigError(
+                f"{file.place(f'quick.{key}')}: quick.{key}: unknown key{nearest(key, types)}"
+            )
+    return flat
+
+
+def _flatten(
+    table: Mapping[str, object], known: Mapping[str, object], prefix: str = ""
+) -> list[tuple[str, object]]:
+    flat: list[tuple[str, object]] = []
+    for name, value in table.items():
+        if isinstance(value, dict) and prefix + name not in known:
+            flat += _flatten(value, known, f"{prefix}{name}.")
+        else:
+            flat.append((prefix + name, value))
+    return flat
+
+
+def _merge(table: TomlTable, item: tuple[str, object]) -> str:
+    """Set a dotted key in a nested table, without touching the tables it was parsed from."""
+    key, value = item
+    *sections, leaf = key.split(".")
+    for section in sections:
+        inner = table.get(section, {})
+        table[section] = table = dict(inner) if isinstance(inner, dict) else {}
+    table[leaf] = value
+    return key
+
+
+def _value_at(table: Mapping[str, object], key: str) -> object:
+    value: object = table
+    for part in key.split("."):
+        value = cast("Mapping[str, object]", value)[part]
+    return value
+
+
+def _validate(
+    kind: type[ExperimentConfig],
+    table: TomlTable,
+    file: ExperimentFile | None,
+    origins: Mapping[str, str],
+) -> ExperimentConfig:
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        lines = [_explain(detail, kind, file, origins) for detail in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _explain(
+    detail: ErrorDetails,
+    kind: type[ExperimentConfig],
+    file: ExperimentFile | None,
+    origins: Mapping[str, str],
+) -> str:
+    """One line: where, key and value, what is wrong, what to write instead."""
+    context = detail.get("ctx", {})
+    key = str(context.get("key", "")) or ".".join(str(part) for part in detail["loc"])
+    place = origins.get(key) or (file.place(key) if file else "configuration")
+    if detail["type"] == "conflict":
+        return f"{place}: {detail['msg']}"
+    if detail["type"] == "extra_forbidden":
+        known = ["quick", *kind.model_fields, *field_types(kind)]
+        return f"{place}: unknown key {key}{nearest(key, known)}"
+    value = detail["input"]
+    wanted = _WANTED.get(detail["type"], "")
+    reason = f"must be {wanted.format(**context)}" if wanted else detail["msg"]
+    choices = re.findall("'([^']*)'", str(context.get("expected", "")))
+    return f"{place}: {key} = {value!r}: {reason}{nearest(str(value), choices)}"
+
+
+_WANTED = {
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "greater than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a string in quotes",
+    "finite_number": "a finite number",
+    "literal_error": "one of {expected}",
+    "model_type": "a table",
+    "string_pattern_mismatch": "made of letters, digits, '.', '_', '-' and '/'",
+}
+"""pydantic's error types -> what a value must be, in the words of a person."""

@@ -1,0 +1,27 @@
+"""Versions of what a run depends on, read from package metadata without importing anything."""
+
+from __future__ import annotations
+
+import platform as standard_platform
+from importlib import metadata
+
+PACKAGES = {
+    "parley": "parley-rl",
+    "ray": "ray",
+    "torch": "torch",
+    "transformers": "transformers",
+    "gymnasium": "gymnasium",
+    "numpy": "numpy",
+}
+"""Short name -> distribution."""
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Short name -> version, None where it is not installed; `python` comes first."""
+    versions: dict[str, str | None] = {"python": standard_platform.python_version()}
+    for name, distribution in PACKAGES.items():
+        try:
+            versions[name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
