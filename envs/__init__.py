@@ -1,1 +1,65 @@
-"""Environments: pure rules, tokenizers and rewards."""
+"""Environments: pure rules, tokenizers and rewards. No torch, and Ray in one adapter only.
+
+`ENVIRONMENTS` is the table of all environments. Importing this package makes the single-agent ones
+known to gymnasium, which since version 1.0 looks for no plugins by itself:
+
+    import gymnasium
+    import parley.envs
+    gymnasium.make("parley/TokenCartPole-v0")      # or "parley.envs:parley/..." without the import
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium
+
+
+@dataclass(frozen=True)
+class EnvironmentEntry:
+    """One row of `ENVIRONMENTS`; the classes are named, not imported."""
+
+    id: str
+    summary: str
+    entry_point: str
+    """"module:Class": a `gymnasium.Env` if single, an RLlib `MultiAgentEnv` if multi."""
+    kind: Literal["single", "multi"]
+    pettingzoo_entry_point: str | None = None
+    """"module:Class" of the same environment for PettingZoo, where there is one."""
+
+    def load(self) -> Any:
+        """Import and return the class of `entry_point`."""
+        module, _, name = self.entry_point.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+ENVIRONMENTS: dict[str, EnvironmentEntry] = {
+    entry.id: entry
+    for entry in (
+        EnvironmentEntry(
+            id="parley/TokenCartPole-v0",
+            summary="balance a pole, seeing only tokens of the quantised state",
+            entry_point="parley.envs.cartpole.single:TokenCartPole",
+            kind="single",
+        ),
+        EnvironmentEntry(
+            id="parley/MultiCartPole",
+            summary="several token carts that start together and end one by one",
+            entry_point="parley.envs.cartpole.multi:MultiCartPole",
+            kind="multi",
+            pettingzoo_entry_point="parley.envs.cartpole.parallel:ParallelCartPole",
+        ),
+    )
+}
+
+
+def register_gymnasium() -> None:
+    """Register the single-agent environments with gymnasium; once is enough, twice does no harm."""
+    for entry in ENVIRONMENTS.values():
+        if entry.kind == "single" and entry.id not in gymnasium.registry:
+            gymnasium.register(id=entry.id, entry_point=entry.entry_point)
+
+
+register_gymnasium()

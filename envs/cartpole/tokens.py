@@ -10,6 +10,7 @@ This module knows nothing about physics, rewards or windows; it only needs numpy
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from typing import TypeAlias, overload
 
@@ -41,7 +42,7 @@ class CartPoleTokenizer:
     over time averages it out.
 
     Raises:
-        ValueError: `num_bins` is not an integer of at least 2.
+        ValueError: `num_bins` is less than 2.
     """
 
     num_bins: int = 10
@@ -51,8 +52,8 @@ class CartPoleTokenizer:
 
     def __post_init__(self) -> None:
         """Check `num_bins` and tabulate low edge, bin width and first token of each dimension."""
-        if not isinstance(self.num_bins, int | np.integer) or self.num_bins < 2:
-            raise ValueError(f"num_bins must be an integer of at least 2, got {self.num_bins!r}")
+        if operator.index(self.num_bins) < 2:
+            raise ValueError(f"num_bins must be at least 2, got {self.num_bins}")
         limits = np.array(STATE_LIMITS)
         offsets = NUM_CONTROL_TOKENS + np.arange(STATE_DIMS, dtype=np.int64) * self.num_bins
         object.__setattr__(self, "_lows", -limits)

@@ -6,6 +6,7 @@ give them other shapes: gymnasium, PettingZoo, RLlib and data sets. Whole arrays
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -95,8 +96,8 @@ class VectorCartPole:
             "max_steps": max_steps,
         }
         for name, count in counts.items():
-            if not isinstance(count, int | np.integer) or count < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {count!r}")
+            if operator.index(count) < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
         if not 0 <= dither <= 1:
             raise ValueError(f"dither must be between 0 and 1 bin widths, got {dither!r}")
         if len(seeds) != num_envs:
@@ -119,7 +120,6 @@ class VectorCartPole:
         self._running: NDArray[np.bool_] = np.zeros((num_envs, num_carts), dtype=np.bool_)
         self._ages: IntArray = np.zeros(num_envs, dtype=np.int64)
         self._all_running = False
-        self._started = False
         block_steps = DITHER_BLOCK_STEPS if self.dither else 0
         self._dither_blocks: FloatArray = np.zeros((num_envs, block_steps, num_carts, STATE_DIMS))
 
@@ -135,7 +135,6 @@ class VectorCartPole:
 
     def reset(self) -> IntArray:
         """Start a new episode everywhere and give the first observation int64[E, N, 5 * window]."""
-        self._started = True
         self._tokens = self._tokens.copy()
         self._restart(np.arange(self.num_envs))
         self._all_running = True
@@ -150,7 +149,8 @@ class VectorCartPole:
 
         Raises:
             ValueError: the shape is not [E, N] or an action is neither 0 nor 1.
-            RuntimeError: `reset()` was never called.
+            RuntimeError: no cart is running: before the first `reset()`, or when every environment
+                has ended without `auto_reset`.
         """
         acted = self._running
         states, tokens = self._advance(self._checked_actions(actions))
@@ -177,7 +177,6 @@ class VectorCartPole:
             "running": self._running.copy(),
             "ages": self._ages.copy(),
             "dither_blocks": self._dither_blocks.copy(),
-            "started": self._started,
             "generators": [generator.bit_generator.state for generator in self.generators],
         }
 
@@ -196,7 +195,6 @@ class VectorCartPole:
         self._running = state["running"].copy()
         self._ages = state["ages"].copy()
         self._dither_blocks = state["dither_blocks"].copy()
-        self._started = state["started"]
         self._all_running = bool(self._running.all())
         for generator, bit_state in zip(self.generators, state["generators"], strict=True):
             generator.bit_generator.state = bit_state
@@ -213,8 +211,8 @@ class VectorCartPole:
         }
 
     def _checked_actions(self, actions: NDArray[np.integer]) -> NDArray[np.integer]:
-        if not self._started:
-            raise RuntimeError("call reset() before step()")
+        if not self._all_running and not self._running.any():
+            raise RuntimeError("no episode is running: call reset() before step()")
         actions = np.asarray(actions)
         if actions.shape != self._running.shape or actions.dtype.kind not in "iu":
             raise ValueError(
