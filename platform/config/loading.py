@@ -52,13 +52,13 @@ def load_experiment(
     """
     file = read_experiment_file(name_or_path)
     kind = _find_kind(file)
-    table = dict(file.table)
-    quick_table = table.pop("quick", {})
+    table = {key: value for key, value in file.table.items() if key != "quick"}
     table.setdefault("experiment", file.name)
     origins: dict[str, str] = {}
-    for override in _quick_overrides(file, quick_table, kind):
+    for override in _quick_overrides(file, kind):
         if quick:
-            origins[_merge(table, override)] = file.place(f"quick.{override[0]}")
+            key = apply_override(table, override, kind)
+            origins[key] = file.place(f"quick.{key}")
     for text in overrides:
         origins[apply_override(table, text, kind)] = f"override {text}"
     return _validate(kind, table, file, origins)
@@ -70,6 +70,12 @@ def replace_overrides(config: ExperimentConfig, overrides: Sequence[str]) -> Exp
     table = config.model_dump(exclude_none=True)
     origins = {apply_override(table, text, kind): f"override {text}" for text in overrides}
     return _validate(kind, table, None, origins)
+
+
+def quick_overrides(name_or_path: str | Path) -> list[str]:
+    """What `quick` changes in an experiment, as `key=value` overrides."""
+    file = read_experiment_file(name_or_path)
+    return _quick_overrides(file, _find_kind(file))
 
 
 def changed_keys(before: ExperimentConfig, after: ExperimentConfig) -> list[str]:
@@ -143,43 +149,34 @@ def _find_kind(file: ExperimentFile) -> type[ExperimentConfig]:
     return kind
 
 
-def _quick_overrides(
-    file: ExperimentFile, quick_table: object, kind: type[ExperimentConfig]
-) -> list[tuple[str, object]]:
-    """The `[quick]` table as (dotted key, value), its keys checked."""
+def _quick_overrides(file: ExperimentFile, kind: type[ExperimentConfig]) -> list[str]:
+    """The `[quick]` table as `key=value` overrides, its keys checked."""
+    quick_table = file.table.get("quick", {})
     if not isinstance(quick_table, dict):
         raise ConfigError(f"{file.place('quick')}: quick must be a table: [quick]")
     types = field_types(kind)
-    flat = _flatten(quick_table, types)
-    for key, _ in flat:
+    flat = _flatten(quick_table)
+    for key in flat:
         if key not in types:
             raise ConfigError(
                 f"{file.place(f'quick.{key}')}: quick.{key}: unknown key{nearest(key, types)}"
             )
-    return flat
+    return [f"{key}={_toml_value(value)}" for key, value in flat.items()]
 
 
-def _flatten(
-    table: Mapping[str, object], known: Mapping[str, object], prefix: str = ""
-) -> list[tuple[str, object]]:
-    flat: list[tuple[str, object]] = []
+def _flatten(table: Mapping[str, object], prefix: str = "") -> TomlTable:
+    """A nested table by dotted keys."""
+    flat: TomlTable = {}
     for name, value in table.items():
-        if isinstance(value, dict) and prefix + name not in known:
-            flat += _flatten(value, known, f"{prefix}{name}.")
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
         else:
-            flat.append((prefix + name, value))
+            flat[prefix + name] = value
     return flat
 
 
-def _merge(table: TomlTable, item: tuple[str, object]) -> str:
-    """Set a dotted key in a nested table, without touching the tables it was parsed from."""
-    key, value = item
-    *sections, leaf = key.split(".")
-    for section in sections:
-        inner = table.get(section, {})
-        table[section] = table = dict(inner) if isinstance(inner, dict) else {}
-    table[leaf] = value
-    return key
+def _toml_value(value: object) -> str:
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
 
 
 def _value_at(table: Mapping[str, object], key: str) -> object:

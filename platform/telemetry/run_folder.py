@@ -88,7 +88,8 @@ class RunFolder:
     def resume(cls, path: Path, config: ExperimentConfig | None = None) -> Self:
         """Open an existing run for writing; `config` replaces its settings where given."""
         with ExitStack() as undo:
-            folder = undo.enter_context(cls.open(path))
+            folder = cls.open(path)
+            undo.callback(folder.close)
             try:
                 folder._lock = _take_lock(path)
                 if config is not None and config != folder.config:

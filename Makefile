@@ -1,0 +1,54 @@
+# Everything runs in .venv, which is made from constraints.txt when it is absent or out of date.
+
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+BIN := .venv/bin
+RUN := runs/demo-$(shell date +%Y-%m-%d_%H-%M-%S)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-full check bench constraints clean
+
+help:  ## show these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+install: .venv/.base  ## make .venv with parley in it
+
+demo: .venv/.base  ## train CartPole, measure it, draw an episode and the learning curve
+	$(BIN)/parley train cartpole/ppo --run-dir $(RUN)
+	$(BIN)/parley evaluate $(RUN) --episodes 100
+	$(BIN)/parley watch $(RUN) --out $(RUN)/episode.gif
+	@echo "learning curve: $(RUN)/learning_curve.png"
+
+test: .venv/.dev  ## the tests that take seconds
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow"
+
+test-full: .venv/.dev  ## all tests, training runs included
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q
+
+check: .venv/.dev  ## style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p parley
+	$(BIN)/mypy tests $(wildcard benchmarks/*.py)
+	@rm -rf build/import_check && mkdir -p build/import_check
+	@cp -RL parley build/import_check/ && touch build/import_check/parley/platform/__init__.py
+	cd build/import_check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
+bench: .venv/.bench  ## speed and learning, beside other libraries
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+constraints: .venv/.dev .venv/.bench  ## pin what is installed in .venv
+	$(BIN)/pip freeze --exclude-editable | sed -E '/^(#|-e)/d; s/ @ .*//; s/^(torch==[^+]+)\+.*/\1/' \
+		> constraints.txt
+
+clean:  ## remove what was built and cached, never runs/
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# A stamp for each set of packages: made once, and again when the pins or the package change.
+.venv/.%: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; install it or say make PYTHON=..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".$(filter-out [base],[$*])"
+	@touch $@

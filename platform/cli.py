@@ -1,0 +1,154 @@
+"""The command line: what can be asked, in plain argparse, and what exit code comes back.
+
+Only the parser lives here, so that `--help` and a usage error load nothing else. Each command is
+a module of `commands/`, imported when it is asked for; this module knows only their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import parley
+from parley.platform.commands.dispatch import load_function
+from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED, ParleyError
+
+COMMANDS = {
+    "list": "parley.platform.commands.listing:run_list",
+    "train": "parley.platform.commands.train:run_train",
+    "evaluate": "parley.platform.commands.evaluate:run_evaluate",
+    "watch": "parley.platform.commands.watch:run_watch",
+    "doctor": "parley.platform.commands.doctor:run_doctor",
+}
+"""Command -> the function that runs it: parsed arguments in, exit code out."""
+
+DEBUG_VARIABLE = "PARLEY_DEBUG"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors go to standard error as a paragraph.
+
+    Usage errors leave through argparse's SystemExit(2), `--help` through SystemExit(0).
+    """
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    debug = os.environ.get(DEBUG_VARIABLE) == "1"
+    try:
+        run = load_function(COMMANDS[arguments.command])
+        return cast("Callable[[argparse.Namespace], int]", run)(arguments)
+    except KeyboardInterrupt:
+        print("parley: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = None  # the reader has gone, there is nothing to flush to
+        return EXIT_DONE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"parley {arguments.command}: {_paragraph(error, debug)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, ParleyError) else EXIT_RUN_FAILED
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The parsed command line; options and overrides may stand in any order.
+
+    A subparser does not accept positional arguments after options, hence the command is chosen
+    here and parsed by its own parser.
+    """
+    parser, commands = build_parsers()
+    if argv and argv[0] in commands:
+        return commands[argv[0]].parse_intermixed_args(list(argv[1:]))
+    return parser.parse_args(list(argv))
+
+
+def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of `parley` and those of its commands."""
+    parser = argparse.ArgumentParser(
+        prog="parley", description="Reinforcement learning on Ray for agents that speak in tokens."
+    )
+    parser.add_argument("--version", action="version", version=f"parley {parley.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parsers: dict[str, argparse.ArgumentParser] = {}
+
+    def add(name: str, summary: str) -> argparse.ArgumentParser:
+        parsers[name] = commands.add_parser(name, help=summary, description=f"{summary}.")
+        parsers[name].set_defaults(command=name)
+        return parsers[name]
+
+    add("list", "experiments, environments, policies, algorithms: one line each")
+    _add_train_arguments(add("train", "train a policy, as an experiment says"))
+    _add_evaluate_arguments(add("evaluate", "measure a run's policy on fresh episodes"))
+    _add_watch_arguments(add("watch", "show an episode, in a window or as a file"))
+    add("doctor", "what this machine can do: Ray, GPU, ports, versions")
+    return parser, parsers
+
+
+def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "experiment", metavar="EXPERIMENT", help="a name from `parley list`, or a TOML file"
+    )
+    parser.add_argument(
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        default=[],
+        help="settings to change, such as ppo.clip=0.1 or policy=mlp",
+    )
+    parser.add_argument(
+        "--run-dir",
+        metavar="DIR",
+        type=Path,
+        help="folder of the run (default: runs/EXPERIMENT/<timestamp>)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --run-dir, or with the newest run of EXPERIMENT",
+    )
+    parser.add_argument("--quick", action="store_true", help="the same path at a tenth of the work")
+
+
+def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="RUN|CHECKPOINT", type=Path, help="folder to measure")
+    parser.add_argument("--data", metavar="FILE", type=Path, help="data to measure on")
+    parser.add_argument("--episodes", metavar="N", type=_positive, help="episodes to play")
+    parser.add_argument("--seed", metavar="S", type=_count, help="seed of the episodes")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures here")
+
+
+def _add_watch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="RUN", type=Path, help="folder of a run or checkpoint")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write the picture here")
+    parser.add_argument("--seed", metavar="S", type=_count, default=0, help="seed of the episode")
+
+
+def _positive(text: str) -> int:
+    value = _count(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def _paragraph(error: Exception, debug: bool) -> str:
+    if isinstance(error, ParleyError):
+        return str(error)
+    advice = "" if debug else f" (set {DEBUG_VARIABLE}=1 for the traceback)"
+    return f"{type(error).__name__}: {error}{advice}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Which function serves which workflow, by name, so that nothing heavy is imported early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import cast
+
+from parley.platform.errors import InputError
+
+
+@dataclass(frozen=True)
+class WorkflowFunctions:
+    """`module:function` of what a workflow can do."""
+
+    train: str
+    evaluate: str
+    watch: str
+
+
+WORKFLOWS = {
+    "cartpole": WorkflowFunctions(
+        train="parley.platform.jobs.training:train_experiment",
+        evaluate="parley.platform.evaluation.cartpole:evaluate_path",
+        watch="parley.platform.evaluation.rendering:watch_path",
+    ),
+}
+"""Workflow of an experiment -> its functions; a new workflow is a row here."""
+
+
+def functions_of(workflow: str) -> WorkflowFunctions:
+    """The row of `workflow`.
+
+    Raises:
+        InputError: there is no such row.
+    """
+    if workflow not in WORKFLOWS:
+        raise InputError(f"unknown workflow {workflow!r}; known are {', '.join(sorted(WORKFLOWS))}")
+    return WORKFLOWS[workflow]
+
+
+def load_function(name: str) -> Callable[..., object]:
+    """Import the function that `module:function` names."""
+    module, _, function = name.partition(":")
+    return cast("Callable[..., object]", getattr(import_module(module), function))

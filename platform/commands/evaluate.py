@@ -1,0 +1,34 @@
+"""`parley evaluate`: the figures of a trained policy, as a table and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+from parley.platform.commands.dispatch import functions_of, load_function
+from parley.platform.commands.tables import print_metrics
+from parley.platform.commands.targets import workflow_at
+from parley.platform.errors import EXIT_DONE, InputError
+from parley.platform.telemetry.files import atomic_write_text, to_json
+
+EvaluateFunction = Callable[[Path, int | None, int | None], Mapping[str, object]]
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    """Measure the policy at `arguments.path`; print the figures and write them where asked."""
+    workflow = workflow_at(arguments.path)
+    if arguments.data is not None:
+        raise InputError(
+            f"{workflow} runs are measured by playing episodes and take no --data; leave it out"
+        )
+    out: Path | None = arguments.json
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"--json {out}: there is no folder {out.parent}; make it first")
+    evaluate = cast("EvaluateFunction", load_function(functions_of(workflow).evaluate))
+    metrics = evaluate(arguments.path, arguments.episodes, arguments.seed)
+    print_metrics(metrics)
+    if out is not None:
+        atomic_write_text(out, to_json(metrics, indent=2) + "\n")
+    return EXIT_DONE

@@ -1,0 +1,26 @@
+"""`parley list`: what can be trained, on what, with what and how."""
+
+from __future__ import annotations
+
+import argparse
+
+from parley.envs import ENVIRONMENTS
+from parley.platform.commands.tables import print_rows
+from parley.platform.config.loading import list_experiments
+from parley.platform.config.tables import ALGORITHMS, POLICIES
+from parley.platform.errors import EXIT_DONE
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Print the four tables, a name and a summary on each line."""
+    environments = {name: entry.summary for name, entry in ENVIRONMENTS.items()}
+    tables = {
+        "experiments": list_experiments(),
+        "environments": environments,
+        "policies": POLICIES,
+        "algorithms": ALGORITHMS,
+    }
+    for title, table in tables.items():
+        print(title)
+        print_rows(list(table.items()), indent="  ")
+    return EXIT_DONE

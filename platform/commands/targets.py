@@ -1,0 +1,36 @@
+"""What a RUN|CHECKPOINT argument points at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parley.platform.commands.dispatch import WORKFLOWS
+from parley.platform.config.errors import display_path
+from parley.platform.config.loading import read_experiment_file
+from parley.platform.errors import InputError
+from parley.platform.telemetry.run_folder import CONFIG_FILE
+
+MODEL_FILE = "config.json"
+"""The transformers configuration that marks a checkpoint."""
+
+
+def workflow_at(path: Path) -> str:
+    """The workflow of a run folder, or of a checkpoint inside one.
+
+    A checkpoint that was copied out of its run carries a transformers configuration only; it is
+    taken as one of the first row of `WORKFLOWS`.
+
+    Raises:
+        InputError: there is no such folder, or it is neither a run nor a checkpoint.
+    """
+    if not path.is_dir():
+        raise InputError(f"no run or checkpoint folder {display_path(path)}")
+    for folder in (path, *list(path.resolve().parents)[:2]):
+        if (folder / CONFIG_FILE).is_file():
+            return str(read_experiment_file(folder / CONFIG_FILE).table.get("workflow", ""))
+    if (path / MODEL_FILE).is_file():
+        return next(iter(WORKFLOWS))
+    raise InputError(
+        f"{display_path(path)} is neither a run folder (with {CONFIG_FILE}) nor a checkpoint "
+        f"(with {MODEL_FILE}); give a folder that `parley train` wrote"
+    )

@@ -1,0 +1,76 @@
+"""`parley train`: settings, run folder, training, and a result whatever happens."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+from parley.platform.commands.dispatch import functions_of, load_function
+from parley.platform.commands.tables import print_metrics
+from parley.platform.config.errors import ConfigError, display_path
+from parley.platform.config.loading import load_experiment
+from parley.platform.config.resuming import resumed_settings
+from parley.platform.config.schema import ExperimentConfig
+from parley.platform.errors import EXIT_DONE
+from parley.platform.telemetry.run_folder import RunFolder, latest_run
+
+TrainFunction = Callable[[ExperimentConfig, RunFolder, bool], Mapping[str, object]]
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    """Train as the arguments say; the run folder ends with a `result.json` in every case.
+
+    Raises:
+        ConfigError, RunFolderError: before anything is started.
+        Exception: whatever stopped the training, after it was recorded in the result.
+    """
+    with _open_run(arguments) as run_folder:
+        config = run_folder.config
+        print(f"run folder: {display_path(run_folder.path)}", flush=True)
+        start_s = time.monotonic()
+        try:
+            train = cast("TrainFunction", load_function(functions_of(config.workflow).train))
+            result = train(config, run_folder, arguments.resume)
+        except BaseException as error:
+            _record_failure(run_folder, error, time.monotonic() - start_s)
+            raise
+        metrics = result.get("metrics", result)
+        print_metrics(cast("Mapping[str, object]", metrics))
+    return EXIT_DONE
+
+
+def _open_run(arguments: argparse.Namespace) -> RunFolder:
+    overrides: list[str] = arguments.overrides
+    if not arguments.resume:
+        config = load_experiment(arguments.experiment, overrides, quick=arguments.quick)
+        return RunFolder.create(config, arguments.run_dir)
+    experiment = load_experiment(arguments.experiment).experiment
+    path: Path = arguments.run_dir or latest_run(experiment)
+    stored = RunFolder.open(path).config
+    if stored.experiment != experiment:
+        raise ConfigError(
+            f"{display_path(path)} is a run of {stored.experiment}, not of {experiment}; write "
+            f"parley train {stored.experiment} --run-dir {path} --resume"
+        )
+    settings = resumed_settings(stored, arguments.experiment, overrides, arguments.quick)
+    return RunFolder.resume(path, settings)
+
+
+def _record_failure(run_folder: RunFolder, error: BaseException, seconds: float) -> None:
+    """Write the result of a run that broke off, unless the training wrote one itself."""
+    if run_folder.result_written:
+        return
+    stopped = isinstance(error, KeyboardInterrupt)
+    rows = run_folder.read_metrics()
+    run_folder.write_result(
+        {
+            "status": "stopped" if stopped else "failed",
+            "seconds": seconds,
+            "metrics": rows[-1] if rows else {},
+            "checkpoint": None,
+            "error": "" if stopped else f"{type(error).__name__}: {error}",
+        }
+    )
