@@ -39,7 +39,7 @@ class MultiCartPole(MultiAgentEnv):
         self.agents = [*self._carts.possible_agents]
         self.observation_spaces = dict(self._carts.observation_spaces.items())
         self.action_spaces = dict(self._carts.action_spaces.items())
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
 
     def reset(  # type: ignore[override]
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

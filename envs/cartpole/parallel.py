@@ -12,7 +12,7 @@ from parley.envs.cartpole.tokens import STEP_TOKENS, IntArray
 from parley.envs.cartpole.vector import VectorCartPole, VectorStep
 
 
-class ParallelCartPole(ParallelEnv[str, IntArray, int]):  # type: ignore[misc]
+class ParallelCartPole(ParallelEnv[str, IntArray, int]):
     """N carts that start together and end one by one; each sees its own tokens only.
 
     Agents:

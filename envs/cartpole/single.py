@@ -113,10 +113,10 @@ class TokenCartPole(gymnasium.Env[IntArray, int]):
             gymnasium.logger.warn("render() needs a render_mode: pass 'rgb_array' or 'human'")
             return None
         self._renderer.state = self.state
-        frame: np.ndarray[Any, Any] | None = self._renderer.render()  # type: ignore[no-untyped-call]
+        frame: np.ndarray[Any, Any] | None = self._renderer.render()
         return frame
 
     def close(self) -> None:
         """Close the window, if there is one."""
         if self._renderer is not None:
-            self._renderer.close()  # type: ignore[no-untyped-call]
+            self._renderer.close()
