@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from parley.policies.dhmm_gpt2.cache import DHMMGPT2Cache
 from parley.policies.dhmm_gpt2.configuration import DHMMGPT2Config
 from parley.policies.dhmm_gpt2.filter import BeliefFilter, parameter_groups
+from parley.policies.dhmm_gpt2.loading import load_dhmm_gpt2
 from parley.policies.dhmm_gpt2.model import DHMMGPT2ForCausalLM, DHMMGPT2Model
 
 AutoConfig.register(DHMMGPT2Config.model_type, DHMMGPT2Config, exist_ok=True)
@@ -22,5 +23,6 @@ __all__ = [
     "DHMMGPT2Config",
     "DHMMGPT2ForCausalLM",
     "DHMMGPT2Model",
+    "load_dhmm_gpt2",
     "parameter_groups",
 ]

@@ -16,7 +16,7 @@ class DHMMGPT2Config(PretrainedConfig):
         layers, heads, ff_hidden: number of blocks, attention heads per block, feed-forward width.
         max_len: longest sequence; the number of learned positions.
         use_positions: False leaves the learned positions out, and `max_len` limits nothing.
-        dropout: rate on embeddings, attention weights and residual writes.
+        dropout: rate on embeddings, attention weights and the writes of attention and feed-forward.
         tie_embeddings: the output projection is the token embedding.
 
     The belief filters (both counts 0: the plain GPT-2):

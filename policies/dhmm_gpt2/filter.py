@@ -24,6 +24,7 @@ from transformers import initialization as init
 
 from parley.policies.dhmm_gpt2.configuration import DHMMGPT2Config
 from parley.policies.dhmm_gpt2.scan import scan_beliefs
+from parley.policies.dhmm_gpt2.softmax import short_softmax
 
 
 class BeliefFilter(nn.Module):
@@ -97,24 +98,19 @@ class BeliefFilter(nn.Module):
         if belief is None:
             belief = self.initial_belief(hidden.shape[0])
         signal = self.norm(hidden)
-        counters, filters = belief.split([self.counter_heads, self.filter_heads], dim=1)
-        beliefs = []
+        operators = []
         if self.counter_heads:
-            beliefs.append(self._scan(counters, self._transitions(signal, generator), valid))
+            operators.append(self._transitions(signal, generator))
         if self.filter_heads:
-            beliefs.append(self._scan(filters, self._emitting_operators(signal), valid))
-        joined = beliefs[0] if len(beliefs) == 1 else torch.cat(beliefs, dim=1)  # [B, heads, T, S]
-        written = F.linear(joined.transpose(1, 2).flatten(2).to(hidden.dtype), self.write)
-        return hidden + written, joined[:, :, -1]
-
-    def _scan(self, initial: Tensor, operators: Tensor, valid: Tensor | None) -> Tensor:
-        """Beliefs [B, H, T, S] from operators [B, H, T, S, S] and a start [B, H, S]."""
+            operators.append(self._emitting_operators(signal))
+        joined = operators[0] if len(operators) == 1 else torch.cat(operators, dim=1)
         if valid is not None:
-            identity = torch.eye(self.num_states, dtype=operators.dtype, device=operators.device)
-            operators = torch.where(valid[:, None, :, None, None], operators, identity)
-        batch, heads = initial.shape[:2]
-        beliefs = scan_beliefs(initial.flatten(0, 1), operators.flatten(0, 1), self.scan_chunk)
-        return beliefs.unflatten(0, (batch, heads))
+            identity = torch.eye(self.num_states, dtype=joined.dtype, device=joined.device)
+            joined = torch.where(valid[:, None, :, None, None], joined, identity)
+        beliefs = scan_beliefs(belief.flatten(0, 1), joined.flatten(0, 1), self.scan_chunk)
+        beliefs = beliefs.view(joined.shape[:-1])  # [B, heads, T, S]
+        written = F.linear(beliefs.transpose(1, 2).flatten(2).to(hidden.dtype), self.write)
+        return hidden + written, beliefs[:, :, -1]
 
     def _transitions(self, signal: Tensor, generator: torch.Generator | None) -> Tensor:
         """The counters' transitions [B, H, T, S, S], driven by the signal [B, T, D]."""
@@ -122,8 +118,10 @@ class BeliefFilter(nn.Module):
         shape = (self.counter_heads, self.num_states, self.num_states)
         logits = _at_least_float32(logits).unflatten(-1, shape).transpose(1, 2)
         if self.training and self.mutation_noise > 0.0:
-            noise = torch.empty_like(logits).exponential_(generator=generator).log()
-            logits = logits - self.mutation_noise * noise
+            # Gumbel noise is minus the logarithm of an exponential variable.
+            variable = torch.empty_like(logits).exponential_(generator=generator)
+            tiny = torch.finfo(variable.dtype).tiny
+            logits = torch.sub(logits, variable.clamp_(min=tiny).log_(), alpha=self.mutation_noise)
         if self.snap_transitions and not self.training:
             return F.one_hot(logits.argmax(-1), self.num_states).to(logits.dtype)
         return self._mix(logits)
@@ -140,7 +138,7 @@ class BeliefFilter(nn.Module):
         """Row-stochastic matrices from logits, with the uniform jump mixed in."""
         if self.temperature != 1.0:
             logits = logits / self.temperature
-        transition = torch.softmax(logits, dim=-1)
+        transition = short_softmax(logits)
         if self.mutation_rate == 0.0:
             return transition
         return transition * (1.0 - self.mutation_rate) + self.mutation_rate / self.num_states
@@ -167,7 +165,9 @@ def parameter_groups(
         if isinstance(module, BeliefFilter)
         for parameter in module.parameters()
     }
-    decayed, undecayed, filters = [], [], []
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
+    filters: list[nn.Parameter] = []
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue

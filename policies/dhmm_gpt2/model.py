@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Cache, GenerationMixin, PreTrainedModel
+from transformers import Cache, GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.utils.generic import can_return_tuple
 
 from parley.policies.dhmm_gpt2.cache import DHMMGPT2Cache
 from parley.policies.dhmm_gpt2.configuration import DHMMGPT2Config
@@ -100,7 +101,7 @@ class DHMMGPT2PreTrainedModel(PreTrainedModel):
     config_class = DHMMGPT2Config
     config: DHMMGPT2Config
     base_model_prefix = "transformer"
-    _no_split_modules = ("Block",)
+    _no_split_modules = ["Block"]  # noqa: RUF012
     _supports_sdpa = True
 
     @torch.no_grad()
@@ -141,10 +142,13 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         """The token embedding."""
         return self.token_embedding
 
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
+    def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embedding."""
+        if not isinstance(value, nn.Embedding):
+            raise ValueError(f"the token embedding must be an nn.Embedding, got {type(value)}")
         self.token_embedding = value
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -154,7 +158,6 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         generator: torch.Generator | None = None,
-        **_: Any,
     ) -> BaseModelOutputWithPast:
         """Encode tokens that follow those in the cache.
 
@@ -232,6 +235,7 @@ class DHMMGPT2ForCausalLM(DHMMGPT2PreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.embed_size, config.vocab_size, bias=False)
         self.post_init()
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -241,25 +245,28 @@ class DHMMGPT2ForCausalLM(DHMMGPT2PreTrainedModel, GenerationMixin):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | Tensor = 0,
         generator: torch.Generator | None = None,
-        **_: Any,
+        **loss_options: Any,
     ) -> CausalLMOutputWithPast:
         """As `DHMMGPT2Model.forward`, with logits and a loss.
 
         Args:
             labels: int64 [B, T], usually `input_ids`; the label at t + 1 is predicted from the
                 logits at t, and -100 is left out of the mean.
-            logits_to_keep: compute only the last so many logits; 0 computes all.
+            logits_to_keep: compute only the last so many logits, or those at these time indices;
+                0 computes all.
+            loss_options: for transformers' causal loss, such as `num_items_in_batch`.
 
         Returns:
-            `logits` [B, T or logits_to_keep, V], `loss` (nats per token) where labels are given,
+            `logits` [B, T or those kept, V], `loss` (nats per token) where labels are given,
             `past_key_values`.
 
         Raises:
             ValueError: as the model, or labels together with `logits_to_keep`.
         """
-        if labels is not None and logits_to_keep:
+        keep_all = isinstance(logits_to_keep, int) and logits_to_keep == 0
+        if labels is not None and not keep_all:
             raise ValueError("labels need all logits: leave logits_to_keep at 0")
         output = self.transformer(
             input_ids,
@@ -270,25 +277,36 @@ class DHMMGPT2ForCausalLM(DHMMGPT2PreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             generator=generator,
         )
-        logits = self.lm_head(output.last_hidden_state[:, -logits_to_keep:])
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(output.last_hidden_state[:, kept])
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+            loss = self.loss_function(
+                logits, labels, vocab_size=self.config.vocab_size, **loss_options
+            )
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=output.past_key_values
         )
 
     def _prepare_cache_for_generation(
-        self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> None:
-        """Give `generate` a cache that carries beliefs."""
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> bool:
+        """Give `generate` a cache that carries beliefs, where it would make a plain one."""
         if generation_config.cache_implementation not in (None, "dynamic"):
             raise ValueError(
                 f"cache_implementation must be 'dynamic' (beliefs are carried beside the keys and "
                 f"values), got {generation_config.cache_implementation!r}"
             )
-        if model_kwargs.get("past_key_values") is None and generation_config.use_cache is not False:
+        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
             model_kwargs["past_key_values"] = DHMMGPT2Cache(config=self.config)
+            return True
+        return super()._prepare_cache_for_generation(  # type: ignore[misc]
+            generation_config, model_kwargs, *args, **kwargs
+        )
 
 
 def _plan_step(
