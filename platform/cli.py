@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = os.environ.get(DEBUG_VARIABLE) == "1"
     try:
         run = load_function(COMMANDS[arguments.command])
-        return cast("Callable[[argparse.Namespace], int]", run)(arguments)
+        code = cast("Callable[[argparse.Namespace], int]", run)(arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("parley: stopped", file=sys.stderr)
         return EXIT_INTERRUPTED

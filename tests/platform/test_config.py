@@ -1,0 +1,147 @@
+"""Settings: what comes with the package loads, round trips and is documented."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from parley.envs.cartpole import tokens
+from parley.platform.config import schema
+from parley.platform.config.keys import field_types
+from parley.platform.config.loading import (
+    changed_keys,
+    list_experiments,
+    load_experiment,
+    quick_overrides,
+    read_experiment_file,
+    replace_overrides,
+    to_toml,
+)
+from parley.platform.config.schema import EXPERIMENT_KINDS, CartPolePPOConfig
+
+EXPERIMENTS = sorted(list_experiments())
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_packaged_experiments_load_and_round_trip(name: str, quick: bool, tmp_path: Path) -> None:
+    config = load_experiment(name, quick=quick)
+    resolved = tmp_path / "config.toml"
+    resolved.write_text(to_toml(config))
+    assert config.experiment == name
+    assert load_experiment(resolved) == config
+
+
+def test_there_is_an_experiment_of_every_kind() -> None:
+    kinds = {
+        (load_experiment(name).workflow, load_experiment(name).algorithm) for name in EXPERIMENTS
+    }
+    assert kinds == set(EXPERIMENT_KINDS)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_packaged_experiments_say_every_setting_and_a_summary(name: str) -> None:
+    file = read_experiment_file(name)
+    stated = tomllib.loads(to_toml(load_experiment(name)))
+    assert list_experiments()[name]
+    for section, settings in stated.items():
+        if isinstance(settings, dict):
+            assert set(settings) == set(file.table[section]), section  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_quick_does_less(name: str) -> None:
+    full, quick = load_experiment(name), load_experiment(name, quick=True)
+    assert quick.evaluation.episodes < full.evaluation.episodes
+    assert set(changed_keys(full, quick)) == {
+        override.partition("=")[0] for override in quick_overrides(name)
+    }
+
+
+@pytest.mark.parametrize("kind", EXPERIMENT_KINDS.values())
+def test_every_setting_is_documented(kind: type[schema.ExperimentConfig]) -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    tables = {title.strip("`[]\n"): body for title, _, body in map(_cut, page.split("\n## "))}
+    for key in field_types(kind):
+        section, _, leaf = key.rpartition(".")
+        assert f"| `{leaf}` |" in tables[section or "Top level"], key
+
+
+def _cut(part: str) -> tuple[str, str, str]:
+    return part.partition("\n")
+
+
+def test_overrides_reach_dotted_and_unique_keys() -> None:
+    config = load_experiment(
+        "cartpole/ppo",
+        ["ppo.learning_rate=3e-4", "num_env_runners=4", "policy=mlp", 'init_from="a b"', "seed=7"],
+    )
+    assert isinstance(config, CartPolePPOConfig)
+    assert config.ppo.learning_rate == 3e-4
+    assert config.rollouts.num_env_runners == 4
+    assert (config.policy, config.init_from) == ("mlp", "a b")
+    assert (config.seed, config.evaluation.seed) == (7, 10_000)
+
+
+def test_overrides_come_after_quick_and_the_last_one_counts() -> None:
+    config = load_experiment("cartpole/ppo", ["episodes=3", "episodes=4"], quick=True)
+    assert config.evaluation.episodes == 4
+
+
+def test_none_takes_an_optional_setting_away() -> None:
+    config = load_experiment("cartpole/ppo", ["target_return=none", "value_clip=2.0"])
+    assert isinstance(config, CartPolePPOConfig)
+    assert (config.stop.target_return, config.ppo.value_clip) == (None, 2.0)
+
+
+@pytest.mark.parametrize("text", ["runs/a", "2026-01-01", "3", "none", "a=b", "x\ny = 1", ""])
+def test_a_string_setting_takes_any_text(text: str) -> None:
+    config = load_experiment("cartpole/ppo", [f"init_from={text}"])
+    assert isinstance(config, CartPolePPOConfig)
+    assert config.init_from == text
+
+
+@given(
+    learning_rate=st.floats(min_value=1e-300, max_value=1e300),
+    seed=st.integers(min_value=0, max_value=2**63 - 1),
+    init_from=st.text(st.characters(exclude_categories=["Cs"])),
+)
+def test_any_setting_survives_toml(learning_rate: float, seed: int, init_from: str) -> None:
+    ppo = schema.PPOConfig(learning_rate=learning_rate)
+    config = CartPolePPOConfig(seed=seed, init_from=init_from, ppo=ppo)
+    assert CartPolePPOConfig.model_validate(tomllib.loads(to_toml(config))) == config
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        CartPolePPOConfig().seed = 1  # type: ignore[misc]
+
+
+def test_replace_overrides_leaves_the_original() -> None:
+    config = load_experiment("cartpole/ppo")
+    assert changed_keys(config, replace_overrides(config, ["clip=0.1"])) == ["ppo.clip"]
+    assert config == load_experiment("cartpole/ppo")
+
+
+def test_a_step_has_as_many_tokens_as_in_the_environment() -> None:
+    assert schema.STEP_TOKENS == tokens.STEP_TOKENS
+
+
+def test_loading_settings_loads_neither_torch_nor_ray() -> None:
+    program = (
+        "import sys; from parley.platform.config.loading import load_experiment as load; "
+        "load('cartpole/ppo'); "
+        "print(sorted({'torch', 'ray', 'transformers', 'gymnasium', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

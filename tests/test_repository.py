@@ -1,0 +1,186 @@
+"""The repository as a whole: names, wheel, pins, banned imports and the README's commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from parley.platform.cli import parse_arguments
+
+ROOT = Path(__file__).parents[1]
+LINKS = {"envs", "platform", "policies", "tune_configs"}
+BIN = Path(sys.executable).parent
+
+
+def tracked_files() -> list[Path]:
+    """Files that git tracks and that exist, relative to the root; links as themselves."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    call = ["git", "ls-files", "-z"]
+    listed = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [Path(name) for name in listed.split("\0") if name]
+    return [path for path in paths if (ROOT / path).exists()]
+
+
+def test_nothing_at_the_root_shadows_the_standard_library() -> None:
+    names = {path.stem for path in ROOT.glob("*.py")}
+    names |= {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert not names & sys.stdlib_module_names
+    assert not (ROOT / "platform" / "__init__.py").exists()
+    program = "import platform; print(platform.python_version())"
+    call = [sys.executable, "-c", program]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().startswith("3.")
+
+
+def test_the_import_package_holds_links_and_nothing_else() -> None:
+    entries = {path.name for path in (ROOT / "parley").iterdir()} - {"__pycache__"}
+    assert entries == LINKS | {"__init__.py", "py.typed"}
+    for name in LINKS:
+        assert (ROOT / "parley" / name).readlink() == Path("..", name)
+
+
+@pytest.mark.parametrize(
+    ("line", "banned"),
+    [
+        ("import envs", True),
+        ("from policies import dhmm_gpt2", True),
+        ("from platform.config.schema import PPOConfig", True),
+        ("import platform.telemetry.files", True),
+        ("import platform", False),
+        ("from parley.platform.config import schema", False),
+    ],
+)
+def test_bare_imports_are_refused(line: str, banned: bool) -> None:
+    call = [BIN / "ruff", "check", "--select", "TID251", "--stdin-filename", "envs/new.py", "-"]
+    done = subprocess.run(call, cwd=ROOT, input=line, capture_output=True, text=True, check=False)
+    assert ("TID251" in done.stdout) == banned
+
+
+def test_every_folder_of_the_platform_is_in_the_ban() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    banned = settings["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
+    parts = [path for path in (ROOT / "platform").iterdir() if path.name != "__pycache__"]
+    assert {f"platform.{path.stem}" for path in parts} <= banned.keys()
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_exactly_the_tracked_sources(tmp_path: Path) -> None:
+    tracked = tracked_files()
+    source = tmp_path / "source"
+    for path in tracked:
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, source / path, follow_symlinks=False)
+    call = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    done = subprocess.run(call, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    sources = {f"parley/{path}" for path in tracked if path.parts[0] in LINKS}
+    built = {name for name in names if ".dist-info/" not in name}
+    assert built == sources | {"parley/__init__.py", "parley/py.typed"}
+
+
+def test_constraints_pin_everything_that_is_depended_on() -> None:
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert "torch==2.13.0" in pins
+    wrong = [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", pin)]
+    assert not wrong
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = {_normal(need) for needs in (project["dependencies"], *extras) for need in needs}
+    installers = {"setuptools"}  # pip freeze leaves it out
+    assert wanted - installers <= {_normal(pin) for pin in pins}
+
+
+def _normal(requirement: str) -> str:
+    name = re.split(r"[\[<>=~! ]", requirement, maxsplit=1)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+HOW_TESTED = {
+    "parley list": "quick",
+    "parley doctor": "quick",
+    "parley train": "slow",
+    "parley evaluate": "slow",
+    "parley watch": "slow",
+    "make install": "target",
+    "make demo": "target",
+    "make test": "target",
+    "make test-full": "target",
+    "make check": "target",
+    "make bench": "target",
+    "make constraints": "target",
+    "make clean": "target",
+    "git clone": "reader",
+    "pip install": "reader",
+    "python3.11 -m": "reader",
+    "source .venv/bin/activate": "reader",
+    "cd parley": "reader",
+}
+"""First two words of a README command -> how it is tested: `quick` and `slow` run it here, `target`
+asks make whether it would, `reader` is left to the reader (it would change the machine)."""
+
+
+def readme_commands() -> list[str]:
+    """The lines of the README's bash blocks, without comments; continued lines are joined."""
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    commands = [" ".join(shlex.split(line, comments=True)) for line in lines]
+    return [command for command in commands if command]
+
+
+def commands_tested(how: str) -> list[str]:
+    """The README's commands that `HOW_TESTED` gives to one way of testing."""
+    return [command for command in readme_commands() if HOW_TESTED.get(_key(command)) == how]
+
+
+def _key(command: str) -> str:
+    return " ".join(command.split()[:2])
+
+
+def test_every_command_of_the_readme_has_its_test() -> None:
+    assert [command for command in readme_commands() if _key(command) not in HOW_TESTED] == []
+
+
+def test_parley_commands_of_the_readme_parse() -> None:
+    for command in readme_commands():
+        if command.startswith("parley "):
+            parse_arguments(shlex.split(command)[1:])
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    for command in commands_tested("target"):
+        call = ["make", "--dry-run", *shlex.split(command)[1:]]
+        done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_quick_commands_of_the_readme_run(tmp_path: Path) -> None:
+    for command in commands_tested("quick"):
+        _run(command, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_slow_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
+    for command in commands_tested("slow"):
+        quick = (
+            " --quick" if command.startswith("parley train") and "--quick" not in command else ""
+        )
+        _run(command + quick, tmp_path)
+
+
+def _run(command: str, folder: Path) -> None:
+    program = [BIN / "parley", *shlex.split(command)[1:]]
+    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
