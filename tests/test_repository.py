@@ -18,6 +18,7 @@ from parley.platform.cli import parse_arguments
 ROOT = Path(__file__).parents[1]
 LINKS = {"envs", "platform", "policies", "tune_configs"}
 BIN = Path(sys.executable).parent
+"""Where ruff and parley lie: in the environment that runs the tests."""
 
 
 def tracked_files() -> list[Path]:
@@ -60,7 +61,15 @@ def test_the_import_package_holds_links_and_nothing_else() -> None:
     ],
 )
 def test_bare_imports_are_refused(line: str, banned: bool) -> None:
-    call = [BIN / "ruff", "check", "--select", "TID251", "--stdin-filename", "envs/new.py", "-"]
+    call = [
+        str(BIN / "ruff"),
+        "check",
+        "--select",
+        "TID251",
+        "--stdin-filename",
+        "envs/new.py",
+        "-",
+    ]
     done = subprocess.run(call, cwd=ROOT, input=line, capture_output=True, text=True, check=False)
     assert ("TID251" in done.stdout) == banned
 
@@ -72,7 +81,6 @@ def test_every_folder_of_the_platform_is_in_the_ban() -> None:
     assert {f"platform.{path.stem}" for path in parts} <= banned.keys()
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_exactly_the_tracked_sources(tmp_path: Path) -> None:
     tracked = tracked_files()
     source = tmp_path / "source"
@@ -181,6 +189,6 @@ def test_slow_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
 
 
 def _run(command: str, folder: Path) -> None:
-    program = [BIN / "parley", *shlex.split(command)[1:]]
+    program = [str(BIN / "parley"), *shlex.split(command)[1:]]
     done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
