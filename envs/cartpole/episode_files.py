@@ -92,7 +92,8 @@ def _read_npz(path: Path) -> tuple[Columns, str]:
 
 def _read_parquet(path: Path) -> tuple[Columns, str]:
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: damaged or truncated Parquet file: {error}") from error
     header = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from parley.envs.cartpole.controllers import Controller
 from parley.envs.cartpole.episode_files import COLUMNS, read_columns, write_columns
@@ -263,7 +263,7 @@ def _check_sequence(sequence: NDArray[np.signedinteger], tokenizer: CartPoleToke
 
 
 def _join(
-    sequences: Sequence[NDArray[np.signedinteger]], dtype: np.dtype[np.signedinteger]
+    sequences: Sequence[NDArray[np.signedinteger]], dtype: DTypeLike
 ) -> NDArray[np.signedinteger]:
     return np.concatenate(sequences) if sequences else np.zeros(0, dtype)
 
