@@ -64,6 +64,26 @@ class CausalAttention(nn.Module):
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, steps, width))
         return out
 
+    def read_last(self, hidden: Tensor, step: _Step) -> Tensor:
+        """As `forward`, for the last position only: [B, T, D] to [B, 1, D]."""
+        batch, steps, width = hidden.shape
+        of_query, of_rest = self.qkv.weight.split([width, 2 * width])
+        query_bias, rest_bias = self.qkv.bias.split([width, 2 * width])
+        query = F.linear(hidden[:, -1], of_query, query_bias)
+        rest = F.linear(hidden, of_rest, rest_bias)
+        key, value = rest.view(batch, steps, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        if step.cache is not None:
+            key, value = step.cache.update(key, value, self.layer)
+        mixed = F.scaled_dot_product_attention(
+            query.view(batch, 1, self.heads, -1).transpose(1, 2),
+            key,
+            value,
+            attn_mask=None if step.allowed is None else step.allowed[:, :, -1:],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        out: Tensor = self.proj(mixed.reshape(batch, 1, width))
+        return out
+
 
 class Block(nn.Module):
     """Belief filter (where the configuration puts one), attention, feed-forward; all residual."""
@@ -80,14 +100,18 @@ class Block(nn.Module):
         self.down = nn.Linear(config.ff_hidden, config.embed_size)
         self.dropout = config.dropout
 
-    def forward(self, hidden: Tensor, step: _Step) -> Tensor:
-        """[B, T, D] to [B, T, D]; leaves the new belief in the cache."""
+    def forward(self, hidden: Tensor, step: _Step, last_only: bool = False) -> Tensor:
+        """[B, T, D] to [B, T or 1, D]; leaves the new belief in the cache."""
         if self.filter is not None:
             beliefs = step.cache.beliefs if isinstance(step.cache, DHMMGPT2Cache) else {}
             before = beliefs.get(self.layer)
             hidden, after = self.filter(hidden, before, step.valid, step.generator)
             beliefs[self.layer] = after
-        hidden = hidden + self._drop(self.attention(self.norm_1(hidden), step))
+        if last_only:
+            mixed = self.attention.read_last(self.norm_1(hidden), step)
+            hidden = hidden[:, -1:] + self._drop(mixed)
+        else:
+            hidden = hidden + self._drop(self.attention(self.norm_1(hidden), step))
         inner = F.gelu(self.up(self.norm_2(hidden)), approximate="tanh")
         return hidden + self._drop(self.down(inner))
 
@@ -158,6 +182,7 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         generator: torch.Generator | None = None,
+        last_only: bool = False,
     ) -> BaseModelOutputWithPast:
         """Encode tokens that follow those in the cache.
 
@@ -169,9 +194,11 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
             position_ids: int64 [B or 1, T]; counted from the mask and the cache by default.
             use_cache: return a cache; by default only when one is passed in.
             generator: source of the mutation noise in training.
+            last_only: compute the last position only, which spares the last block most of its
+                work.
 
         Returns:
-            `last_hidden_state` [B, T, D] and `past_key_values`.
+            `last_hidden_state` [B, T, D] (with `last_only` [B, 1, D]) and `past_key_values`.
 
         Raises:
             ValueError: wrong shapes, a sequence beyond `max_len`, or a cache of another kind.
@@ -192,8 +219,9 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         if self.config.dropout:
             hidden = F.dropout(hidden, self.config.dropout, self.training)
         step = _plan_step(attention_mask, past, steps, hidden.device, cache, generator)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             hidden = block(hidden, step)
+        hidden = self.blocks[-1](hidden, step, last_only)
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=cache)
 
     def _check_cache(self, cache: Cache | None, use_cache: bool | None) -> Cache | None:
@@ -276,6 +304,7 @@ class DHMMGPT2ForCausalLM(DHMMGPT2PreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             generator=generator,
+            last_only=isinstance(logits_to_keep, int) and logits_to_keep == 1,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(output.last_hidden_state[:, kept])

@@ -111,14 +111,16 @@ class _BeliefScan(torch.autograd.Function):
         adjoint[:, :-1] += carry[:, 1:]
         adjoint /= evidence
         previous = torch.cat([initial.unsqueeze(1), beliefs[:, :-1]], dim=1)
-        return carry[:, 0], previous.unsqueeze(-1) * adjoint.unsqueeze(-2), None
+        # The scaled operators have served; their memory takes the gradient.
+        gradient = torch.mul(previous.unsqueeze(-1), adjoint.unsqueeze(-2), out=scaled[0])
+        return carry[:, 0], gradient, None
 
 
 def _scan_forward(initial: Tensor, operators: Tensor, chunk: int) -> tuple[Tensor, list[_Level]]:
     """Beliefs [N, T, S] and the operators and evidence of every level, finest first."""
     batch, steps, states = operators.shape[:3]
     many_rows = batch >= LOOP_MIN_ROWS_ON_CPU and operators.device.type == "cpu"
-    if steps <= LOOP_MAX_STEPS or many_rows:
+    if steps <= LOOP_MAX_STEPS or steps < 2 * chunk or many_rows:
         beliefs, evidence = _step_through(initial, operators)
         return beliefs, [_Level(operators, evidence)]
     chunks = steps // chunk
