@@ -122,18 +122,27 @@ class EpisodeSet:
         write_columns(Path(path), columns, {name: getattr(self, name) for name in METADATA})
 
     @classmethod
-    def load(cls, path: str | Path) -> EpisodeSet:
+    def load(cls, path: str | Path, num_bins: int | None = None) -> EpisodeSet:
         """Read a file that `save` wrote.
 
+        Args:
+            path: ends in ".parquet" or ".npz".
+            num_bins: of the tokenizer that the reader needs; None takes any.
+
         Raises:
-            ValueError: the file is damaged, lacks columns, or holds anything but episodes in the
-                token language that its metadata names.
+            ValueError: the file is damaged, lacks columns, has another vocabulary than `num_bins`
+                gives, or holds anything but episodes in the language that its metadata names.
             FileNotFoundError: there is no such file.
         """
         columns, metadata = read_columns(Path(path))
         missing = [name for name in METADATA if name not in metadata]
         if missing:
             raise ValueError(f"{path}: metadata lacks {missing}")
+        if num_bins not in (None, metadata["num_bins"]):
+            raise ValueError(
+                f"{path}: foreign vocabulary: its tokens are of {metadata['num_bins']} bins, "
+                f"the reader's of {num_bins}"
+            )
         episodes = cls(
             tokens=columns["tokens"],
             offsets=columns["offsets"],
