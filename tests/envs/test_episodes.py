@@ -51,7 +51,7 @@ def test_tokens_tell_the_true_story() -> None:
         steps = sequence[:-1].reshape(-1, 5)
         states = tokenizer.decode_state(steps[:, 1:])
         actions = np.array([tokenizer.decode_action(token) for token in steps[1:, 0]])
-        clipped = (np.abs(states) > np.array(STATE_LIMITS) - tokenizer.bin_widths).any(axis=1)
+        clipped = np.any(np.abs(states) > np.array(STATE_LIMITS) - tokenizer.bin_widths, axis=1)
         inside = ~(clipped[:-1] | clipped[1:])
         gap = np.abs(step_states(states[:-1], actions) - states[1:])
         assert inside.sum() > 5

@@ -59,9 +59,7 @@ def assert_same_tokens(observations: dict[str, np.ndarray], tokens: np.ndarray) 
         np.testing.assert_array_equal(observation, tokens[int(agent.removeprefix("cart_"))])
 
 
-def assert_same_step(
-    env: MultiCartPole, actions: np.ndarray, step: Any, row: int
-) -> tuple[bool, bool]:
+def assert_same_step(env: Any, actions: np.ndarray, step: Any, row: int) -> tuple[bool, bool]:
     """Step the environment; say whether its episode is over, and whether it was truncated."""
     ids = {agent: cart for cart, agent in enumerate(env.possible_agents)}
     observations, rewards, terminated, truncated, infos = env.step(
@@ -82,7 +80,7 @@ def assert_same_step(
 
 
 def test_rllibs_episodes_tell_truncated_carts_from_terminated_ones() -> None:
-    env = MultiCartPole({"num_carts": 2, "max_steps": 15})
+    env: Any = MultiCartPole({"num_carts": 2, "max_steps": 15})
     episode = MultiAgentEpisode()
     observations, infos = env.reset(seed=0)
     episode.add_env_reset(observations=observations, infos=infos)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 
@@ -7,7 +9,7 @@ from parley.envs.cartpole.physics import draw_start, has_fallen, step_states
 
 
 def test_states_equal_gymnasiums_to_the_last_bit() -> None:
-    env = gymnasium.make("CartPole-v1").unwrapped
+    env: Any = gymnasium.make("CartPole-v1").unwrapped
     generator = np.random.default_rng(0)
     scale = np.array([2.5, 4.0, 0.25, 4.0])
     states = generator.uniform(-scale, scale, size=(1000, 4))
@@ -33,7 +35,7 @@ def test_a_state_moves_alike_alone_and_in_any_batch() -> None:
 
 
 def test_start_states_are_gymnasiums() -> None:
-    env = gymnasium.make("CartPole-v1")
+    env: Any = gymnasium.make("CartPole-v1")
     env.reset(seed=5)
     start = draw_start(np.random.default_rng(5))
     np.testing.assert_array_equal(start[0], env.unwrapped.state)

@@ -32,7 +32,8 @@ def test_gymnasiums_checker_has_nothing_to_say(arguments: dict[str, Any]) -> Non
 
 
 def test_episodes_equal_cartpole_v1s() -> None:
-    env, plain = gymnasium.make(ID, num_bins=1000), gymnasium.make("CartPole-v1")
+    env: Any = gymnasium.make(ID, num_bins=1000)
+    plain: Any = gymnasium.make("CartPole-v1")
     env.action_space.seed(0)
     for episode in range(5):
         seed = 3 if episode == 0 else None
@@ -78,7 +79,7 @@ def test_frames_show_the_true_state() -> None:
     for each in (env, plain):
         each.reset(seed=1)
         each.step(1)
-    frame = env.render()
+    frame: Any = env.render()
     assert frame.shape == (400, 600, 3)
     assert frame.dtype == np.uint8
     np.testing.assert_array_equal(frame, plain.render())
