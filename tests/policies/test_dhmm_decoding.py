@@ -80,6 +80,34 @@ def test_generate_with_cache_equals_without(options: dict[str, Any], padded: boo
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("padded", [False, True])
+def test_greedy_generation_follows_the_full_forward(padded: bool) -> None:
+    model, tokens = make_model(), make_tokens(3, 9)
+    mask = torch.ones_like(tokens)
+    if padded:
+        mask[1, :4] = 0
+    generated = model.generate(tokens, attention_mask=mask, max_new_tokens=25, do_sample=False)
+    for _ in range(25):
+        choice = model(tokens, attention_mask=mask).logits[:, -1:].argmax(-1)
+        tokens = torch.cat([tokens, choice], dim=1)
+        mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+    assert torch.equal(generated, tokens)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sizes", [[59], [20, 1, 38]])
+def test_last_only_with_a_cache_keeps_the_cache_whole(sizes: list[int]) -> None:
+    model, tokens = make_model(), make_tokens()
+    cache, start = DHMMGPT2Cache(config=model.config), 0
+    for size in sizes:
+        piece = tokens[:, start : start + size]
+        model(piece, past_key_values=cache, logits_to_keep=1)
+        start += size
+    stepped = model(tokens[:, 59:], past_key_values=cache).logits
+    torch.testing.assert_close(stepped, model(tokens).logits[:, -1:], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
 def test_generate_continues_from_a_given_cache() -> None:
     model, prompt = make_model(), make_tokens(2, 9)
     expected = model.generate(prompt, max_new_tokens=6, do_sample=False)

@@ -159,6 +159,27 @@ def test_logits_to_keep_and_unlabelled_tokens() -> None:
     torch.testing.assert_close(model(tokens, labels=labels).loss, expected)
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_last_only_is_the_last_position_of_the_full_forward(padded: bool) -> None:
+    model, tokens = make_model(), make_tokens()
+    base, mask = model.transformer, None
+    if padded:
+        mask = torch.ones_like(tokens)
+        mask[0, :25] = 0
+    weight = torch.randn(3, 1, 32)
+    outputs, gradients = [], []
+    for last_only in (True, False):
+        hidden = base(tokens, attention_mask=mask, last_only=last_only).last_hidden_state[:, -1:]
+        outputs.append(hidden)
+        gradients.append(torch.autograd.grad((hidden * weight).sum(), list(base.parameters())))
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=0)
+    for short, full in zip(*gradients, strict=True):
+        torch.testing.assert_close(short, full, atol=1e-4, rtol=1e-4)
+    logits = model(tokens, attention_mask=mask, logits_to_keep=1).logits
+    full_logits = model(tokens, attention_mask=mask).logits[:, -1:]
+    torch.testing.assert_close(logits, full_logits, atol=1e-5, rtol=0)
+
+
 @torch.no_grad()
 def test_bfloat16_stays_near_float32() -> None:
     """Bounds: logits (standard deviation 1.3) and log-probabilities within 0.1 everywhere.
