@@ -83,6 +83,8 @@ class ModelConfig(Section):
     """Classical HMM heads: fixed transition, emission from the input."""
     mutation_rate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
     """Share of the uniform distribution in every transition."""
+    initializer_range: Rate = 0.02
+    """Standard deviation of the initial weights outside the filter."""
     mutation_noise: NonNegative = 0.0
     """Scale of the Gumbel noise on the transition logits, in training only."""
 
@@ -130,7 +132,11 @@ class PPOConfig(Section):
     learning_rate: Rate = 1e-3
     """Learning rate at the start."""
     learning_rate_final: NonNegative = 0.0
-    """Learning rate at `stop.max_env_steps`; linear in between."""
+    """Learning rate from `anneal_env_steps` on; linear before."""
+    anneal_env_steps: Positive = 100_000
+    """Environment steps over which learning rate and entropy bonus go to their final values."""
+    reward_scale: Rate = 0.05
+    """Factor on the rewards that the learner sees; brings values near 1."""
     gamma: Discount = 0.99
     """Discount of a step."""
     gae_lambda: Fraction = 0.97
@@ -144,7 +150,7 @@ class PPOConfig(Section):
     entropy_coefficient: NonNegative = 0.01
     """Weight of the entropy bonus at the start."""
     entropy_coefficient_final: NonNegative = 0.0
-    """Weight of the entropy bonus at `stop.max_env_steps`; linear in between."""
+    """Weight of the entropy bonus from `anneal_env_steps` on; linear before."""
     num_epochs: Positive = 8
     """Passes over one iteration's batch."""
     minibatch_size: Positive = 512
@@ -188,6 +194,19 @@ class CheckpointConfig(Section):
     """Newest checkpoints to keep; the best one is kept besides."""
 
 
+class RayConfig(Section):
+    """The Ray cluster that a run uses."""
+
+    address: str = ""
+    """Cluster to join; empty: `RAY_ADDRESS` where it is set, else a local one."""
+    num_cpus: Positive | None = None
+    """CPUs that a local cluster counts; absent: all, at least one per env runner."""
+    dashboard: bool = False
+    """Start the dashboard of a local cluster, on loopback."""
+    dashboard_port: Annotated[int, Field(ge=1, le=65535)] = 8265
+    """Its port."""
+
+
 class ExperimentConfig(Section):
     """What every experiment has."""
 
@@ -203,6 +222,7 @@ class ExperimentConfig(Section):
     """Seed of all randomness of the run."""
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    ray: RayConfig = RayConfig()
 
 
 class CartPolePPOConfig(ExperimentConfig):

@@ -8,7 +8,44 @@ import pytest
 
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.keys import find_key
-from parley.platform.config.loading import load_experiment, read_experiment_file
+from parley.platform.config.loading import load_experiment
+
+FILE = """\
+workflow = "cartpole"
+algorithm = "ppo"
+
+[env]
+window = 1
+num_bins = 10
+
+[model]
+max_len = 64
+embed_size = 64
+
+[rollouts]
+num_env_runners = 2
+num_envs_per_env_runner = 16
+rollout_fragment_length = 64
+
+[ppo]
+gamma = 0.99
+clip = 0.2
+
+[stop]
+max_env_steps = 1_000
+
+[quick]
+stop.max_env_steps = 100
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A correct experiment file."""
+    path = tmp_path / "mine.toml"
+    path.write_text(FILE)
+    return path
+
 
 OVERRIDES = {
     "num_env_runners=0": ["override num_env_runners=0", "rollouts.num_env_runners", "at least 1"],
@@ -35,9 +72,9 @@ OVERRIDES = {
 
 
 @pytest.mark.parametrize(("override", "parts"), OVERRIDES.items())
-def test_override_is_refused(override: str, parts: list[str]) -> None:
+def test_override_is_refused(override: str, parts: list[str], path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_experiment("cartpole/ppo", [override])
+        load_experiment(path, [override])
     for part in parts:
         assert part in str(caught.value)
 
@@ -57,18 +94,16 @@ EDITS = {
     ("[stop]", "[stop"): "not valid TOML",
     ('algorithm = "ppo"', 'algorithm = "dqn"'): "no workflow 'cartpole' with algorithm 'dqn'",
     ("num_bins = 10", "num_bins = 1"): "env.num_bins = 1: must be at least 2",
-    ("window = 1 ", "window = 30 "): "env.window 30 needs 151 tokens",
+    ("window = 1", "window = 30"): "env.window 30 needs 151 tokens",
 }
 
 
 @pytest.mark.parametrize(("edit", "message"), EDITS.items())
 def test_a_wrong_file_is_refused_with_its_line(
-    edit: tuple[str, str], message: str, tmp_path: Path
+    edit: tuple[str, str], message: str, path: Path
 ) -> None:
-    text = read_experiment_file("cartpole/ppo").text
-    wrong = text.replace(*edit, 1)
+    wrong = FILE.replace(*edit, 1)
     line = next(n for n, row in enumerate(wrong.splitlines(), 1) if edit[1] in row)
-    path = tmp_path / "mine.toml"
     path.write_text(wrong)
     with pytest.raises(ConfigError) as caught:
         load_experiment(path)
@@ -77,10 +112,8 @@ def test_a_wrong_file_is_refused_with_its_line(
 
 
 @pytest.mark.parametrize("key", ["workflow", "algorithm"])
-def test_a_file_needs_a_workflow_and_an_algorithm(key: str, tmp_path: Path) -> None:
-    lines = read_experiment_file("cartpole/ppo").text.splitlines()
-    path = tmp_path / "mine.toml"
-    path.write_text("\n".join(line for line in lines if not line.startswith(key)))
+def test_a_file_needs_a_workflow_and_an_algorithm(key: str, path: Path) -> None:
+    path.write_text("\n".join(row for row in FILE.splitlines() if not row.startswith(key)))
     with pytest.raises(ConfigError, match=f'{key} is missing.*workflow = "cartpole"'):
         load_experiment(path)
 
@@ -102,16 +135,14 @@ def test_an_unknown_experiment_names_the_known_ones(name: str, message: str) -> 
     assert "cartpole/imitate" in str(caught.value)
 
 
-def test_a_quick_value_out_of_range_is_refused_at_its_line(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
+def test_a_quick_value_out_of_range_is_refused_at_its_line(path: Path) -> None:
     path.write_text('workflow = "cartpole"\nalgorithm = "ppo"\n[quick]\nppo.clip = 7\n')
     assert load_experiment(path).experiment == "mine"
     with pytest.raises(ConfigError, match=r"mine\.toml:4: ppo\.clip = 7"):
         load_experiment(path, quick=True)
 
 
-def test_all_errors_of_a_file_come_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
+def test_all_errors_of_a_file_come_at_once(path: Path) -> None:
     path.write_text('workflow = "cartpole"\nalgorithm = "ppo"\nsed = 1\n[env]\nnum_carts = 0\n')
     with pytest.raises(ConfigError) as caught:
         load_experiment(path)

@@ -21,7 +21,7 @@ def test_a_run_may_be_made_longer() -> None:
     assert changed_keys(stored, longer) == ["stop.max_env_steps"]
 
 
-@pytest.mark.parametrize(("override", "key"), [("seed=4", "seed"), ("clip=0.1", "ppo.clip")])
+@pytest.mark.parametrize(("override", "key"), [("seed=4", "seed"), ("clip=0.123", "ppo.clip")])
 def test_other_changes_are_refused(override: str, key: str) -> None:
     stored = load_experiment("cartpole/ppo")
     with pytest.raises(ConfigError, match=f"change {key};.*only stop"):
