@@ -1,0 +1,235 @@
+"""The checkpoints of a run: written whole or not at all, verified when read, old ones removed.
+
+    checkpoints/
+      iteration_000010/
+        policies/<module>/     a policy's files, see `policies.building`; loads without Ray
+        policy.json            what the policies speak: environment, bins, window
+        trainer.json, .safetensors   optimisers, counters, environments, random streams
+        manifest.json          size and SHA-256 of every file above
+      best.json, last.json     which of them is the best and the newest
+
+A checkpoint is written under a hidden name, flushed, then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from parley.platform.checkpoints.state_tree import load_tree, save_tree
+from parley.platform.config.errors import display_path
+from parley.platform.errors import InputError
+from parley.platform.telemetry.files import atomic_write_text, sync_folder, to_json
+
+MANIFEST_FILE, POLICY_FILE, TRAINER_STEM = "manifest.json", "policy.json", "trainer"
+POLICIES_DIR = "policies"
+Role = Literal["best", "last"]
+
+
+class CheckpointError(InputError):
+    """A checkpoint that is missing, torn, damaged, or of another model."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on disk."""
+
+    path: Path
+
+    @property
+    def policy_folders(self) -> dict[str, Path]:
+        """Where each module's policy lies."""
+        folders = sorted((self.path / POLICIES_DIR).iterdir())
+        return {folder.name: folder for folder in folders if folder.is_dir()}
+
+    def read_policy_facts(self) -> dict[str, Any]:
+        """The content of `policy.json`."""
+        facts: dict[str, Any] = json.loads((self.path / POLICY_FILE).read_text(encoding="utf-8"))
+        return facts
+
+    def read_trainer_state(self) -> Any:
+        """The training state; for `--resume`.
+
+        Raises:
+            CheckpointError: its files are missing or damaged.
+        """
+        try:
+            return load_tree(self.path / TRAINER_STEM)
+        except ValueError as error:
+            raise CheckpointError(f"{error}; resume from another checkpoint") from error
+
+
+class CheckpointStore:
+    """Writes and finds the checkpoints below one folder.
+
+    Args:
+        folder: the run's `checkpoints/`.
+        keep: newest checkpoints to keep; the best is kept besides.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def save(
+        self,
+        iteration: int,
+        save_policies: Callable[[Path], None],
+        facts: Mapping[str, Any],
+        trainer_state: Any,
+        best_score: float | None = None,
+    ) -> Checkpoint:
+        """Write the checkpoint of `iteration` and remove old ones.
+
+        Args:
+            iteration: names it; one that exists already is replaced.
+            save_policies: writes the policies' folders into the folder it is given.
+            facts: for `policy.json`.
+            trainer_state: for `--resume`; see `state_tree`.
+            best_score: given where this is the best policy so far.
+        """
+        final = self.folder / f"iteration_{iteration:06d}"
+        partial = self.folder / f".{final.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / POLICIES_DIR).mkdir(parents=True)
+        save_policies(partial / POLICIES_DIR)
+        (partial / POLICY_FILE).write_text(to_json(facts, indent=2), encoding="utf-8")
+        save_tree(trainer_state, partial / TRAINER_STEM)
+        _write_manifest(partial)
+        _flush(partial)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        sync_folder(self.folder)
+        self._point("last", final, {"iteration": iteration})
+        if best_score is not None:
+            self._point("best", final, {"iteration": iteration, "mean_return": best_score})
+        self._remove_old()
+        return Checkpoint(final)
+
+    def find(self, role: Role) -> Checkpoint | None:
+        """The best or the newest checkpoint, verified; None where there is none.
+
+        Where the newest is damaged, the newest sound one before it is taken.
+
+        Raises:
+            CheckpointError: the best is damaged, or no checkpoint is sound.
+        """
+        pointer = self.folder / f"{role}.json"
+        if not pointer.is_file():
+            return None
+        name = str(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
+        if role == "best":
+            return open_checkpoint(self.folder / name)
+        first_error: CheckpointError | None = None
+        for path in sorted(self.folder.glob("iteration_*"), reverse=True):
+            try:
+                return open_checkpoint(path)
+            except CheckpointError as error:
+                first_error = first_error or error
+        raise first_error or CheckpointError(f"{display_path(self.folder)} holds no checkpoint")
+
+    def best_score(self) -> float | None:
+        """The score with which the best checkpoint was saved."""
+        pointer = self.folder / "best.json"
+        if not pointer.is_file():
+            return None
+        return float(json.loads(pointer.read_text(encoding="utf-8"))["mean_return"])
+
+    def _point(self, role: Role, path: Path, facts: Mapping[str, Any]) -> None:
+        content = {"checkpoint": path.name, **facts}
+        atomic_write_text(self.folder / f"{role}.json", to_json(content) + "\n")
+
+    def _remove_old(self) -> None:
+        pointer = self.folder / "best.json"
+        best = json.loads(pointer.read_text())["checkpoint"] if pointer.is_file() else None
+        for path in sorted(self.folder.glob("iteration_*"))[: -self.keep]:
+            if path.name != best:
+                shutil.rmtree(path)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint whose files are all there, whole and unchanged.
+
+    Raises:
+        CheckpointError: it is not; the message names the file.
+    """
+    manifest_file = path / MANIFEST_FILE
+    if not path.is_dir():
+        raise CheckpointError(f"no checkpoint folder {display_path(path)}")
+    try:
+        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{display_path(path)} is not a checkpoint: it has no {MANIFEST_FILE}"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{display_path(manifest_file)} is damaged: {error}") from error
+    for name, recorded in manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise CheckpointError(f"{display_path(file)} is missing; use another checkpoint")
+        if file.stat().st_size != recorded["size_bytes"]:
+            raise CheckpointError(
+                f"{display_path(file)} is truncated: {file.stat().st_size} of "
+                f"{recorded['size_bytes']} bytes; use another checkpoint"
+            )
+        if _hash(file) != recorded["sha256"]:
+            raise CheckpointError(f"{display_path(file)} was changed; use another checkpoint")
+    return Checkpoint(path)
+
+
+def resolve_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint that a RUN|CHECKPOINT argument means: of a run, the best, else the newest.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    for folder in (path / "checkpoints", path):
+        store = CheckpointStore(folder)
+        found = store.find("best") or store.find("last")
+        if found is not None:
+            return found
+    if (path / "config.toml").is_file():
+        raise CheckpointError(
+            f"{display_path(path)} holds no checkpoint yet; train it first, or wait for its first"
+        )
+    return open_checkpoint(path)
+
+
+def _write_manifest(folder: Path) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = {
+        path.relative_to(folder).as_posix(): {
+            "size_bytes": path.stat().st_size,
+            "sha256": _hash(path),
+        }
+        for path in files
+    }
+    text = to_json({"files": entries}, indent=2)
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(folder: Path) -> None:
+    """Make all files and folders below `folder` survive a power cut."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        else:
+            sync_folder(path)
+    sync_folder(folder)

@@ -1,0 +1,1 @@
+"""Evaluation: measured episodes, pictures of them, learning curves; plain torch, without Ray."""

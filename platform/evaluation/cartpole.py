@@ -1,0 +1,166 @@
+"""How well CartPole policies balance: seeded greedy episodes, all at once, without Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from parley.platform.checkpoints.store import Checkpoint, CheckpointError, resolve_checkpoint
+from parley.platform.config.schema import CartPoleEnvConfig
+from parley.platform.evaluation.intervals import bootstrap_interval
+from parley.platform.rollouts.cartpole_task import make_vector_env
+from parley.policies.actor_critic import LanguageActorCritic
+from parley.policies.building import load_policy
+
+DEFAULT_EPISODES, DEFAULT_SEED = 100, 10_000
+
+
+@dataclass(frozen=True)
+class CartPolePlayers:
+    """Policies and the environment they play in."""
+
+    env: CartPoleEnvConfig
+    policies: Mapping[str, nn.Module]
+    module_of_cart: Sequence[str]
+    checkpoint: Checkpoint
+
+    @property
+    def first(self) -> nn.Module:
+        """The policy of the first cart."""
+        return self.policies[self.module_of_cart[0]]
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What greedy control earned."""
+
+    returns: NDArray[np.float64]
+    """[episodes * N]: one for each cart of each episode."""
+    env_steps: int
+    seconds: float
+    other_token_rate: float | None
+    """Share of decisions in which a token that is no action had the highest logit; None for
+    policies that are no language models."""
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures under their contract names."""
+        metrics: dict[str, Any] = {
+            "mean_return": float(self.returns.mean()),
+            "mean_return_ci95": list(bootstrap_interval(self.returns)),
+            "min_return": float(self.returns.min()),
+            "episodes": len(self.returns),
+            "env_steps": self.env_steps,
+            "steps_per_s": self.env_steps / self.seconds,
+        }
+        if self.other_token_rate is not None:
+            metrics["other_token_rate"] = self.other_token_rate
+        return metrics
+
+
+def evaluate_path(
+    path: Path, episodes: int | None = None, seed: int | None = None
+) -> dict[str, Any]:
+    """Evaluate a run's best checkpoint, or the checkpoint at `path`.
+
+    Raises:
+        CheckpointError: there is no sound checkpoint.
+    """
+    players = load_players(path)
+    result = play_episodes(
+        players.policies,
+        players.module_of_cart,
+        players.env,
+        episodes or DEFAULT_EPISODES,
+        DEFAULT_SEED if seed is None else seed,
+        watch_other_tokens=True,
+    )
+    return result.metrics()
+
+
+def load_players(path: Path) -> CartPolePlayers:
+    """The policies of a run or checkpoint, and what they speak."""
+    checkpoint = resolve_checkpoint(path)
+    facts = checkpoint.read_policy_facts()
+    try:
+        policies = {name: load_policy(folder) for name, folder in checkpoint.policy_folders.items()}
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    env = CartPoleEnvConfig(**facts["env"])
+    return CartPolePlayers(env, policies, facts["module_of_cart"], checkpoint)
+
+
+def play_episodes(
+    policies: Mapping[str, nn.Module],
+    module_of_cart: Sequence[str],
+    env: CartPoleEnvConfig,
+    num_episodes: int,
+    seed: int,
+    watch_other_tokens: bool = False,
+) -> Episodes:
+    """Play `num_episodes` episodes side by side, always taking the likelier action.
+
+    Args:
+        policies: by module.
+        module_of_cart: the module of each of the N carts.
+        env: the environment.
+        num_episodes: episodes.
+        seed: episode i uses the stream of (seed, i).
+        watch_other_tokens: also count how often another token would have won.
+    """
+    seeds = [np.random.SeedSequence([seed, index]) for index in range(num_episodes)]
+    vector = make_vector_env(env, seeds, auto_reset=False)
+    started = time.perf_counter()
+    tokens = vector.reset()
+    running = vector.running
+    returns = np.zeros(running.shape)
+    counts = _TokenCounts() if watch_other_tokens else None
+    env_steps = 0
+    with torch.inference_mode():
+        while running.any():
+            actions = np.zeros(running.shape, np.int64)
+            for module_id, policy in policies.items():
+                carts = np.array([m == module_id for m in module_of_cart])
+                where = np.nonzero(running & carts)
+                if where[0].size:
+                    actions[where] = _choose(policy, tokens[where], counts)
+            outcome = vector.step(actions)
+            env_steps += int(running.any(axis=1).sum())
+            returns += outcome.rewards
+            tokens, running = outcome.tokens, vector.running
+    seconds = time.perf_counter() - started
+    return Episodes(returns.ravel(), env_steps, seconds, counts.rate() if counts else None)
+
+
+@dataclass
+class _TokenCounts:
+    """How often a token that is no action would have won."""
+
+    num_other: int = 0
+    num_decisions: int = 0
+
+    def rate(self) -> float | None:
+        return self.num_other / self.num_decisions if self.num_decisions else None
+
+
+def _choose(
+    policy: nn.Module, windows: NDArray[np.int64], counts: _TokenCounts | None
+) -> NDArray[np.int64]:
+    """The likelier action int64 [B] of each window; all other tokens are masked."""
+    tokens = torch.from_numpy(windows)
+    if counts is None or not isinstance(policy, LanguageActorCritic):
+        actions: NDArray[np.int64] = policy(tokens)[0].argmax(-1).numpy()
+        return actions
+    logits = policy.next_token_logits(tokens)
+    of_actions = logits[:, policy.action_tokens]
+    counts.num_other += int((logits.amax(-1) > of_actions.amax(-1)).sum())
+    counts.num_decisions += len(tokens)
+    chosen: NDArray[np.int64] = of_actions.argmax(-1).numpy()
+    return chosen

@@ -1,0 +1,268 @@
+"""The PPO job: RLlib trains, this module evaluates, checkpoints, reports and resumes.
+
+The loop reads as data flows: iterate, evaluate, record, save, stop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from parley.platform.checkpoints.store import CheckpointStore
+from parley.platform.config.schema import CartPolePPOConfig
+from parley.platform.evaluation.cartpole import play_episodes
+from parley.platform.evaluation.curves import plot_learning_curve
+from parley.platform.jobs.cluster import connect_ray
+from parley.platform.jobs.stopping import StopSignal
+from parley.platform.jobs.warm_start import WarmStart, load_warm_start
+from parley.platform.learners.ppo_algorithm import TokenPPO, build_config
+from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
+from parley.platform.telemetry.progress import Column, Goal, Progress
+from parley.platform.telemetry.run_folder import RunFolder
+from parley.policies.building import build_policy, save_policy
+
+COLUMNS = (
+    Column("iteration", "iteration"),
+    Column("env_steps", "env steps"),
+    Column("steps_per_s", "steps/s"),
+    Column("mean_return", "return", ".1f"),
+    Column("eval_return", "greedy return", ".1f"),
+    Column("entropy", "entropy", ".3f"),
+)
+RETURN_WINDOW = 100
+"""Training episodes over which `mean_return` is taken."""
+CURVE_FILE = "learning_curve.png"
+
+
+def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> dict[str, Any]:
+    """Train to `stop.max_env_steps` or `stop.target_return`; measure the best policy.
+
+    Raises:
+        KeyboardInterrupt: stopped by a signal; everything is saved.
+        CheckpointError, ConfigError: `init_from` or the checkpoint to resume does not fit.
+    """
+    warm_start = load_warm_start(config) if config.init_from and not resume else None
+    goal = Goal("env_steps", config.stop.max_env_steps)
+    with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
+        with connect_ray(config.ray, _num_processes(config), progress):
+            with progress.status(f"starting {config.rollouts.num_env_runners} env runners"):
+                run = PPORun(config, run_folder)
+            try:
+                if resume:
+                    run.restore()
+                    progress.resume_from(run.env_steps)
+                elif warm_start is not None:
+                    run.start_from(warm_start)
+                while not run.finished and not stop.received:
+                    progress.update(run.iterate())
+                run.save()
+            finally:
+                run.close()
+        with progress.status(f"evaluating {config.evaluation.episodes} episodes"):
+            return run.conclude(stopped=stop.received)
+
+
+class PPORun:
+    """The state of one PPO run between iterations."""
+
+    def __init__(self, config: CartPolePPOConfig, run_folder: RunFolder) -> None:
+        self.config = config
+        self.run_folder = run_folder
+        self.task = make_cartpole_task(config.env)
+        settings = policy_settings(config.env, config.model)
+        self.algorithm: TokenPPO = build_config(config, self.task, settings).build_algo()
+        self.module_of_cart = [self.task.module_of_agent[cart] for cart in self.task.agent_ids]
+        self.policies: dict[str, nn.Module] = {
+            module_id: build_policy(config.policy, settings)
+            for module_id in sorted(set(self.module_of_cart))
+        }
+        self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
+        self.iteration = 0
+        self.seconds = 0.0
+        self.returns: deque[float] = deque(maxlen=RETURN_WINDOW)
+        self.best_return: float | None = None
+        self.solved: dict[str, float] | None = None
+        self.next_evaluation = config.evaluation.interval_env_steps
+        self._saved_iteration = 0
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps so far, those of a warm start included."""
+        return self.algorithm.num_env_steps
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reached one of its ends."""
+        target = self.config.stop.target_return
+        reached = target is not None and (self.best_return or 0.0) >= target
+        return reached or self.env_steps >= self.config.stop.max_env_steps
+
+    def iterate(self) -> dict[str, Any]:
+        """One iteration: sample, learn, perhaps evaluate and save; its row of metrics."""
+        started = time.perf_counter()
+        before = self.env_steps
+        results = self.algorithm.train()["learners"]
+        self.iteration += 1
+        self.returns.extend(self.algorithm.returns)
+        train_seconds = time.perf_counter() - started
+        evaluation = self._evaluate_if_due()
+        self.seconds += time.perf_counter() - started
+        row = {
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "seconds": self.seconds,
+            "steps_per_s": (self.env_steps - before) / train_seconds,
+            "sample_s": self.algorithm.times.sample_s,
+            "learn_s": self.algorithm.times.learn_s,
+            "num_episodes": len(self.algorithm.returns),
+            "mean_return": float(np.mean(self.returns)) if self.returns else None,
+            **_mean_losses(results, self.policies),
+            **evaluation,
+        }
+        self.run_folder.append_metrics(row)
+        if self.iteration % self.config.checkpoint.interval_iterations == 0:
+            self.save()
+        return row
+
+    def save(self, best_score: float | None = None) -> None:
+        """Write a checkpoint of this iteration, unless there is one."""
+        if self._saved_iteration == self.iteration and best_score is None:
+            return
+        self._pull_weights()
+        self.store.save(
+            self.iteration, self._save_policies, self._facts(), self._state(), best_score
+        )
+        self._saved_iteration = self.iteration
+
+    def restore(self) -> None:
+        """Go on from the newest sound checkpoint; later rows of metrics are dropped."""
+        checkpoint = self.store.find("last")
+        if checkpoint is None:
+            self.run_folder.drop_metrics_after(0)
+            return
+        state = checkpoint.read_trainer_state()
+        self.iteration = self._saved_iteration = state["iteration"]
+        self.seconds = state["seconds"]
+        self.returns.extend(state["returns"])
+        self.best_return = state["best_return"]
+        self.solved = state["solved"]
+        self.next_evaluation = state["next_evaluation"]
+        self.algorithm.restore_training(state["algorithm"])
+        self.run_folder.drop_metrics_after(self.iteration)
+
+    def start_from(self, warm_start: WarmStart) -> None:
+        """Begin with the weights of another run; its environment steps count."""
+        weights = {module_id: warm_start.state_dict for module_id in self.policies}
+        self.algorithm.load_weights(weights)
+        self.algorithm.num_env_steps = warm_start.env_steps
+
+    def close(self) -> None:
+        """Stop runners and learners."""
+        self.algorithm.stop()
+
+    def conclude(self, stopped: bool) -> dict[str, Any]:
+        """Measure the best policy on fresh episodes, draw the curve, write the result."""
+        checkpoint = self.store.find("best") or self.store.find("last")
+        result: dict[str, Any] = {
+            "status": "stopped" if stopped else "done",
+            "seconds": self.seconds,
+            "metrics": {},
+            "checkpoint": (
+                None
+                if checkpoint is None
+                else str(checkpoint.path.relative_to(self.run_folder.path))
+            ),
+        }
+        rows = self.run_folder.read_metrics()
+        if rows:
+            plot_learning_curve(rows, self.config, self.run_folder.path / CURVE_FILE)
+        if stopped:
+            result["metrics"] = rows[-1] if rows else {}
+            self.run_folder.write_result(result)
+            raise KeyboardInterrupt
+        result["metrics"] = self._measure(checkpoint.path if checkpoint else None)
+        self.run_folder.write_result(result)
+        return result
+
+    def _measure(self, checkpoint: Path | None) -> dict[str, Any]:
+        from parley.platform.evaluation.cartpole import evaluate_path
+
+        assert checkpoint is not None, "a finished run has saved"
+        evaluation = self.config.evaluation
+        metrics = evaluate_path(checkpoint, evaluation.episodes, evaluation.seed)
+        trained = {
+            "train_env_steps": self.env_steps,
+            "train_seconds": self.seconds,
+            "train_steps_per_s": self.env_steps / self.seconds,
+        }
+        return metrics | trained | (self.solved or {})
+
+    def _evaluate_if_due(self) -> dict[str, Any]:
+        """Greedy episodes on seeds of their own, by which the best checkpoint is chosen."""
+        evaluation = self.config.evaluation
+        interval = evaluation.interval_env_steps
+        last = self.env_steps >= self.config.stop.max_env_steps
+        if not interval or not (self.env_steps >= self.next_evaluation or last):
+            return {}
+        self.next_evaluation = self.env_steps + interval
+        self._pull_weights()
+        episodes = play_episodes(
+            self.policies,
+            self.module_of_cart,
+            self.config.env,
+            evaluation.selection_episodes,
+            evaluation.seed + 1,
+        )
+        mean_return = float(episodes.returns.mean())
+        if self.best_return is None or mean_return > self.best_return:
+            self.best_return = mean_return
+            target = self.config.stop.target_return
+            if self.solved is None and target is not None and mean_return >= target:
+                self.solved = {"solved_env_steps": self.env_steps}
+            self.save(best_score=mean_return)
+        return {"eval_return": mean_return, "eval_seconds": episodes.seconds}
+
+    def _pull_weights(self) -> None:
+        for module_id, weights in self.algorithm.policy_weights().items():
+            self.policies[module_id].load_state_dict(weights)
+
+    def _save_policies(self, folder: Path) -> None:
+        for module_id, policy in self.policies.items():
+            save_policy(policy, folder / module_id)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "policy": self.config.policy,
+            "env": self.config.env.model_dump(),
+            "module_of_cart": self.module_of_cart,
+            "env_steps": self.env_steps,
+        }
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "returns": list(self.returns),
+            "best_return": self.best_return,
+            "solved": self.solved,
+            "next_evaluation": self.next_evaluation,
+            "algorithm": self.algorithm.training_state(),
+        }
+
+
+def _num_processes(config: CartPolePPOConfig) -> int:
+    return config.rollouts.num_env_runners + config.learner.num_learners
+
+
+def _mean_losses(results: Mapping[str, Any], modules: Mapping[str, Any]) -> dict[str, float]:
+    """The loss terms, averaged over the modules."""
+    names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
+    return {
+        name: float(np.mean([float(results[module][name]) for module in modules])) for name in names
+    }

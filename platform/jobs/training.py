@@ -1,0 +1,34 @@
+"""`parley train` for the cartpole workflow: which job runs an algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from parley.platform.config.schema import ExperimentConfig
+from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.telemetry.run_folder import RunFolder
+
+JOBS = {
+    "ppo": "parley.platform.jobs.ppo_job:run_ppo",
+    "imitate": "parley.platform.jobs.imitation_job:run_imitation",
+}
+"""Algorithm -> its job; a new algorithm is a row here."""
+
+
+def train_experiment(
+    config: ExperimentConfig, run_folder: RunFolder, resume: bool
+) -> dict[str, Any]:
+    """Run an experiment to its end; the run folder holds its result afterwards.
+
+    Returns:
+        The content of `result.json` that the job decided: status, seconds, metrics, checkpoint.
+
+    Raises:
+        KeyboardInterrupt: it was stopped; everything is saved.
+    """
+    quiet_libraries()
+    module, _, name = JOBS[config.algorithm].partition(":")
+    job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
+    return job(config, run_folder, resume)

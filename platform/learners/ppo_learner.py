@@ -1,0 +1,188 @@
+"""RLlib's learner for token policies: from episodes to gradient steps.
+
+It owns the batch, the optimiser groups and the schedules. Advantages arrive with the episodes
+(`rollouts.vector_runner` estimates them, `ppo_algorithm` whitens them over the whole batch), so
+that any number of learners computes the same update. Every update is seeded by its number, so that
+a resumed run shuffles as the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+
+from parley.platform.learners.ppo_loss import PPOTerms, compute_ppo_loss
+from parley.platform.rollouts.fragment import ADVANTAGES, VALUE_TARGETS
+from parley.policies.actor_critic import optimiser_groups
+
+EXTRA_COLUMNS = (Columns.ACTION_LOGP, Columns.VF_PREDS, ADVANTAGES, VALUE_TARGETS)
+ADAM_EPSILON = 1e-5
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss or gradient that is not a number; nothing was learned from the batch."""
+
+
+class BatchEpisodes(ConnectorV2):
+    """Learner connector: concatenates the steps of all episodes, module by module."""
+
+    def __init__(self, *args: Any, device: torch.device | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._device = device
+
+    def __call__(
+        self, *, rl_module: RLModule, batch: Any, episodes: list[SingleAgentEpisode], **_: Any
+    ) -> dict[str, dict[str, Tensor]]:
+        """Columns [N, ...] by module, on the module's device."""
+        by_module: dict[str, list[SingleAgentEpisode]] = {}
+        for episode in episodes:
+            by_module.setdefault(episode.module_id, []).append(episode)
+        return {
+            module_id: self._concatenate(by_module[module_id], _device_of(rl_module))
+            for module_id in sorted(by_module)
+        }
+
+    def _concatenate(
+        self, episodes: list[SingleAgentEpisode], device: torch.device
+    ) -> dict[str, Tensor]:
+        columns = {
+            Columns.OBS: [episode.observations.data[:-1] for episode in episodes],
+            Columns.ACTIONS: [episode.actions.data for episode in episodes],
+        }
+        for key in EXTRA_COLUMNS:
+            columns[key] = [episode.extra_model_outputs[key].data for episode in episodes]
+        return {
+            key: torch.from_numpy(np.concatenate(parts)).to(device)
+            for key, parts in columns.items()
+        }
+
+
+class TokenPPOLearner(PPOTorchLearner):
+    """PPO on windows of tokens; its settings are `learner_config_dict["ppo"]` (`PPOConfig`)."""
+
+    def build(self) -> None:
+        """Build the modules and optimisers; the clip and coefficients come from `PPOConfig`."""
+        super().build()
+        self._progress = 0.0
+        self._terms: dict[str, list[PPOTerms]] = {}
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Adam with the filter's parameters in a group of their own."""
+        ppo = self.config.learner_config_dict["ppo"]
+        groups = optimiser_groups(
+            self.module[module_id].unwrapped().policy,
+            ppo.learning_rate,
+            ppo.weight_decay,
+            ppo.filter_lr_scale,
+        )
+        optimiser = Adam(groups, lr=ppo.learning_rate, eps=ADAM_EPSILON, foreach=True)
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=optimiser,
+            params=[parameter for group in groups for parameter in group["params"]],
+            lr_or_lr_schedule=ppo.learning_rate,
+        )
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Set the schedules and the seed of this update."""
+        super().before_gradient_based_update(timesteps=timesteps)
+        settings = self.config.learner_config_dict
+        num_steps = int(timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        self._progress = min(1.0, num_steps / settings["ppo"].anneal_env_steps)
+        stream = np.random.SeedSequence([settings["seed"], num_steps])
+        np.random.seed(stream.generate_state(4))
+        torch.manual_seed(int(stream.generate_state(1)[0]))
+        ppo = settings["ppo"]
+        for optimiser in self._named_optimizers.values():
+            self._set_optimizer_lr(
+                optimiser, self._interpolate(ppo.learning_rate, ppo.learning_rate_final)
+            )
+        self._terms = {}
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
+    ) -> Tensor:
+        """PPO's loss; see `ppo_loss`."""
+        ppo = self.config.learner_config_dict["ppo"]
+        terms = compute_ppo_loss(
+            fwd_out[Columns.ACTION_DIST_INPUTS],
+            fwd_out[Columns.VF_PREDS],
+            batch[Columns.ACTIONS],
+            batch[Columns.ACTION_LOGP],
+            batch[Columns.VF_PREDS],
+            batch[ADVANTAGES],
+            batch[VALUE_TARGETS],
+            clip=ppo.clip,
+            value_clip=ppo.value_clip,
+            value_coefficient=ppo.value_coefficient,
+            entropy_coefficient=self._interpolate(
+                ppo.entropy_coefficient, ppo.entropy_coefficient_final
+            ),
+        )
+        self._terms.setdefault(module_id, []).append(terms)
+        return terms.total
+
+    def postprocess_gradients(self, gradients_dict: dict[Any, Tensor]) -> dict[Any, Tensor]:
+        """Scale the gradient of every module down to the allowed length.
+
+        Raises:
+            NonFiniteLossError: a gradient is infinite or not a number.
+        """
+        max_norm = self.config.learner_config_dict["ppo"].max_grad_norm
+        gradients = [gradient for gradient in gradients_dict.values() if gradient is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm):
+            raise NonFiniteLossError(
+                f"the gradient's length is {norm.item()}; lower ppo.learning_rate or "
+                f"ppo.max_grad_norm and resume from the last checkpoint"
+            )
+        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+        return gradients_dict
+
+    def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
+        """Step the optimisers; the gradients are in place and known to be finite."""
+        for optimiser in self._named_optimizers.values():
+            optimiser.step()
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Log the means of the loss terms over the update's minibatches."""
+        TorchLearner.after_gradient_based_update(self, timesteps=timesteps)
+        for module_id, all_terms in self._terms.items():
+            means = {
+                name: torch.stack([getattr(terms, name).detach() for terms in all_terms]).mean()
+                for name in ("policy", "value", "entropy", "kl", "clip_fraction")
+            }
+            self.metrics.log_dict(
+                {
+                    f"{name}_loss" if name in ("policy", "value") else name: mean.item()
+                    for name, mean in means.items()
+                },
+                key=module_id,
+                window=1,
+            )
+        self._terms = {}
+
+    @staticmethod
+    def _set_optimizer_lr(optimizer: Optimizer, lr: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["lr_scale"]
+
+    def _interpolate(self, start: float, end: float) -> float:
+        """A value on the straight line from `start` to `end` over `anneal_env_steps`."""
+        return start + (end - start) * self._progress
+
+
+def _device_of(module: RLModule) -> torch.device:
+    parameter = next(iter(module.parameters()), None) if hasattr(module, "parameters") else None
+    return torch.device("cpu") if parameter is None else parameter.device
