@@ -7,7 +7,7 @@ RLlib's module (`rl_module`), evaluation and rendering all run this one forward 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,7 +82,7 @@ def build_language_policy(config: DHMMGPT2Config) -> LanguageActorCritic:
 
 def optimiser_groups(
     policy: nn.Module, learning_rate: float, weight_decay: float, filter_lr_scale: float
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Parameter groups with an `lr_scale` each, so that a schedule can move all of them."""
     groups = parameter_groups(policy, learning_rate, weight_decay, filter_lr_scale)
     for group in groups:

@@ -6,7 +6,7 @@ process builds the same one, and is drawn from a seed of its own.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ray.rllib.core.columns import Columns
@@ -26,9 +26,10 @@ class TokenModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
 
     def setup(self) -> None:
         """Build the policy; torch's global generator is left as it was."""
+        settings = cast("dict[str, Any]", self.model_config)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.model_config["seed"])
-            self.policy = build_policy(self.model_config["policy"], self.model_config["settings"])
+            torch.manual_seed(settings["seed"])
+            self.policy = build_policy(settings["policy"], settings["settings"])
 
     def get_non_inference_attributes(self) -> list[str]:
         """Nothing is dropped for inference: runners need the values too."""

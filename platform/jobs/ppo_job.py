@@ -9,14 +9,14 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
 
 from parley.platform.checkpoints.store import CheckpointStore
 from parley.platform.config.schema import CartPolePPOConfig
-from parley.platform.evaluation.cartpole import play_episodes
+from parley.platform.evaluation.cartpole import evaluate_path, play_episodes
 from parley.platform.evaluation.curves import plot_learning_curve
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.stopping import StopSignal
@@ -76,7 +76,7 @@ class PPORun:
         self.run_folder = run_folder
         self.task = make_cartpole_task(config.env)
         settings = policy_settings(config.env, config.model)
-        self.algorithm: TokenPPO = build_config(config, self.task, settings).build_algo()
+        self.algorithm = cast("TokenPPO", build_config(config, self.task, settings).build_algo())
         self.module_of_cart = [self.task.module_of_agent[cart] for cart in self.task.agent_ids]
         self.policies: dict[str, nn.Module] = {
             module_id: build_policy(config.policy, settings)
@@ -191,8 +191,6 @@ class PPORun:
         return result
 
     def _measure(self, checkpoint: Path | None) -> dict[str, Any]:
-        from parley.platform.evaluation.cartpole import evaluate_path
-
         assert checkpoint is not None, "a finished run has saved"
         evaluation = self.config.evaluation
         metrics = evaluate_path(checkpoint, evaluation.episodes, evaluation.seed)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import ray
 import torch
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
+from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.rl_module import MultiRLModuleSpec, RLModuleSpec
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.metrics import (
@@ -26,13 +28,14 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     WEIGHTS_SEQ_NO,
 )
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
 from parley.platform.config.schema import CartPolePPOConfig
 from parley.platform.learners.ppo_learner import BatchEpisodes, TokenPPOLearner
 from parley.platform.rollouts.advantages import whiten
 from parley.platform.rollouts.fragment import ADVANTAGES
-from parley.platform.rollouts.vector_runner import Rollout, VectorEnvRunner
+from parley.platform.rollouts.vector_runner import Rollout, RunnerSettings, VectorEnvRunner
 from parley.platform.rollouts.vector_task import VectorTask
 from parley.policies.rl_module import TokenModule
 
@@ -55,6 +58,11 @@ class IterationTimes:
 class TokenPPO(PPO):
     """PPO whose runners get their weights with every request."""
 
+    config: PPOConfig  # type: ignore[assignment]  # Tune's base class declares a dict
+    metrics: MetricsLogger
+    env_runner_group: EnvRunnerGroup
+    learner_group: LearnerGroup
+
     def setup(self, config: Any) -> None:
         """Start runners and learners."""
         self.num_env_steps = 0
@@ -75,7 +83,7 @@ class TokenPPO(PPO):
         episodes = [episode for rollout in rollouts for episode in rollout.episodes]
         whiten_episodes(episodes)
         results = self.learner_group.update(
-            episodes=episodes,
+            episodes=cast("list[Any]", episodes),
             timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps},
             num_epochs=self.config.num_epochs,
             minibatch_size=self.config.minibatch_size,
@@ -141,7 +149,7 @@ class TokenPPO(PPO):
     def training_state(self) -> dict[str, Any]:
         """All that `restore_training` needs: plain values and numpy arrays."""
         learner = self.learner_group.get_state()[COMPONENT_LEARNER]
-        runners = self.env_runner_group.foreach_env_runner(
+        runners: list[dict[str, Any]] = self.env_runner_group.foreach_env_runner(
             "get_env_state", local_env_runner=False, timeout_seconds=self.config.sample_timeout_s
         )
         return {
@@ -202,17 +210,19 @@ def build_config(
             "seed": config.seed,
         },
     )
-    env_config = {
-        "make_vector_env": task.make_vector_env,
-        "agent_ids": task.agent_ids,
-        "seed": config.seed,
-        "reward_scale": config.ppo.reward_scale,
-    }
+    runner = RunnerSettings(
+        make_vector_env=task.make_vector_env,
+        agent_ids=task.agent_ids,
+        seed=config.seed,
+        gamma=config.ppo.gamma,
+        gae_lambda=config.ppo.gae_lambda,
+        reward_scale=config.ppo.reward_scale,
+    )
     return (
         PPOConfig(algo_class=TokenPPO)
         .environment(
             env=None,
-            env_config=env_config,
+            env_config={"runner": runner},
             observation_space=task.observation_space,
             action_space=task.action_space,
             disable_env_checking=True,

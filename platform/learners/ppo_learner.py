@@ -8,7 +8,8 @@ a resumed run shuffles as the uninterrupted one.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch.optim import Adam, Optimizer
 from parley.platform.learners.ppo_loss import PPOTerms, compute_ppo_loss
 from parley.platform.rollouts.fragment import ADVANTAGES, VALUE_TARGETS
 from parley.policies.actor_critic import optimiser_groups
+from parley.policies.rl_module import TokenModule
 
 EXTRA_COLUMNS = (Columns.ACTION_LOGP, Columns.VF_PREDS, ADVANTAGES, VALUE_TARGETS)
 ADAM_EPSILON = 1e-5
@@ -42,12 +44,12 @@ class BatchEpisodes(ConnectorV2):
         self._device = device
 
     def __call__(
-        self, *, rl_module: RLModule, batch: Any, episodes: list[SingleAgentEpisode], **_: Any
+        self, *, rl_module: RLModule, episodes: Sequence[Any], **_: Any
     ) -> dict[str, dict[str, Tensor]]:
         """Columns [N, ...] by module, on the module's device."""
         by_module: dict[str, list[SingleAgentEpisode]] = {}
         for episode in episodes:
-            by_module.setdefault(episode.module_id, []).append(episode)
+            by_module.setdefault(str(episode.module_id), []).append(episode)
         return {
             module_id: self._concatenate(by_module[module_id], _device_of(rl_module))
             for module_id in sorted(by_module)
@@ -80,8 +82,9 @@ class TokenPPOLearner(PPOTorchLearner):
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Adam with the filter's parameters in a group of their own."""
         ppo = self.config.learner_config_dict["ppo"]
+        module = cast("TokenModule", self.module[module_id].unwrapped())
         groups = optimiser_groups(
-            self.module[module_id].unwrapped().policy,
+            module.policy,
             ppo.learning_rate,
             ppo.weight_decay,
             ppo.filter_lr_scale,
@@ -111,7 +114,7 @@ class TokenPPOLearner(PPOTorchLearner):
         self._terms = {}
 
     def compute_loss_for_module(
-        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Tensor:
         """PPO's loss; see `ppo_loss`."""
         ppo = self.config.learner_config_dict["ppo"]
@@ -140,7 +143,7 @@ class TokenPPOLearner(PPOTorchLearner):
             NonFiniteLossError: a gradient is infinite or not a number.
         """
         max_norm = self.config.learner_config_dict["ppo"].max_grad_norm
-        gradients = [gradient for gradient in gradients_dict.values() if gradient is not None]
+        gradients = list(gradients_dict.values())
         norm = torch.nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm):
             raise NonFiniteLossError(

@@ -7,6 +7,7 @@ steps between two episode ends.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,14 +45,17 @@ class Fragment:
     def allocate(cls, num_steps: int, shape: tuple[int, int], num_tokens: int) -> Fragment:
         """An empty fragment for `shape` = (E, N) and windows of `num_tokens`."""
         whole = (num_steps, *shape)
-        floats = [np.zeros(whole, np.float32) for _ in range(4)]
-        flags = [np.zeros(whole, np.bool_) for _ in range(3)]
         return cls(
-            np.zeros((*whole, num_tokens), np.int64),
-            np.zeros(whole, np.int64),
-            *floats,
-            *flags,
-            np.zeros((*shape, num_tokens), np.int64),
+            tokens=np.zeros((*whole, num_tokens), np.int64),
+            actions=np.zeros(whole, np.int64),
+            action_logps=np.zeros(whole, np.float32),
+            values=np.zeros(whole, np.float32),
+            next_values=np.zeros(whole, np.float32),
+            rewards=np.zeros(whole, np.float32),
+            terminated=np.zeros(whole, np.bool_),
+            truncated=np.zeros(whole, np.bool_),
+            acted=np.zeros(whole, np.bool_),
+            last_tokens=np.zeros((*shape, num_tokens), np.int64),
         )
 
 
@@ -105,7 +109,7 @@ def _stretches(ended: NDArray[np.bool_], acted: NDArray[np.bool_]) -> list[tuple
     num_steps = len(ended)
     cuts = [0, *(np.flatnonzero(ended) + 1).tolist(), num_steps]
     ranges = []
-    for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, stop in pairwise(cuts):
         steps = np.flatnonzero(acted[start:stop])
         if steps.size:
             ranges.append((start + int(steps[0]), start + int(steps[-1]) + 1))

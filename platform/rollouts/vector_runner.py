@@ -13,9 +13,9 @@ action draws use streams of (seed, g) alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -45,6 +45,9 @@ from parley.platform.rollouts.fragment import (
     cut_episodes,
 )
 from parley.platform.rollouts.vector_task import VectorEnv
+from parley.policies.rl_module import TokenModule
+
+Space = gymnasium.spaces.Space[Any]
 
 RESET_STREAM, ACTION_STREAM = 0, 1
 """Which of an environment's two random streams a seed sequence is for."""
@@ -64,17 +67,34 @@ class Rollout:
     seconds: float
 
 
+@dataclass(frozen=True)
+class RunnerSettings:
+    """What a runner needs to know besides RLlib's own settings."""
+
+    make_vector_env: Callable[[Sequence[np.random.SeedSequence]], VectorEnv]
+    """Called with the reset streams of the runner's environments."""
+    agent_ids: tuple[str, ...]
+    seed: int
+    gamma: float
+    gae_lambda: float
+    reward_scale: float
+    """Factor on the rewards that the learner sees."""
+
+
 class VectorEnvRunner(EnvRunner, Checkpointable):
     """Plays `rollout_fragment_length` steps of all its environments per call.
 
-    The algorithm's `env_config` holds `make_vector_env` (called with the seeds of the runner's
-    environments), `agent_ids`, `seed` and `reward_scale`; `policy_mapping_fn` gives each agent its module.
+    The algorithm's `env_config` holds `runner`, its `RunnerSettings`; `policy_mapping_fn` gives
+    each agent its module.
     """
+
+    env: VectorEnv  # type: ignore[assignment]  # RLlib's base class declares None
 
     def __init__(self, *, config: AlgorithmConfig, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         self.spaces = kwargs.get("spaces", {})
-        self.agent_ids: list[str] = list(self.config.env_config["agent_ids"])
+        self.settings: RunnerSettings = self.config.env_config["runner"]
+        self.agent_ids = list(self.settings.agent_ids)
         mapping: Callable[..., str] = self.config.policy_mapping_fn
         self.module_ids = [mapping(agent_id, None) for agent_id in self.agent_ids]
         self.num_envs: int = self.config.num_envs_per_env_runner
@@ -86,11 +106,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def make_env(self) -> None:
         """Make the environments and the streams from which actions are drawn."""
-        make_vector_env: Callable[[list[np.random.SeedSequence]], VectorEnv]
-        make_vector_env = self.config.env_config["make_vector_env"]
         first = max(0, (self.worker_index or 0) - 1) * self.num_envs
         numbers = range(first, first + self.num_envs)
-        self.env = make_vector_env([self._stream(g, RESET_STREAM) for g in numbers])
+        self.env = self.settings.make_vector_env([self._stream(g, RESET_STREAM) for g in numbers])
         self._action_generators = [
             np.random.default_rng(self._stream(g, ACTION_STREAM)) for g in numbers
         ]
@@ -100,7 +118,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def make_module(self) -> None:
         """Build the modules; weights come with the first call."""
         spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
-        self.module: MultiRLModule = spec.build()
+        self.module = cast("MultiRLModule", spec.build())
         agents: dict[str, list[int]] = {}
         for agent, module_id in enumerate(self.module_ids):
             agents.setdefault(module_id, []).append(agent)
@@ -130,9 +148,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def get_spaces(self) -> dict[str, Any]:
         """Observation and action space of every module and of the environment."""
-        observation_space: gymnasium.Space[Any] = self.config.observation_space
-        action_space: gymnasium.Space[Any] = self.config.action_space
-        spaces = (observation_space, action_space)
+        spaces = cast(
+            "tuple[Space, Space]", (self.config.observation_space, self.config.action_space)
+        )
         by_agent = tuple(
             gymnasium.spaces.Dict(dict.fromkeys(self.agent_ids, space)) for space in spaces
         )
@@ -189,8 +207,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         return [(COMPONENT_RL_MODULE, self.module)]
 
     def assert_healthy(self) -> None:
-        """Nothing to check beyond a finished constructor."""
-        assert self.env is not None and self.module is not None
+        """A finished constructor is all that it takes."""
 
     def ping(self) -> str:
         """Answer RLlib's health check."""
@@ -201,20 +218,19 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         return int(self.config.get_rollout_fragment_length(self.worker_index or 0))
 
     def _stream(self, number: int, purpose: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence([self.config.env_config["seed"], number, purpose])
+        return np.random.SeedSequence([self.settings.seed, number, purpose])
 
     def _play(self) -> tuple[list[SingleAgentEpisode], list[float]]:
         with torch.inference_mode():
             fragment = self._roll()
-        scale = np.float32(self.config.env_config["reward_scale"])
         advantages = estimate_advantages(
-            fragment.rewards * scale,
+            fragment.rewards * np.float32(self.settings.reward_scale),
             fragment.values,
             fragment.next_values,
             fragment.terminated,
             fragment.truncated,
-            self.config.gamma,
-            self.config.lambda_,
+            self.settings.gamma,
+            self.settings.gae_lambda,
         )
         columns = {ADVANTAGES: advantages, VALUE_TARGETS: advantages + fragment.values}
         self._num_calls += 1
@@ -285,7 +301,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             np.ones_like(values, bool) if chosen is None else chosen
         ):
             batch = {Columns.OBS: torch.from_numpy(tokens[where])}
-            values[where] = self.module[module_id].compute_values(batch).numpy()
+            module = cast("TokenModule", self.module[module_id])
+            values[where] = module.compute_values(batch).numpy()
         return values
 
     def _rows(

@@ -10,16 +10,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-
-class VectorStepLike(Protocol):
-    """What one vector step brings; `envs.cartpole.vector.VectorStep` tells more."""
-
-    tokens: NDArray[np.int64]
-    final_tokens: NDArray[np.int64]
-    rewards: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    acted: NDArray[np.bool_]
+from parley.envs.cartpole.vector import VectorStep
 
 
 class VectorEnv(Protocol):
@@ -32,7 +23,7 @@ class VectorEnv(Protocol):
     def reset(self) -> NDArray[np.int64]:
         """Start everywhere; the first windows int64 [E, N, L]."""
 
-    def step(self, actions: NDArray[np.int64]) -> VectorStepLike:
+    def step(self, actions: NDArray[np.int64]) -> VectorStep:
         """Take int64 [E, N] actions; ended environments restart by themselves."""
 
     def get_state(self) -> dict[str, Any]:
