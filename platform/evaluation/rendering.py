@@ -9,9 +9,10 @@ import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from parley.envs.cartpole.single import TokenCartPole
+from parley.envs.cartpole.tokens import STEP_TOKENS
 from parley.platform.errors import InputError
 from parley.platform.evaluation.cartpole import CartPolePlayers, load_players
 
@@ -19,7 +20,9 @@ DEFAULT_FILE = "episode.gif"
 FRAME_STEPS = 4
 """Every so many steps become a frame of the file."""
 FRAME_DURATION_MS = 80
-STRIP_FRAMES = 8
+STRIP_SHAPE = (2, 4)
+"""Rows and columns of a strip's frames."""
+CAPTION_SIZE = 18
 Frame = NDArray[np.uint8]
 
 
@@ -41,24 +44,17 @@ def watch_path(path: Path, out: Path | None, seed: int) -> Path | None:
     if out is not None and out.suffix not in (".gif", ".png"):
         raise InputError(f"--out {out}: write a .gif (the episode) or a .png (a strip of frames)")
     players = load_players(path)
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # pygame looks for a sound card
     if out is None and _has_display():
         _play(players, "human", seed)
         return None
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     frames = _play(players, "rgb_array", seed)
     target = out or path / DEFAULT_FILE
     if target.suffix == ".gif":
-        images = [Image.fromarray(frame) for frame in frames]
-        images[0].save(
-            target,
-            save_all=True,
-            append_images=images[1:],
-            duration=FRAME_DURATION_MS,
-            loop=0,
-            optimize=True,
-        )
+        _write_animation(frames, target)
     else:
-        picks = np.linspace(0, len(frames) - 1, min(STRIP_FRAMES, len(frames))).astype(int)
-        Image.fromarray(np.concatenate([frames[pick] for pick in picks], axis=1)).save(target)
+        _write_strip(frames, target)
     return target
 
 
@@ -99,13 +95,35 @@ def _caption(
 ) -> Frame:
     """A frame with the newest state's tokens, the action probabilities and the return so far."""
     image = Image.fromarray(np.asarray(env.render(), np.uint8))
-    draw = ImageDraw.Draw(image)
-    draw.text((10, 8), f"return {total:.0f}", fill=(0, 0, 0))
-    draw.text((10, 24), f"tokens {' '.join(map(str, tokens[-5:]))}", fill=(0, 0, 0))
+    lines = [f"return {total:.0f}", f"tokens {' '.join(map(str, tokens[-STEP_TOKENS:]))}"]
     if probabilities:
         left, right = probabilities
-        draw.text((10, 40), f"ACT_LEFT {left:.2f}  ACT_RIGHT {right:.2f}", fill=(0, 0, 0))
+        lines.append(f"ACT_LEFT {left:.2f}  ACT_RIGHT {right:.2f}")
+    font = ImageFont.load_default(CAPTION_SIZE)
+    ImageDraw.Draw(image).multiline_text((10, 8), "\n".join(lines), fill=(0, 0, 0), font=font)
     return np.asarray(image, np.uint8)
+
+
+def _write_animation(frames: list[Frame], path: Path) -> None:
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(
+        path,
+        save_all=True,
+        append_images=images[1:],
+        duration=FRAME_DURATION_MS,
+        loop=0,
+        optimize=True,
+    )
+
+
+def _write_strip(frames: list[Frame], path: Path) -> None:
+    """Evenly spaced frames of the episode, side by side in rows, at half size."""
+    rows, columns = STRIP_SHAPE
+    picks = np.linspace(0, len(frames) - 1, rows * columns).astype(int)
+    lines = np.split(np.stack([frames[pick] for pick in picks]), rows)
+    strip = np.concatenate([np.concatenate(list(line), axis=1) for line in lines])
+    image = Image.fromarray(strip)
+    image.reduce(2).save(path)
 
 
 def _has_display() -> bool:
