@@ -110,7 +110,7 @@ class CheckpointStore:
         self._point("last", final, {"iteration": iteration})
         if best_score is not None:
             self._point("best", final, {"iteration": iteration, "mean_return": best_score})
-        self._remove_old()
+        self._remove_old(final)
         return Checkpoint(final)
 
     def find(self, role: Role) -> Checkpoint | None:
@@ -121,35 +121,47 @@ class CheckpointStore:
         Raises:
             CheckpointError: the best is damaged, or no checkpoint is sound.
         """
-        pointer = self.folder / f"{role}.json"
-        if not pointer.is_file():
-            return None
-        name = str(json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"])
         if role == "best":
-            return open_checkpoint(self.folder / name)
+            pointer = self._read_best()
+            return None if pointer is None else open_checkpoint(self.folder / pointer["checkpoint"])
         first_error: CheckpointError | None = None
         for path in sorted(self.folder.glob("iteration_*"), reverse=True):
             try:
                 return open_checkpoint(path)
             except CheckpointError as error:
                 first_error = first_error or error
-        raise first_error or CheckpointError(f"{display_path(self.folder)} holds no checkpoint")
+        if first_error is not None:
+            raise first_error
+        return None
 
     def best_score(self) -> float | None:
         """The score with which the best checkpoint was saved."""
-        pointer = self.folder / "best.json"
-        if not pointer.is_file():
+        pointer = self._read_best()
+        return None if pointer is None else float(pointer["mean_return"])
+
+    def _read_best(self) -> dict[str, Any] | None:
+        path = self.folder / "best.json"
+        if not path.is_file():
             return None
-        return float(json.loads(pointer.read_text(encoding="utf-8"))["mean_return"])
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return {"checkpoint": str(content["checkpoint"]), "mean_return": content["mean_return"]}
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(
+                f"{display_path(path)} is damaged ({error}); delete it to use the newest checkpoint"
+            ) from error
 
     def _point(self, role: Role, path: Path, facts: Mapping[str, Any]) -> None:
         content = {"checkpoint": path.name, **facts}
         atomic_write_text(self.folder / f"{role}.json", to_json(content) + "\n")
 
-    def _remove_old(self) -> None:
-        pointer = self.folder / "best.json"
-        best = json.loads(pointer.read_text())["checkpoint"] if pointer.is_file() else None
-        for path in sorted(self.folder.glob("iteration_*"))[: -self.keep]:
+    def _remove_old(self, newest: Path) -> None:
+        """Later ones than `newest` are damaged, else they would have been resumed; they wait to be
+        replaced and do not count."""
+        pointer = self._read_best()
+        best = None if pointer is None else pointer["checkpoint"]
+        paths = [path for path in self.folder.glob("iteration_*") if path.name <= newest.name]
+        for path in sorted(paths)[: -self.keep]:
             if path.name != best:
                 shutil.rmtree(path)
 
@@ -160,18 +172,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: it is not; the message names the file.
     """
-    manifest_file = path / MANIFEST_FILE
     if not path.is_dir():
         raise CheckpointError(f"no checkpoint folder {display_path(path)}")
-    try:
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{display_path(path)} is not a checkpoint: it has no {MANIFEST_FILE}"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{display_path(manifest_file)} is damaged: {error}") from error
-    for name, recorded in manifest["files"].items():
+    for name, recorded in _read_manifest(path).items():
         file = path / name
         if not file.is_file():
             raise CheckpointError(f"{display_path(file)} is missing; use another checkpoint")
@@ -188,9 +191,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
 def resolve_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint that a RUN|CHECKPOINT argument means: of a run, the best, else the newest.
 
+    A policy's folder inside a checkpoint means that checkpoint.
+
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
+    if path.absolute().parent.name == POLICIES_DIR:
+        path = path.absolute().parents[1]
     for folder in (path / "checkpoints", path):
         store = CheckpointStore(folder)
         found = store.find("best") or store.find("last")
@@ -201,6 +208,24 @@ def resolve_checkpoint(path: Path) -> Checkpoint:
             f"{display_path(path)} holds no checkpoint yet; train it first, or wait for its first"
         )
     return open_checkpoint(path)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The size and hash of every file of a checkpoint, by its path inside."""
+    path = folder / MANIFEST_FILE
+    try:
+        entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["files"]
+        if not isinstance(entries, dict):
+            raise TypeError("files is no table")
+        return entries
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{display_path(folder)} is not a checkpoint: it has no {MANIFEST_FILE}"
+        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{display_path(path)} is damaged ({error}); use another checkpoint"
+        ) from error
 
 
 def _write_manifest(folder: Path) -> None:
