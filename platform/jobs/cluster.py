@@ -60,7 +60,7 @@ def _join(address: str) -> None:
 def _start_local(config: RayConfig, num_workers: int) -> None:
     if config.dashboard:
         _check_port_free(config.dashboard_port)
-    ray.init(
+    context = ray.init(
         num_cpus=config.num_cpus or max(num_workers, os.cpu_count() or 1),
         include_dashboard=config.dashboard,
         dashboard_host=LOOPBACK,
@@ -68,6 +68,8 @@ def _start_local(config: RayConfig, num_workers: int) -> None:
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
+    if config.dashboard:
+        print(f"Ray dashboard: http://{context.dashboard_url}", flush=True)
 
 
 def _check_port_free(port: int) -> None:

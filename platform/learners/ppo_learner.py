@@ -17,6 +17,7 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -39,19 +40,16 @@ class NonFiniteLossError(RuntimeError):
 class BatchEpisodes(ConnectorV2):
     """Learner connector: concatenates the steps of all episodes, module by module."""
 
-    def __init__(self, *args: Any, device: torch.device | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._device = device
-
     def __call__(
         self, *, rl_module: RLModule, episodes: Sequence[Any], **_: Any
     ) -> dict[str, dict[str, Tensor]]:
         """Columns [N, ...] by module, on the module's device."""
+        modules = cast("MultiRLModule", rl_module)
         by_module: dict[str, list[SingleAgentEpisode]] = {}
         for episode in episodes:
             by_module.setdefault(str(episode.module_id), []).append(episode)
         return {
-            module_id: self._concatenate(by_module[module_id], _device_of(rl_module))
+            module_id: self._concatenate(by_module[module_id], _device_of(modules[module_id]))
             for module_id in sorted(by_module)
         }
 
@@ -187,5 +185,4 @@ class TokenPPOLearner(PPOTorchLearner):
 
 
 def _device_of(module: RLModule) -> torch.device:
-    parameter = next(iter(module.parameters()), None) if hasattr(module, "parameters") else None
-    return torch.device("cpu") if parameter is None else parameter.device
+    return next(cast("torch.nn.Module", module).parameters()).device
