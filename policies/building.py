@@ -91,24 +91,34 @@ def load_policy(folder: Path) -> nn.Module:
     policy = LanguageActorCritic(load_dhmm_gpt2(folder))
     head_file = folder / VALUE_HEAD_FILE
     if head_file.exists():
-        policy.value_head.load_state_dict(_read_tensors(head_file))
+        _load_weights(policy.value_head, head_file)
     return policy
 
 
 def _load_mlp(folder: Path) -> TokenMLP:
-    _read_tensors(folder / "model.safetensors")
-    model: TokenMLP = TokenMLP.from_pretrained(folder)
+    """Unlike `from_pretrained`, never fills missing weights with random numbers."""
+    config: TokenMLPConfig = TokenMLPConfig.from_pretrained(folder)
+    model = TokenMLP(config)
+    _load_weights(model, folder / "model.safetensors")
+    model.eval()
     return model
 
 
 def _model_type(folder: Path) -> str:
     path = folder / "config.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8")).get("model_type"))
+        return str(dict(json.loads(path.read_text(encoding="utf-8"))).get("model_type"))
     except FileNotFoundError as error:
         raise ValueError(f"{folder}: no model here, config.json is missing") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}); the file is damaged") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a JSON object ({error}); the file is damaged") from error
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    try:
+        module.load_state_dict(_read_tensors(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights of another model ({error})") from error
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
