@@ -26,6 +26,8 @@ METADATA_KEY = "parley.episodes"
 FORMAT_VERSION = 1
 COLUMNS = ("tokens", "offsets", "returns", "terminated")
 PARQUET_COLUMNS = ("tokens", "returns", "terminated")
+LABELS = "labels"
+"""A column that may be absent; as long as `tokens`, cut at the same offsets."""
 
 
 def write_columns(path: Path, columns: Columns, metadata: Metadata) -> None:
@@ -34,7 +36,7 @@ def write_columns(path: Path, columns: Columns, metadata: Metadata) -> None:
     Args:
         path: ends in ".parquet" or ".npz".
         columns: `tokens` of all episodes one after the other, `offsets` [n + 1] of the episodes in
-            it, `returns` [n], `terminated` [n].
+            it, `returns` [n], `terminated` [n]; perhaps `labels`, as long as `tokens`.
         metadata: plain values, kept as JSON.
 
     Raises:
@@ -45,9 +47,14 @@ def write_columns(path: Path, columns: Columns, metadata: Metadata) -> None:
         arrays: Any = {**columns, METADATA_KEY: np.array(header)}
         _write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
         return
-    tokens = pa.ListArray.from_arrays(columns["offsets"].astype(np.int32), columns["tokens"])
+    offsets = columns["offsets"].astype(np.int32)
+    lists = {
+        name: pa.ListArray.from_arrays(offsets, columns[name])
+        for name in ("tokens", LABELS)
+        if name in columns
+    }
     table = pa.table(
-        {"tokens": tokens, "returns": columns["returns"], "terminated": columns["terminated"]}
+        {**lists, "returns": columns["returns"], "terminated": columns["terminated"]}
     ).replace_schema_metadata({METADATA_KEY: header})
     _write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
 
@@ -87,7 +94,8 @@ def _read_npz(path: Path) -> tuple[Columns, str]:
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
         raise ValueError(f"{path}: damaged .npz file: {error}") from error
     _require(path, (*COLUMNS, METADATA_KEY), arrays)
-    return {name: arrays[name] for name in COLUMNS}, str(arrays[METADATA_KEY])
+    columns = {name: arrays[name] for name in (*COLUMNS, LABELS) if name in arrays}
+    return columns, str(arrays[METADATA_KEY])
 
 
 def _read_parquet(path: Path) -> tuple[Columns, str]:
@@ -98,19 +106,23 @@ def _read_parquet(path: Path) -> tuple[Columns, str]:
         raise ValueError(f"{path}: damaged or truncated Parquet file: {error}") from error
     header = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     _require(path, (*PARQUET_COLUMNS, METADATA_KEY), [*table.column_names, *header])
-    for name in PARQUET_COLUMNS:
+    names = [name for name in (*PARQUET_COLUMNS, LABELS) if name in table.column_names]
+    for name in names:
         if table[name].null_count:
             raise ValueError(f"{path}: column {name} has {table[name].null_count} missing values")
-    if not pa.types.is_list(table.schema.field("tokens").type):
-        raise ValueError(f"{path}: column tokens must hold lists, got {table['tokens'].type}")
-    lists = table["tokens"].combine_chunks()
-    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
-    columns: Columns = {
-        "tokens": lists.flatten().to_numpy(zero_copy_only=False),
-        "offsets": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-        "returns": table["returns"].to_numpy(),
-        "terminated": table["terminated"].to_numpy(),
-    }
+    columns: Columns = {}
+    for name in names:
+        if name not in ("tokens", LABELS):
+            columns[name] = table[name].to_numpy()
+            continue
+        if not pa.types.is_list(table.schema.field(name).type):
+            raise ValueError(f"{path}: column {name} must hold lists, got {table[name].type}")
+        lists = table[name].combine_chunks()
+        lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        if not np.array_equal(columns.setdefault("offsets", offsets), offsets):
+            raise ValueError(f"{path}: labels and tokens differ in length")
+        columns[name] = lists.flatten().to_numpy(zero_copy_only=False)
     return columns, header[METADATA_KEY]
 
 

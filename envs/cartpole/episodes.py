@@ -4,6 +4,10 @@
 
 An episode's randomness depends only on (seed, index of the episode): any number of workers that
 share the indices between them collect the same data. `sequences` makes training batches of it.
+
+A controller that sometimes acts at random shows many states, but its actions are a bad example.
+Such a data set may carry beside every action the one that an expert would have taken (labels for
+imitation on the learner's side of the distribution, as in DAgger: Ross et al. 2011, AISTATS).
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from parley.envs.cartpole.controllers import Controller
-from parley.envs.cartpole.episode_files import COLUMNS, read_columns, write_columns
+from parley.envs.cartpole.episode_files import COLUMNS, LABELS, read_columns, write_columns
 from parley.envs.cartpole.sequences import IGNORED_LABEL, TokenBatch, crops, pad_batch
 from parley.envs.cartpole.tokens import (
     ACT_LEFT,
@@ -59,6 +63,8 @@ class EpisodeSet:
     num_bins: int
     dither: float
     controller: str
+    labels: NDArray[np.signedinteger] | None = None
+    """[total]: the tokens with the expert's action in place of each action; None: not recorded."""
 
     def __len__(self) -> int:
         """Give the number of episodes."""
@@ -76,13 +82,13 @@ class EpisodeSet:
 
     def select(self, indices: NDArray[np.integer]) -> EpisodeSet:
         """Give the episodes of int[m] `indices`, in that order."""
-        sequences = self.sequences
         return replace(
             self,
-            tokens=_join([sequences[index] for index in indices], self.tokens.dtype),
+            tokens=_pick(self.tokens, self.offsets, indices),
             offsets=_offsets(np.diff(self.offsets)[indices]),
             returns=self.returns[indices],
             terminated=self.terminated[indices],
+            labels=None if self.labels is None else _pick(self.labels, self.offsets, indices),
         )
 
     def split(self, fraction: float, seed: int) -> tuple[EpisodeSet, EpisodeSet]:
@@ -102,11 +108,15 @@ class EpisodeSet:
         """Put data sets of one tokenizer together.
 
         Raises:
-            ValueError: no part, or parts that differ in `num_bins` or `dither`.
+            ValueError: no part, parts that differ in `num_bins` or `dither`, or only some have
+                labels.
         """
         tokenizers = {(part.num_bins, part.dither) for part in parts}
         if len(tokenizers) != 1:
             raise ValueError(f"parts must share one (num_bins, dither), got {sorted(tokenizers)}")
+        labels = [part.labels for part in parts if part.labels is not None]
+        if len(labels) not in (0, len(parts)):
+            raise ValueError(f"{len(labels)} of {len(parts)} parts have labels: all or none must")
         return replace(
             parts[0],
             tokens=_join([part.tokens for part in parts], parts[0].tokens.dtype),
@@ -114,11 +124,14 @@ class EpisodeSet:
             returns=np.concatenate([part.returns for part in parts]),
             terminated=np.concatenate([part.terminated for part in parts]),
             controller="+".join(dict.fromkeys(part.controller for part in parts)),
+            labels=_join(labels, labels[0].dtype) if labels else None,
         )
 
     def save(self, path: str | Path) -> None:
         """Write to a .parquet or .npz file, atomically."""
         columns = {name: getattr(self, name) for name in COLUMNS}
+        if self.labels is not None:
+            columns[LABELS] = self.labels
         write_columns(Path(path), columns, {name: getattr(self, name) for name in METADATA})
 
     @classmethod
@@ -151,6 +164,7 @@ class EpisodeSet:
             num_bins=metadata["num_bins"],
             dither=metadata["dither"],
             controller=metadata["controller"],
+            labels=columns.get(LABELS),
         )
         try:
             episodes.check()
@@ -180,6 +194,8 @@ class EpisodeSet:
                 _check_sequence(sequence, tokenizer)
             except ValueError as error:
                 raise ValueError(f"foreign token in episode {index}: {error}") from error
+        if self.labels is not None:
+            _check_labels(self.labels, self.tokens)
 
 
 def collect_episodes(
@@ -190,6 +206,7 @@ def collect_episodes(
     dither: float = 0.0,
     max_steps: int = 500,
     episode_range: tuple[int, int] | None = None,
+    expert: Controller | None = None,
 ) -> EpisodeSet:
     """Play episodes with `controller` on the true states and write them down as tokens.
 
@@ -201,6 +218,7 @@ def collect_episodes(
         dither: amplitude of the dither before quantising, 0 to 1 bin widths.
         max_steps: length limit of an episode.
         episode_range: play only the episodes [start, stop) of the data set (one worker's share).
+        expert: writes its likelier action beside every action, as `EpisodeSet.labels`.
 
     Raises:
         ValueError: `episode_range` is empty or not within the data set, or an argument that
@@ -222,7 +240,7 @@ def collect_episodes(
         )
         streams = [_stream(seed, index, CONTROLLER_STREAM) for index in indices]
         uniforms = np.stack([np.random.default_rng(s).random(max_steps) for s in streams], axis=1)
-        parts.append(_play(carts, controller, uniforms[..., None]))
+        parts.append(_play(carts, controller, uniforms[..., None], expert))
     return EpisodeSet.concat(parts)
 
 
@@ -231,25 +249,33 @@ def _stream(seed: int, index: int, stream: int) -> np.random.SeedSequence:
 
 
 def _play(
-    carts: VectorCartPole, controller: Controller, uniforms: NDArray[np.float64]
+    carts: VectorCartPole,
+    controller: Controller,
+    uniforms: NDArray[np.float64],
+    expert: Controller | None,
 ) -> EpisodeSet:
     """Play one episode in every environment; `uniforms` float64[max_steps, E, 1] decide for it."""
     rows = [carts.reset()[:, 0]]
+    choices = [rows[0][:, 0]]  # what the expert would have written first into each row
     returns = np.zeros(carts.num_envs, dtype=np.float32)
     terminated = np.zeros(carts.num_envs, dtype=np.bool_)
     num_steps = np.zeros(carts.num_envs, dtype=np.int64)
     while carts.running.any():
-        step = carts.step(controller.act(carts.states, uniforms[len(rows) - 1]))
+        states = carts.states
+        if expert is not None:
+            choices.append(expert.act(states, np.full((carts.num_envs, 1), 0.5))[:, 0] + ACT_LEFT)
+        step = carts.step(controller.act(states, uniforms[len(rows) - 1]))
         rows.append(step.final_tokens[:, 0])
         returns += step.rewards[:, 0]
         terminated |= step.terminated[:, 0]
         num_steps += step.acted[:, 0]
     dtype = np.dtype(np.int16 if carts.tokenizer.vocab_size < 2**15 else np.int32)
     history = np.stack(rows, axis=1).astype(dtype)  # [E, T + 1, 5]
-    sequences = [
-        np.append(history[env, : num_steps[env] + 1], np.array(DONE, dtype))
-        for env in range(carts.num_envs)
-    ]
+    sequences = _cut_episodes(history, num_steps)
+    labels = None
+    if expert is not None:
+        history[..., 0] = np.stack(choices, axis=1)
+        labels = _join(_cut_episodes(history, num_steps), dtype)
     return EpisodeSet(
         tokens=_join(sequences, dtype),
         offsets=_offsets(np.array([len(sequence) for sequence in sequences])),
@@ -258,7 +284,16 @@ def _play(
         num_bins=carts.tokenizer.num_bins,
         dither=carts.dither,
         controller=controller.name,
+        labels=labels,
     )
+
+
+def _cut_episodes(
+    history: NDArray[np.signedinteger], num_steps: IntArray
+) -> list[NDArray[np.signedinteger]]:
+    """From [E, T + 1, 5] rows, the sequence of each episode of so many steps, DONE last."""
+    done = np.array(DONE, history.dtype)
+    return [np.append(history[env, : steps + 1], done) for env, steps in enumerate(num_steps)]
 
 
 def _check_sequence(sequence: NDArray[np.signedinteger], tokenizer: CartPoleTokenizer) -> None:
@@ -269,6 +304,23 @@ def _check_sequence(sequence: NDArray[np.signedinteger], tokenizer: CartPoleToke
     if actions.min() < ACT_LEFT or actions.max() > ACT_RIGHT:
         raise ValueError(f"actions from {actions.min()} to {actions.max()}")
     tokenizer.decode_state(steps[:, 1:])
+
+
+def _check_labels(labels: NDArray[np.signedinteger], tokens: NDArray[np.signedinteger]) -> None:
+    if labels.shape != tokens.shape or labels.dtype.kind != "i":
+        raise ValueError(f"{len(labels)} labels ({labels.dtype}) for {len(tokens)} tokens")
+    actions = (tokens == ACT_LEFT) | (tokens == ACT_RIGHT)
+    allowed = np.where(actions, (labels == ACT_LEFT) | (labels == ACT_RIGHT), labels == tokens)
+    if not allowed.all():
+        place = int(np.flatnonzero(~allowed)[0])
+        raise ValueError(f"label {labels[place]} of token {tokens[place]} at {place}")
+
+
+def _pick(
+    column: NDArray[np.signedinteger], offsets: IntArray, indices: NDArray[np.integer]
+) -> NDArray[np.signedinteger]:
+    """The stretches of episodes `indices` in a ragged column, one after the other."""
+    return _join([column[offsets[i] : offsets[i + 1]] for i in indices], column.dtype)
 
 
 def _join(

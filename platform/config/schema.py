@@ -261,11 +261,13 @@ class ImitationDataConfig(Section):
     """The episodes to imitate."""
 
     path: str = ""
-    """Folder of recorded episodes to load; empty: record new ones."""
+    """File (`.parquet`, `.npz`) or folder of recorded episodes; empty: record new ones."""
     num_expert_episodes: Count = 256
     """Episodes of the hand-written controller."""
-    expert_epsilon: Fraction = 0.1
-    """Share of random actions in the expert's episodes."""
+    expert_epsilon: Fraction = 0.5
+    """Share of random actions in the expert's episodes; they lead to states worth knowing."""
+    action_labels: Literal["expert", "executed"] = "expert"
+    """What to predict after a state: what the expert would have done, or what was done."""
     num_random_episodes: Count = 64
     """Episodes of random actions."""
     num_workers: Positive = 2
@@ -281,19 +283,26 @@ class ImitationDataConfig(Section):
                 "nothing to imitate: fewer than 2 episodes (num_expert_episodes + "
                 "num_random_episodes) and no data.path",
             )
+        num_episodes = self.num_expert_episodes + self.num_random_episodes
+        if not self.path and not 0 < round((1 - self.holdout) * num_episodes) < num_episodes:
+            raise conflict(
+                "data.holdout",
+                f"data.holdout {self.holdout} of {num_episodes} episodes leaves nothing to train "
+                f"on or nothing to measure on; record more episodes or choose another share",
+            )
         return self
 
 
 class ImitationTrainingConfig(Section):
     """Supervised training on the recorded tokens."""
 
-    num_steps: Positive = 2_000
+    num_steps: Positive = 1_000
     """Gradient steps."""
     batch_size: Positive = 64
     """Windows of one gradient step."""
-    crop_steps: Positive = 12
-    """Time steps of one training window, five tokens each."""
-    learning_rate: Rate = 1e-3
+    crop_steps: Positive = 4
+    """Time steps of one training window, five tokens each; at least `env.window`."""
+    learning_rate: Rate = 3e-3
     """Peak learning rate."""
     warmup_steps: Count = 100
     """Gradient steps to reach it; a cosine to zero follows."""
@@ -301,6 +310,8 @@ class ImitationTrainingConfig(Section):
     """Decoupled weight decay; never on the filter's parameters."""
     filter_lr_scale: Rate = 5.0
     """Learning rate of the HMM filter's parameters, as a multiple of the others'."""
+    max_grad_norm: Rate = 1.0
+    """Longest gradient; longer ones are scaled down."""
     eval_interval: Positive = 200
     """Gradient steps between evaluations on the held-out episodes."""
 
@@ -333,6 +344,13 @@ class CartPoleImitateConfig(ExperimentConfig):
     def _check_windows(self) -> Self:
         _check_context("env.window", self.env.window, self.model.max_len)
         _check_context("training.crop_steps", self.training.crop_steps, self.model.max_len)
+        if self.training.crop_steps < self.env.window:
+            raise conflict(
+                "training.crop_steps",
+                f"training.crop_steps {self.training.crop_steps} is shorter than env.window "
+                f"{self.env.window}: the policy would read windows longer than any it was trained "
+                f"on; raise it to at least {self.env.window}",
+            )
         return self
 
 

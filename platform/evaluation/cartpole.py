@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import nn
 
 from parley.platform.checkpoints.store import Checkpoint, CheckpointError, resolve_checkpoint
 from parley.platform.config.schema import CartPoleEnvConfig
-from parley.platform.evaluation.intervals import bootstrap_interval
+from parley.platform.evaluation.intervals import bootstrap_interval, bootstrap_rate_interval
 from parley.platform.rollouts.cartpole_task import make_vector_env
 from parley.policies.actor_critic import LanguageActorCritic
 from parley.policies.building import load_policy
@@ -46,9 +47,16 @@ class Episodes:
     """[episodes * N]: one for each cart of each episode."""
     env_steps: int
     seconds: float
-    other_token_rate: float | None
-    """Share of decisions in which a token that is no action had the highest logit; None for
-    policies that are no language models."""
+    num_others: NDArray[np.int64] | None
+    """[episodes * N]: decisions in which a token that is no action had the highest logit; None
+    where that was not watched, or the policies are no language models."""
+
+    @property
+    def other_token_rate(self) -> float | None:
+        """`num_others` as a share of all decisions; every decision earns a return of 1."""
+        return (
+            None if self.num_others is None else float(self.num_others.sum() / self.returns.sum())
+        )
 
     def metrics(self) -> dict[str, Any]:
         """The figures under their contract names."""
@@ -60,8 +68,10 @@ class Episodes:
             "env_steps": self.env_steps,
             "steps_per_s": self.env_steps / self.seconds,
         }
-        if self.other_token_rate is not None:
+        if self.num_others is not None:
             metrics["other_token_rate"] = self.other_token_rate
+            interval = bootstrap_rate_interval(self.num_others, self.returns)
+            metrics["other_token_rate_ci95"] = list(interval)
         return metrics
 
 
@@ -121,46 +131,56 @@ def play_episodes(
     tokens = vector.reset()
     running = vector.running
     returns = np.zeros(running.shape)
-    counts = _TokenCounts() if watch_other_tokens else None
+    watched = watch_other_tokens and all(
+        isinstance(policy, LanguageActorCritic) for policy in policies.values()
+    )
+    num_others = np.zeros(running.shape, np.int64) if watched else None
     env_steps = 0
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         while running.any():
             actions = np.zeros(running.shape, np.int64)
             for module_id, policy in policies.items():
                 carts = np.array([m == module_id for m in module_of_cart])
                 where = np.nonzero(running & carts)
                 if where[0].size:
-                    actions[where] = _choose(policy, tokens[where], counts)
+                    actions[where], outvoted = _choose(policy, tokens[where], watched)
+                    if num_others is not None:
+                        num_others[where] += outvoted
             outcome = vector.step(actions)
             env_steps += int(running.any(axis=1).sum())
             returns += outcome.rewards
             tokens, running = outcome.tokens, vector.running
     seconds = time.perf_counter() - started
-    return Episodes(returns.ravel(), env_steps, seconds, counts.rate() if counts else None)
+    others = None if num_others is None else num_others.ravel()
+    return Episodes(returns.ravel(), env_steps, seconds, others)
 
 
-@dataclass
-class _TokenCounts:
-    """How often a token that is no action would have won."""
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: on small batches more of them only wait for each other.
 
-    num_other: int = 0
-    num_decisions: int = 0
-
-    def rate(self) -> float | None:
-        return self.num_other / self.num_decisions if self.num_decisions else None
+    On cores that other processes use too, they waited a hundred times longer than they computed.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _choose(
-    policy: nn.Module, windows: NDArray[np.int64], counts: _TokenCounts | None
-) -> NDArray[np.int64]:
-    """The likelier action int64 [B] of each window; all other tokens are masked."""
+    policy: nn.Module, windows: NDArray[np.int64], watched: bool
+) -> tuple[NDArray[np.int64], NDArray[np.bool_] | bool]:
+    """The likelier action int64 [B] of each window, all other tokens being masked.
+
+    Beside it bool [B]: where another token would have won; just False unless `watched`.
+    """
     tokens = torch.from_numpy(windows)
-    if counts is None or not isinstance(policy, LanguageActorCritic):
-        actions: NDArray[np.int64] = policy(tokens)[0].argmax(-1).numpy()
-        return actions
+    if not watched:
+        return policy(tokens)[0].argmax(-1).numpy(), False
+    assert isinstance(policy, LanguageActorCritic)
     logits = policy.next_token_logits(tokens)
     of_actions = logits[:, policy.action_tokens]
-    counts.num_other += int((logits.amax(-1) > of_actions.amax(-1)).sum())
-    counts.num_decisions += len(tokens)
-    chosen: NDArray[np.int64] = of_actions.argmax(-1).numpy()
-    return chosen
+    others = logits.amax(-1) > of_actions.amax(-1)
+    return of_actions.argmax(-1).numpy(), others.numpy()

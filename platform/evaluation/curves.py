@@ -1,4 +1,4 @@
-"""The picture of a run: returns over environment steps, with what counts as solved."""
+"""The picture of a run: returns and losses as training goes on, with what counts as solved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from parley.platform.config.schema import CartPolePPOConfig
+from parley.platform.config.schema import CartPoleImitateConfig, CartPolePPOConfig
 
 SOLVED_RETURN = 475.0
 """What gymnasium counts as solved for CartPole-v1 (its `reward_threshold`)."""
@@ -38,6 +38,42 @@ def plot_learning_curve(
     figure.savefig(path)
 
 
+def plot_imitation_curve(
+    rows: Sequence[Mapping[str, object]], config: CartPoleImitateConfig, path: Path
+) -> None:
+    """Draw the losses of an imitation run above its greedy returns into a PNG file.
+
+    Args:
+        rows: of `metrics.jsonl`.
+        config: the run's settings, for the title and the scale.
+        path: the file.
+    """
+    figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
+    losses, returns = figure.subplots(2, 1, sharex=True)
+    lines = (
+        ("train_loss", "training, all tokens", "tab:blue", "-"),
+        ("heldout_loss", "held out, all tokens", "black", "o-"),
+        ("heldout_loss_state", "held out, state", "tab:green", "o--"),
+        ("heldout_loss_action", "held out, action", "tab:orange", "o--"),
+        ("heldout_loss_done", "held out, DONE", "tab:red", "o--"),
+    )
+    for key, label, color, style in lines:
+        _draw(losses, rows, key, label, color, style, "iteration")
+    losses.set_ylabel("loss (nats per token)")
+    losses.set_yscale("log")
+    losses.set_title(f"{config.experiment}: {config.policy}, {config.env.num_bins} bins")
+    label = f"greedy, window of {config.env.window} steps"
+    _draw(returns, rows, "eval_return", label, "tab:orange", "o-", "iteration")
+    returns.axhline(SOLVED_RETURN, color="grey", linestyle="--", linewidth=1, label="solved (475)")
+    returns.set_ylabel("return")
+    returns.set_ylim(0, config.env.max_steps * 1.05)
+    returns.set_xlabel("gradient steps")
+    for axes, place in ((losses, "upper right"), (returns, "lower right")):
+        axes.legend(loc=place)
+        axes.grid(alpha=0.3)
+    figure.savefig(path)
+
+
 def _draw(
     axes: object,
     rows: Sequence[Mapping[str, object]],
@@ -45,8 +81,9 @@ def _draw(
     label: str,
     color: str,
     style: str,
+    over: str = "env_steps",
 ) -> None:
-    points = [(row["env_steps"], row[key]) for row in rows if row.get(key) is not None]
+    points = [(row[over], row[key]) for row in rows if row.get(key) is not None]
     if points:
         steps, values = zip(*points, strict=True)
         axes.plot(steps, values, style, color=color, label=label, markersize=4)  # type: ignore[attr-defined]
