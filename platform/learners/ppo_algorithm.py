@@ -8,7 +8,7 @@ update. `build_config` is the only place that knows RLlib's configuration calls.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -177,7 +177,7 @@ class TokenPPO(PPO):
         )
 
 
-def whiten_episodes(episodes: list[SingleAgentEpisode]) -> None:
+def whiten_episodes(episodes: Sequence[SingleAgentEpisode]) -> None:
     """Whiten the advantages over all steps of each module's episodes, in place."""
     for module_id in sorted({str(episode.module_id) for episode in episodes}):
         own = [episode for episode in episodes if episode.module_id == module_id]
@@ -199,6 +199,7 @@ def build_config(
         policy_settings: sizes of the policy; see `policies.building`.
     """
     module_ids = sorted(set(task.module_of_agent.values()))
+    num_shares = max(1, config.learner.num_learners)  # a gradient step joins one of each learner
     module_of_agent = dict(task.module_of_agent)
     spec = RLModuleSpec(
         module_class=TokenModule,
@@ -254,9 +255,8 @@ def build_config(
             gamma=config.ppo.gamma,
             lambda_=config.ppo.gae_lambda,
             num_epochs=config.ppo.num_epochs,
-            minibatch_size=config.ppo.minibatch_size,
-            train_batch_size_per_learner=config.rollouts.batch_size
-            // max(1, config.learner.num_learners),
+            minibatch_size=max(1, config.ppo.minibatch_size // num_shares),
+            train_batch_size_per_learner=config.rollouts.batch_size // num_shares,
             use_kl_loss=False,
         )
         .rl_module(

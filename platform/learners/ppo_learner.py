@@ -38,7 +38,11 @@ class NonFiniteLossError(RuntimeError):
 
 
 class BatchEpisodes(ConnectorV2):
-    """Learner connector: concatenates the steps of all episodes, module by module."""
+    """Learner connector: concatenates the steps of all episodes, module by module.
+
+    The steps stand in the order in which they were sampled: RLlib reorders the episodes for remote
+    learners, and the minibatches of all learners shall be the same.
+    """
 
     def __call__(
         self, *, rl_module: RLModule, episodes: Sequence[Any], **_: Any
@@ -46,7 +50,7 @@ class BatchEpisodes(ConnectorV2):
         """Columns [N, ...] by module, on the module's device."""
         modules = cast("MultiRLModule", rl_module)
         by_module: dict[str, list[SingleAgentEpisode]] = {}
-        for episode in episodes:
+        for episode in sorted(episodes, key=lambda episode: str(episode.id_)):
             by_module.setdefault(str(episode.module_id), []).append(episode)
         return {
             module_id: self._concatenate(by_module[module_id], _device_of(modules[module_id]))

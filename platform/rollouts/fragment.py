@@ -6,9 +6,10 @@ steps between two episode ends.
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,20 +60,38 @@ class Fragment:
         )
 
 
+class EpisodePiece(SingleAgentEpisode):
+    """A piece that RLlib can slice for several learners.
+
+    RLlib's own slices forget whose they are and repeat a step of the slice before.
+    """
+
+    __slots__ = ()
+
+    def slice(
+        self, slice_: builtins.slice, *, len_lookback_buffer: int | None = None
+    ) -> EpisodePiece:
+        """The steps of `slice_` and no others."""
+        piece = super().slice(slice_, len_lookback_buffer=0)
+        piece.__class__ = EpisodePiece
+        piece.agent_id, piece.module_id = self.agent_id, self.module_id
+        return cast("EpisodePiece", piece)
+
+
 def cut_episodes(
     fragment: Fragment,
     columns: dict[str, NDArray[np.float32]],
     agent_ids: list[str],
     module_ids: list[str],
     name: str,
-) -> list[SingleAgentEpisode]:
+) -> list[EpisodePiece]:
     """Cut a fragment into episode pieces without copying its arrays.
 
     Args:
         fragment: the steps.
         columns: further [T, E, N] arrays that travel with the steps.
         agent_ids, module_ids: of the N agents.
-        name: makes the pieces' ids unique.
+        name: makes the pieces' ids unique; sorted by id, pieces stand in the order below.
 
     Returns:
         Pieces in the order of environment, agent, time; pieces of agents that took no part in any
@@ -87,8 +106,8 @@ def cut_episodes(
             for start, stop in _stretches(ended[:, env, agent], fragment.acted[:, env, agent]):
                 where = (slice(start, stop), env, agent)
                 pieces.append(
-                    SingleAgentEpisode(
-                        f"{name}-{env}-{agent}-{start}",
+                    EpisodePiece(
+                        f"{name}-{env:05d}-{agent:03d}-{start:06d}",
                         observations=_buffer(_windows(fragment, start, stop, env, agent)),
                         infos=InfiniteLookbackBuffer([{}] * (stop - start + 1)),
                         actions=_buffer(fragment.actions[where]),

@@ -28,7 +28,6 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import (
     EPISODE_RETURN_MEAN,
@@ -41,6 +40,7 @@ from parley.platform.rollouts.advantages import estimate_advantages
 from parley.platform.rollouts.fragment import (
     ADVANTAGES,
     VALUE_TARGETS,
+    EpisodePiece,
     Fragment,
     cut_episodes,
 )
@@ -58,7 +58,7 @@ class Rollout:
     """What one call of `sample_with_weights` brings back."""
 
     worker_index: int
-    episodes: list[SingleAgentEpisode]
+    episodes: list[EpisodePiece]
     metrics: Any
     """RLlib's runner metrics."""
     returns: list[float]
@@ -138,7 +138,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             time.perf_counter() - started,
         )
 
-    def sample(self, **kwargs: Any) -> list[SingleAgentEpisode]:
+    def sample(self, **kwargs: Any) -> list[EpisodePiece]:
         """Play one fragment with the weights at hand (RLlib's own entry)."""
         return self._play()[0]
 
@@ -220,7 +220,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def _stream(self, number: int, purpose: int) -> np.random.SeedSequence:
         return np.random.SeedSequence([self.settings.seed, number, purpose])
 
-    def _play(self) -> tuple[list[SingleAgentEpisode], list[float]]:
+    def _play(self) -> tuple[list[EpisodePiece], list[float]]:
         with torch.inference_mode():
             fragment = self._roll()
         advantages = estimate_advantages(
@@ -234,7 +234,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         )
         columns = {ADVANTAGES: advantages, VALUE_TARGETS: advantages + fragment.values}
         self._num_calls += 1
-        name = f"{self.worker_index or 0}-{self._num_calls}"
+        name = f"{self.worker_index or 0:05d}-{self._num_calls:06d}"
         episodes = cut_episodes(fragment, columns, self.agent_ids, self.module_ids, name)
         returns = self._finished_returns(fragment)
         self._log_metrics(len(fragment.actions) * self.num_envs, returns)
