@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import ray
+import torch
 
+from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
 from parley.platform.config.loading import replace_overrides
 from parley.platform.config.schema import CartPolePPOConfig
+from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
+from parley.policies.building import build_policy, save_policy
 
 TINY = {
     "policy": "mlp",
@@ -28,6 +33,7 @@ TINY = {
 """Iterations of 4 x 16 steps, two gradient steps an epoch."""
 
 MakeConfig = Callable[..., CartPolePPOConfig]
+SaveUntrained = Callable[..., Checkpoint]
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +47,30 @@ def make_config() -> MakeConfig:
         return config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def save_untrained() -> SaveUntrained:
+    """Writes a checkpoint of freshly drawn policies, as a run of the experiment would."""
+
+    def save(folder: Path, config: CartPolePPOConfig, iteration: int = 1) -> Checkpoint:
+        module_of_agent = make_cartpole_task(config.env).module_of_agent
+
+        def save_policies(policies: Path) -> None:
+            torch.manual_seed(config.seed)
+            settings = policy_settings(config.env, config.model)
+            for module_id in sorted(set(module_of_agent.values())):
+                save_policy(build_policy(config.policy, settings), policies / module_id)
+
+        facts = {
+            "policy": config.policy,
+            "env": config.env.model_dump(),
+            "module_of_cart": list(module_of_agent.values()),
+            "env_steps": 100,
+        }
+        return CheckpointStore(folder).save(iteration, save_policies, facts, {})
+
+    return save
 
 
 @pytest.fixture(scope="session")
