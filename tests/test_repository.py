@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -186,6 +187,19 @@ def test_slow_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
             " --quick" if command.startswith("parley train") and "--quick" not in command else ""
         )
         _run(command + quick, tmp_path)
+    run = tmp_path / "runs" / "mine"
+    (best, *_) = json.loads((run / "checkpoints" / "best.json").read_text()).values()
+    for block in readme_python():
+        program = re.sub(r"iteration_\d{6}", best, block)
+        call = [sys.executable, "-c", program]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def readme_python() -> list[str]:
+    """The README's Python examples."""
+    text = (ROOT / "README.md").read_text()
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def _run(command: str, folder: Path) -> None:
