@@ -7,7 +7,7 @@ written in the order of the gradient steps all the same.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 import torch
@@ -72,15 +72,17 @@ def run_imitation(
             run = ImitationRun(config, run_folder, recorded)
             if resume:
                 run.restore()
-                progress.resume_from(run.snapshot.step)
             if not run.finished and not stop.received:
                 _train(run, use_gpu, stop, progress)
+        if stop.received and not run.finished:
+            run.conclude_stopped()
         with progress.status(f"evaluating {config.evaluation.episodes} episodes"):
-            return run.conclude(stopped=stop.received and not run.finished)
+            return run.conclude()
 
 
 def _train(run: ImitationRun, use_gpu: bool, stop: StopSignal, progress: Progress) -> None:
     """Take in snapshots until the training ends."""
+    progress.resume_from(run.snapshot.step)
     training = run.start_training(use_gpu)
     asked = False
     with progress.status("training"):
@@ -168,29 +170,38 @@ class ImitationRun:
         self.snapshot = Snapshot(weights=self._weights(), **state["snapshot"])
         self.run_folder.drop_metrics_after(self.snapshot.step)
 
-    def conclude(self, stopped: bool) -> dict[str, Any]:
+    def conclude(self) -> dict[str, Any]:
         """Measure the best policy on fresh episodes, draw the curve, write the result."""
-        checkpoint = self.store.find("best") or self.store.find("last")
+        checkpoint = self.store.find("best")
+        assert checkpoint is not None, "a finished run has saved"
+        return self._write_result("done", checkpoint, self._measure(checkpoint))
+
+    def conclude_stopped(self) -> NoReturn:
+        """Draw the curve so far and write the result of a run that may go on.
+
+        Raises:
+            KeyboardInterrupt: always; that is what stopped it.
+        """
         rows = self.run_folder.read_metrics()
-        result: dict[str, Any] = {
-            "status": "stopped" if stopped else "done",
+        checkpoint = self.store.find("best") or self.store.find("last")
+        self._write_result("stopped", checkpoint, rows[-1] if rows else {})
+        raise KeyboardInterrupt
+
+    def _write_result(
+        self, status: str, checkpoint: Checkpoint | None, metrics: dict[str, Any]
+    ) -> dict[str, Any]:
+        path = None if checkpoint is None else checkpoint.path.relative_to(self.run_folder.path)
+        result = {
+            "status": status,
             "seconds": self.snapshot.seconds,
-            "metrics": rows[-1] if rows else {},
-            "checkpoint": (
-                None
-                if checkpoint is None
-                else str(checkpoint.path.relative_to(self.run_folder.path))
-            ),
+            "metrics": metrics,
+            "checkpoint": None if path is None else str(path),
             "device": self.snapshot.device,
         }
+        rows = self.run_folder.read_metrics()
         if rows:
             plot_imitation_curve(rows, self.config, self.run_folder.path / CURVE_FILE)
-        if not stopped:
-            assert checkpoint is not None, "a finished run has saved"
-            result["metrics"] = self._measure(checkpoint)
         self.run_folder.write_result(result)
-        if stopped:
-            raise KeyboardInterrupt
         return result
 
     def _measure(self, checkpoint: Checkpoint) -> dict[str, Any]:

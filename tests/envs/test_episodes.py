@@ -214,3 +214,67 @@ def test_environments_of_a_data_set_are_those_of_the_rules() -> None:
 def test_a_share_outside_the_data_set_is_refused(share: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"episode_range must lie in \[0, 3\]"):
         collect_episodes(RandomController(), 3, seed=0, episode_range=share)
+
+
+def test_labels_are_what_the_expert_would_have_done() -> None:
+    expert = ExpertController()
+    episodes = collect_episodes(RandomController(), 8, seed=3, expert=expert)
+    plain = collect_episodes(RandomController(), 8, seed=3)
+    np.testing.assert_array_equal(episodes.tokens, plain.tokens)
+    assert plain.labels is None
+    assert episodes.labels is not None
+    assert episodes.labels.dtype == episodes.tokens.dtype
+    differing = np.flatnonzero(episodes.labels != episodes.tokens)
+    actions = np.isin(episodes.tokens, [2, 3])
+    assert actions[differing].all()
+    assert 0.3 < len(differing) / actions.sum() < 0.7
+    pure = collect_episodes(expert, 4, seed=3, max_steps=50, expert=expert)
+    np.testing.assert_array_equal(pure.labels, pure.tokens)
+
+
+def test_labels_are_of_the_state_before_the_action() -> None:
+    """On a fine grid, the decoded state decides for the same side as the true one."""
+    expert = ExpertController()
+    episodes = collect_episodes(RandomController(), 4, seed=1, num_bins=3_000, expert=expert)
+    assert episodes.labels is not None
+    tokenizer = CartPoleTokenizer(3_000)
+    agreeing, total = 0, 0
+    for episode in range(len(episodes)):
+        stretch = slice(episodes.offsets[episode], episodes.offsets[episode + 1] - 1)
+        steps = episodes.tokens[stretch].reshape(-1, 5)
+        chosen = episodes.labels[stretch].reshape(-1, 5)[1:, 0] - 2
+        states = tokenizer.decode_state(steps[:-1, 1:])
+        agreeing += int((expert.act(states, np.full(len(states), 0.5)) == chosen).sum())
+        total += len(chosen)
+    assert agreeing > 0.98 * total
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_labels_are_kept_by_everything(suffix: str, tmp_path: Path) -> None:
+    expert = ExpertController()
+    whole = collect_episodes(RandomController(), 6, seed=3, expert=expert)
+    assert whole.labels is not None
+    whole.save(tmp_path / f"episodes.{suffix}")
+    loaded = EpisodeSet.load(tmp_path / f"episodes.{suffix}")
+    parts = [whole.select(np.arange(2)), whole.select(np.arange(2, 6))]
+    for same in (loaded, EpisodeSet.concat(parts)):
+        assert_same(same, whole)
+        assert same.labels is not None
+        np.testing.assert_array_equal(same.labels, whole.labels, strict=True)
+    with pytest.raises(ValueError, match="1 of 2 parts have labels"):
+        EpisodeSet.concat([parts[0], replace(parts[1], labels=None)])
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_wrong_labels_are_refused(suffix: str, tmp_path: Path) -> None:
+    expert = ExpertController()
+    whole = collect_episodes(RandomController(), 2, seed=3, expert=expert)
+    assert whole.labels is not None
+    path = tmp_path / f"episodes.{suffix}"
+    state_changed, action_lost = whole.labels.copy(), whole.labels.copy()
+    state_changed[1] += 1
+    action_lost[5] = DONE
+    for labels in (state_changed, action_lost):
+        replace(whole, labels=labels).save(path)
+        with pytest.raises(ValueError, match=r"label \d+ of token \d+ at [15]"):
+            EpisodeSet.load(path)
