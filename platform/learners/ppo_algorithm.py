@@ -265,7 +265,7 @@ def build_config(
             )
         )
         .multi_agent(
-            policies=set(module_ids),
+            policies=module_ids,
             policies_to_train=module_ids,
             policy_mapping_fn=lambda agent_id, episode=None, **_: module_of_agent[agent_id],
         )
