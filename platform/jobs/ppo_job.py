@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from parley.platform.checkpoints.store import CheckpointStore
+from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
 from parley.platform.config.schema import CartPolePPOConfig
 from parley.platform.evaluation.cartpole import evaluate_path, play_episodes
 from parley.platform.evaluation.curves import plot_learning_curve
@@ -47,18 +47,20 @@ def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> d
         KeyboardInterrupt: stopped by a signal; everything is saved.
         CheckpointError, ConfigError: `init_from` or the checkpoint to resume does not fit.
     """
-    warm_start = load_warm_start(config) if config.init_from and not resume else None
+    checkpoint = CheckpointStore(run_folder.checkpoints).find("last") if resume else None
+    warm_start = load_warm_start(config) if config.init_from and checkpoint is None else None
     goal = Goal("env_steps", config.stop.max_env_steps)
     with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
         with connect_ray(config.ray, _num_processes(config), progress):
             with progress.status(f"starting {config.rollouts.num_env_runners} env runners"):
                 run = PPORun(config, run_folder)
             try:
-                if resume:
-                    run.restore()
-                    progress.resume_from(run.env_steps)
+                if checkpoint is not None:
+                    run.restore(checkpoint)
                 elif warm_start is not None:
                     run.start_from(warm_start)
+                run_folder.drop_metrics_after(run.iteration)
+                progress.resume_from(run.env_steps)
                 while not run.finished and not stop.received:
                     progress.update(run.iterate())
                 run.save()
@@ -125,8 +127,11 @@ class PPORun:
             **_mean_losses(results, self.policies),
             **evaluation,
         }
+        # Before the checkpoint: resuming drops rows that are ahead of it, but cannot make them up.
         self.run_folder.append_metrics(row)
-        if self.iteration % self.config.checkpoint.interval_iterations == 0:
+        if self._is_new_best(evaluation):
+            self.save(best_score=self.best_return)
+        elif self.iteration % self.config.checkpoint.interval_iterations == 0:
             self.save()
         return row
 
@@ -140,12 +145,8 @@ class PPORun:
         )
         self._saved_iteration = self.iteration
 
-    def restore(self) -> None:
-        """Go on from the newest sound checkpoint; later rows of metrics are dropped."""
-        checkpoint = self.store.find("last")
-        if checkpoint is None:
-            self.run_folder.drop_metrics_after(0)
-            return
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where the checkpoint was written."""
         state = checkpoint.read_trainer_state()
         self.iteration = self._saved_iteration = state["iteration"]
         self.seconds = state["seconds"]
@@ -154,7 +155,6 @@ class PPORun:
         self.solved = state["solved"]
         self.next_evaluation = state["next_evaluation"]
         self.algorithm.restore_training(state["algorithm"])
-        self.run_folder.drop_metrics_after(self.iteration)
 
     def start_from(self, warm_start: WarmStart) -> None:
         """Begin with the weights of another run; its environment steps count."""
@@ -201,7 +201,7 @@ class PPORun:
         }
         return metrics | trained | (self.solved or {})
 
-    def _evaluate_if_due(self) -> dict[str, Any]:
+    def _evaluate_if_due(self) -> dict[str, float]:
         """Greedy episodes on seeds of their own, by which the best checkpoint is chosen."""
         evaluation = self.config.evaluation
         interval = evaluation.interval_env_steps
@@ -218,13 +218,20 @@ class PPORun:
             evaluation.seed + 1,
         )
         mean_return = float(episodes.returns.mean())
-        if self.best_return is None or mean_return > self.best_return:
-            self.best_return = mean_return
-            target = self.config.stop.target_return
-            if self.solved is None and target is not None and mean_return >= target:
-                self.solved = {"solved_env_steps": self.env_steps}
-            self.save(best_score=mean_return)
         return {"eval_return": mean_return, "eval_seconds": episodes.seconds}
+
+    def _is_new_best(self, evaluation: Mapping[str, float]) -> bool:
+        """Whether an evaluation, if there was one, is better than all before; remembers it."""
+        mean_return = evaluation.get("eval_return")
+        if mean_return is None:
+            return False
+        if self.best_return is not None and self.best_return >= mean_return:
+            return False
+        self.best_return = mean_return
+        target = self.config.stop.target_return
+        if self.solved is None and target is not None and mean_return >= target:
+            self.solved = {"solved_env_steps": self.env_steps}
+        return True
 
     def _pull_weights(self) -> None:
         for module_id, weights in self.algorithm.policy_weights().items():

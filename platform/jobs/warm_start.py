@@ -25,7 +25,8 @@ def load_warm_start(config: CartPolePPOConfig) -> WarmStart:
     """The policy at `init_from`.
 
     Raises:
-        CheckpointError: there is none, or it is another model or speaks another language.
+        CheckpointError: there is none, it is another model or speaks another language, or its
+            environment steps leave none to train.
     """
     checkpoint = resolve_checkpoint(Path(config.init_from))
     facts = checkpoint.read_policy_facts()
@@ -41,7 +42,13 @@ def load_warm_start(config: CartPolePPOConfig) -> WarmStart:
         raise CheckpointError(f"{place}: {error}") from error
     expected = build_policy(config.policy, policy_settings(config.env, config.model))
     _check_same_model(place, config.policy, policy.state_dict(), expected.state_dict())
-    return WarmStart(policy.state_dict(), int(facts["env_steps"]))
+    env_steps = int(facts["env_steps"])
+    if env_steps >= config.stop.max_env_steps:
+        raise CheckpointError(
+            f"{place} has cost {env_steps} environment steps already, which leaves nothing of "
+            f"stop.max_env_steps {config.stop.max_env_steps}; raise the latter"
+        )
+    return WarmStart(policy.state_dict(), env_steps)
 
 
 def _check_same_model(
