@@ -16,7 +16,7 @@ install: .venv/.base  ## make .venv with parley in it
 
 demo: .venv/.base  ## train CartPole, measure it, draw an episode and the learning curve
 	$(BIN)/parley train cartpole/ppo --run-dir $(RUN)
-	$(BIN)/parley evaluate $(RUN) --episodes 100
+	$(BIN)/parley evaluate $(RUN) --episodes 100 --seed 2026
 	$(BIN)/parley watch $(RUN) --out $(RUN)/episode.gif
 	@echo "learning curve: $(RUN)/learning_curve.png"
 

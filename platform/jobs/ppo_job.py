@@ -24,6 +24,7 @@ from parley.platform.jobs.warm_start import WarmStart, load_warm_start
 from parley.platform.learners.ppo_algorithm import TokenPPO, build_config
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
 from parley.platform.telemetry.progress import Column, Goal, Progress
+from parley.platform.telemetry.quiet import quiet_rllib
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.building import build_policy, save_policy
 
@@ -50,6 +51,7 @@ def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> d
     checkpoint = CheckpointStore(run_folder.checkpoints).find("last") if resume else None
     warm_start = load_warm_start(config) if config.init_from and checkpoint is None else None
     goal = Goal("env_steps", config.stop.max_env_steps)
+    quiet_rllib()
     with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
         with connect_ray(config.ray, _num_processes(config), progress):
             with progress.status(f"starting {config.rollouts.num_env_runners} env runners"):
