@@ -10,15 +10,14 @@ from parley.platform.config.loading import read_experiment_file
 from parley.platform.errors import InputError
 from parley.platform.telemetry.run_folder import CONFIG_FILE
 
-MODEL_FILE = "config.json"
-"""The transformers configuration that marks a checkpoint."""
+CHECKPOINT_FILES = ("manifest.json", "config.json")
+"""What marks a checkpoint: its list of files, or the transformers configuration of its policy."""
 
 
 def workflow_at(path: Path) -> str:
     """The workflow of a run folder, or of a checkpoint inside one.
 
-    A checkpoint that was copied out of its run carries a transformers configuration only; it is
-    taken as one of the first row of `WORKFLOWS`.
+    A checkpoint that was copied out of its run is taken as one of the first row of `WORKFLOWS`.
 
     Raises:
         InputError: there is no such folder, or it is neither a run nor a checkpoint.
@@ -28,9 +27,9 @@ def workflow_at(path: Path) -> str:
     for folder in (path, *list(path.resolve().parents)[:2]):
         if (folder / CONFIG_FILE).is_file():
             return str(read_experiment_file(folder / CONFIG_FILE).table.get("workflow", ""))
-    if (path / MODEL_FILE).is_file():
+    if any((path / name).is_file() for name in CHECKPOINT_FILES):
         return next(iter(WORKFLOWS))
     raise InputError(
         f"{display_path(path)} is neither a run folder (with {CONFIG_FILE}) nor a checkpoint "
-        f"(with {MODEL_FILE}); give a folder that `parley train` wrote"
+        f"(with {' or '.join(CHECKPOINT_FILES)}); give a folder that `parley train` wrote"
     )
