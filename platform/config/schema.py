@@ -262,13 +262,13 @@ class ImitationDataConfig(Section):
 
     path: str = ""
     """File (`.parquet`, `.npz`) or folder of recorded episodes; empty: record new ones."""
-    num_expert_episodes: Count = 256
+    num_expert_episodes: Count = 128
     """Episodes of the hand-written controller."""
     expert_epsilon: Fraction = 0.5
     """Share of random actions in the expert's episodes; they lead to states worth knowing."""
     action_labels: Literal["expert", "executed"] = "expert"
     """What to predict after a state: what the expert would have done, or what was done."""
-    num_random_episodes: Count = 64
+    num_random_episodes: Count = 32
     """Episodes of random actions."""
     num_workers: Positive = 2
     """Processes that record."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,13 @@ def source(episodes: EpisodeSet) -> WindowSource:
 
 def make_model(mutation_noise: float = 0.0) -> DHMMGPT2ForCausalLM:
     torch.manual_seed(0)
-    sizes = {"embed_size": 16, "heads": 2, "ff_hidden": 32, "num_states": 4, "max_len": 32}
+    sizes: dict[str, Any] = {
+        "embed_size": 16,
+        "heads": 2,
+        "ff_hidden": 32,
+        "num_states": 4,
+        "max_len": 32,
+    }
     return DHMMGPT2ForCausalLM(
         DHMMGPT2Config(vocab_size=44, mutation_noise=mutation_noise, **sizes)
     )
