@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ def first_step(key: Place, config: CartPolePPOConfig) -> int:
 
 
 def replay(
-    config: CartPolePPOConfig, episodes: dict[Place, SingleAgentEpisode], num_steps: int
+    config: CartPolePPOConfig, episodes: Mapping[Place, SingleAgentEpisode], num_steps: int
 ) -> Played:
     """Take the stored actions again, in environments that were seeded alike."""
     num_envs = config.rollouts.num_envs_per_env_runner
