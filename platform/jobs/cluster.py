@@ -16,6 +16,7 @@ from parley.platform.telemetry.progress import Progress
 
 LOOPBACK = "127.0.0.1"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
+CONNECT_TIMEOUT_S = 10.0
 
 
 @contextmanager
@@ -49,12 +50,20 @@ def connect_ray(config: RayConfig, num_workers: int, progress: Progress) -> Iter
 
 def _join(address: str) -> None:
     try:
+        _check_answers(address)
         ray.init(address=address, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"no Ray cluster answers at {address} (ray.address, {ADDRESS_VARIABLE}): {error}; "
             f"start one or leave the address out to use a local one"
         ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Open a connection to `host:port`: Ray itself would try for ten minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def _start_local(config: RayConfig, num_workers: int) -> None:
