@@ -224,7 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     options = parser.parse_args(arguments)
     quiet_libraries()
-    logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)
+    for name in ("ray._common.deprecation", "ray.rllib.algorithms.algorithm_config"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*Overriding environment rllib-multi-agent")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
