@@ -132,7 +132,7 @@ class TokenPPO(PPO):
         modules = self.runner_state()[COMPONENT_RL_MODULE]
         return {
             module_id: {
-                name.removeprefix(POLICY_PREFIX): torch.as_tensor(array)
+                name.removeprefix(POLICY_PREFIX): torch.from_numpy(np.array(array))
                 for name, array in state.items()
             }
             for module_id, state in modules.items()
@@ -245,13 +245,10 @@ def build_config(
             num_gpus_per_learner=config.learner.num_gpus_per_learner,
             add_default_connectors_to_learner_pipeline=False,
             learner_connector=lambda *_: [BatchEpisodes()],
+            learner_class=TokenPPOLearner,
+            learner_config_dict={"ppo": config.ppo, "seed": config.seed},
         )
         .training(
-            learner_class=TokenPPOLearner,
-            learner_config_dict={
-                "ppo": config.ppo,
-                "seed": config.seed,
-            },
             gamma=config.ppo.gamma,
             lambda_=config.ppo.gae_lambda,
             num_epochs=config.ppo.num_epochs,
