@@ -79,6 +79,7 @@ def assert_same(
 VARIANTS = {
     "mlp": ["policy=mlp"],
     "filter with padding": ["policy=dhmm_gpt2", "env.window=3"],
+    "no mutation noise while sampling": ["policy=dhmm_gpt2", "model.mutation_noise=1.0"],
     "two policies": ["env.num_carts=2", "env.shared_policy=false"],
     "one policy for two carts": ["env.num_carts=2", "env.window=2"],
 }
