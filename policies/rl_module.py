@@ -6,7 +6,7 @@ process builds the same one, and is drawn from a seed of its own.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from ray.rllib.core.columns import Columns
@@ -34,6 +34,10 @@ class TokenModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
     def get_non_inference_attributes(self) -> list[str]:
         """Nothing is dropped for inference: runners need the values too."""
         return []
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch all parts; RLlib asks for it at every forward pass, mostly in vain."""
+        return self if mode == self.training else super().train(mode)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         logits, values = self.policy(batch[Columns.OBS])

@@ -124,6 +124,8 @@ class LearnerConfig(Section):
     """Learner processes; 0 learns in the main process."""
     num_gpus_per_learner: NonNegative = 0.0
     """GPUs of each learner; 0 learns on the CPU."""
+    num_threads: Count = 1
+    """Torch threads of a learner in the main process; 0: as many as cores."""
 
 
 class PPOConfig(Section):
@@ -167,7 +169,7 @@ class StopConfig(Section):
     """When training ends: whichever comes first."""
 
     max_env_steps: Positive = 100_000
-    """Environment steps of the whole run."""
+    """Environment steps that the whole run may take, in whole iterations."""
     target_return: float | None = None
     """Mean return that counts as solved; absent: train to `max_env_steps`."""
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from torch import nn
 
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
+from parley.platform.config.errors import ConfigError
 from parley.platform.config.schema import CartPolePPOConfig
 from parley.platform.evaluation.cartpole import evaluate_path, play_episodes
 from parley.platform.evaluation.curves import plot_learning_curve
@@ -48,6 +50,7 @@ def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> d
         KeyboardInterrupt: stopped by a signal; everything is saved.
         CheckpointError, ConfigError: `init_from` or the checkpoint to resume does not fit.
     """
+    _check_step_limit(config)
     checkpoint = CheckpointStore(run_folder.checkpoints).find("last") if resume else None
     warm_start = load_warm_start(config) if config.init_from and checkpoint is None else None
     goal = Goal("env_steps", config.stop.max_env_steps)
@@ -80,6 +83,8 @@ class PPORun:
         self.run_folder = run_folder
         self.task = make_cartpole_task(config.env)
         settings = policy_settings(config.env, config.model)
+        if config.learner.num_threads:
+            torch.set_num_threads(config.learner.num_threads)
         self.algorithm = cast("TokenPPO", build_config(config, self.task, settings).build_algo())
         self.module_of_cart = [self.task.module_of_agent[cart] for cart in self.task.agent_ids]
         self.policies: dict[str, nn.Module] = {
@@ -105,7 +110,13 @@ class PPORun:
         """Whether the run has reached one of its ends."""
         target = self.config.stop.target_return
         reached = target is not None and (self.best_return or 0.0) >= target
-        return reached or self.env_steps >= self.config.stop.max_env_steps
+        return reached or self._exhausted
+
+    @property
+    def _exhausted(self) -> bool:
+        """Whether another iteration would take more steps than allowed."""
+        next_steps = self.env_steps + self.config.rollouts.batch_size
+        return next_steps > self.config.stop.max_env_steps
 
     def iterate(self) -> dict[str, Any]:
         """One iteration: sample, learn, perhaps evaluate and save; its row of metrics."""
@@ -207,8 +218,7 @@ class PPORun:
         """Greedy episodes on seeds of their own, by which the best checkpoint is chosen."""
         evaluation = self.config.evaluation
         interval = evaluation.interval_env_steps
-        last = self.env_steps >= self.config.stop.max_env_steps
-        if not interval or not (self.env_steps >= self.next_evaluation or last):
+        if not interval or not (self.env_steps >= self.next_evaluation or self._exhausted):
             return {}
         self.next_evaluation = self.env_steps + interval
         self._pull_weights()
@@ -261,6 +271,16 @@ class PPORun:
             "next_evaluation": self.next_evaluation,
             "algorithm": self.algorithm.training_state(),
         }
+
+
+def _check_step_limit(config: CartPolePPOConfig) -> None:
+    batch_size = config.rollouts.batch_size
+    if config.stop.max_env_steps < batch_size:
+        raise ConfigError(
+            f"stop.max_env_steps {config.stop.max_env_steps} does not suffice for one iteration of "
+            f"{batch_size} steps (num_env_runners x num_envs_per_env_runner x "
+            f"rollout_fragment_length); raise the first or lower one of the others"
+        )
 
 
 def _num_processes(config: CartPolePPOConfig) -> int:

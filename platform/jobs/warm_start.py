@@ -43,10 +43,10 @@ def load_warm_start(config: CartPolePPOConfig) -> WarmStart:
     expected = build_policy(config.policy, policy_settings(config.env, config.model))
     _check_same_model(place, config.policy, policy.state_dict(), expected.state_dict())
     env_steps = int(facts["env_steps"])
-    if env_steps >= config.stop.max_env_steps:
+    if env_steps + config.rollouts.batch_size > config.stop.max_env_steps:
         raise CheckpointError(
-            f"{place} has cost {env_steps} environment steps already, which leaves nothing of "
-            f"stop.max_env_steps {config.stop.max_env_steps}; raise the latter"
+            f"{place} has cost {env_steps} environment steps already, which leaves no "
+            f"iteration of stop.max_env_steps {config.stop.max_env_steps}; raise the latter"
         )
     return WarmStart(policy.state_dict(), env_steps)
 

@@ -91,7 +91,7 @@ class TokenPPOLearner(PPOTorchLearner):
             ppo.weight_decay,
             ppo.filter_lr_scale,
         )
-        optimiser = Adam(groups, lr=ppo.learning_rate, eps=ADAM_EPSILON, foreach=True)
+        optimiser = Adam(groups, lr=ppo.learning_rate, eps=ADAM_EPSILON, fused=True)
         self.register_optimizer(
             module_id=module_id,
             optimizer=optimiser,

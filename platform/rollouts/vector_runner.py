@@ -119,6 +119,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         """Build the modules; weights come with the first call."""
         spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         self.module = cast("MultiRLModule", spec.build())
+        for module_id in self.module.keys():  # noqa: SIM118, no mapping
+            cast("TokenModule", self.module[module_id]).eval()
         agents: dict[str, list[int]] = {}
         for agent, module_id in enumerate(self.module_ids):
             agents.setdefault(module_id, []).append(agent)
