@@ -125,7 +125,7 @@ class LearnerConfig(Section):
     num_gpus_per_learner: NonNegative = 0.0
     """GPUs of each learner; 0 learns on the CPU."""
     num_threads: Count = 1
-    """Torch threads of a learner in the main process; 0: as many as cores."""
+    """Torch threads of each learner; 0: as many as torch chooses."""
 
 
 class PPOConfig(Section):

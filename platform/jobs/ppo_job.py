@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import nn
 
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
@@ -83,8 +82,6 @@ class PPORun:
         self.run_folder = run_folder
         self.task = make_cartpole_task(config.env)
         settings = policy_settings(config.env, config.model)
-        if config.learner.num_threads:
-            torch.set_num_threads(config.learner.num_threads)
         self.algorithm = cast("TokenPPO", build_config(config, self.task, settings).build_algo())
         self.module_of_cart = [self.task.module_of_agent[cart] for cart in self.task.agent_ids]
         self.policies: dict[str, nn.Module] = {

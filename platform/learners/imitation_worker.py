@@ -267,6 +267,8 @@ class WorkerLoop:
 
     def __init__(self, job: TrainingJob, rank: int, num_ranks: int) -> None:
         config = job.config
+        if config.learner.num_threads:
+            torch.set_num_threads(config.learner.num_threads)
         self.rank = rank
         self.num_ranks = num_ranks
         self._training = config.training

@@ -246,7 +246,11 @@ def build_config(
             add_default_connectors_to_learner_pipeline=False,
             learner_connector=lambda *_: [BatchEpisodes()],
             learner_class=TokenPPOLearner,
-            learner_config_dict={"ppo": config.ppo, "seed": config.seed},
+            learner_config_dict={
+                "ppo": config.ppo,
+                "seed": config.seed,
+                "num_threads": config.learner.num_threads,
+            },
         )
         .training(
             gamma=config.ppo.gamma,

@@ -77,6 +77,9 @@ class TokenPPOLearner(PPOTorchLearner):
 
     def build(self) -> None:
         """Build the modules and optimisers; the clip and coefficients come from `PPOConfig`."""
+        num_threads = self.config.learner_config_dict["num_threads"]
+        if num_threads:
+            torch.set_num_threads(num_threads)
         super().build()
         self._progress = 0.0
         self._terms: dict[str, list[PPOTerms]] = {}

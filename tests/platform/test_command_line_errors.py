@@ -140,8 +140,14 @@ INIT_FROM = {
     "another model": (["policy=dhmm_gpt2"], "is another model than policy=dhmm_gpt2"),
     "another window": (["env.window=2"], "is another model than policy=mlp"),
     "other bins": (["env.num_bins=12"], "speaks 10 bins, but env.num_bins is 12"),
-    "no steps left": (["stop.max_env_steps=100"], "raise the latter"),
+    "no steps left": (["stop.max_env_steps=2050"], "raise the latter"),
 }
+
+
+def test_fewer_steps_than_one_iteration_takes(refuse: Refuse, tmp_path: Path) -> None:
+    overrides = ["policy=mlp", "stop.max_env_steps=2047"]
+    error = refuse("train", "cartpole/ppo", "--run-dir", tmp_path / "run", *overrides)
+    assert "stop.max_env_steps 2047 does not suffice for one iteration of 2048 steps" in error
 
 
 @pytest.mark.parametrize(("overrides", "message"), INIT_FROM.values(), ids=INIT_FROM)
