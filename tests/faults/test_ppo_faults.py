@@ -132,6 +132,10 @@ def training(tmp_path: Path) -> Iterator[Callable[..., Training]]:
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
+    """A cluster of four CPUs in this process, unless other tests have one already."""
+    if ray.is_initialized():
+        yield
+        return
     ray.init(num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     yield
     ray.shutdown()

@@ -273,7 +273,8 @@ def test_a_run_goes_on_when_its_end_is_moved(
     local_ray: None, tmp_path: Path, finished: Path
 ) -> None:
     run = tmp_path / "run"
-    assert train(run, *TINY, "stop.max_env_steps=192") == 0
+    assert train(run, *TINY, "stop.max_env_steps=200") == 0
+    assert read_rows(run)[-1]["env_steps"] == 192  # never more than allowed
     assert train(run, "--resume", "stop.max_env_steps=512") == 0
     assert untimed(run) == untimed(finished)
     assert read_result(run)["metrics"]["train_env_steps"] == 512
