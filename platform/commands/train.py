@@ -14,7 +14,7 @@ from parley.platform.config.errors import ConfigError, display_path
 from parley.platform.config.loading import load_experiment
 from parley.platform.config.resuming import resumed_settings
 from parley.platform.config.schema import ExperimentConfig
-from parley.platform.errors import EXIT_DONE
+from parley.platform.errors import EXIT_DONE, InputError
 from parley.platform.telemetry.run_folder import RunFolder, latest_run
 
 TrainFunction = Callable[[ExperimentConfig, RunFolder, bool], Mapping[str, object]]
@@ -35,7 +35,9 @@ def run_train(arguments: argparse.Namespace) -> int:
             train = cast("TrainFunction", load_function(functions_of(config.workflow).train))
             result = train(config, run_folder, arguments.resume)
         except BaseException as error:
-            _record_failure(run_folder, error, time.monotonic() - start_s)
+            never_began = isinstance(error, InputError) and not arguments.resume
+            if not (never_began and run_folder.discard()):
+                _record_failure(run_folder, error, time.monotonic() - start_s)
             raise
         metrics = result.get("metrics", result)
         print_metrics(cast("Mapping[str, object]", metrics))

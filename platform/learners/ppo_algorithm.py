@@ -68,7 +68,6 @@ class TokenPPO(PPO):
         self.num_env_steps = 0
         self.returns: list[float] = []
         self.times = IterationTimes(0.0, 0.0)
-        self.num_restarts = 0
         self._update_number = 0
         super().setup(config)
 

@@ -1,9 +1,9 @@
 """RLlib's learner for token policies: from episodes to gradient steps.
 
 It owns the batch, the optimiser groups and the schedules. Advantages arrive with the episodes
-(`rollouts.vector_runner` estimates them, `ppo_algorithm` whitens them over the whole batch), so
-that any number of learners computes the same update. Every update is seeded by its number, so that
-a resumed run shuffles as the uninterrupted one.
+(`rollouts.vector_runner` estimates them, `ppo_algorithm` whitens them over the whole batch, before
+it is divided among learners). Every update is seeded by its number, so that a resumed run shuffles
+as the uninterrupted one.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class TokenPPOLearner(PPOTorchLearner):
         return terms.total
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Tensor]) -> dict[Any, Tensor]:
-        """Scale the gradient of every module down to the allowed length.
+        """Scale the gradient of all modules together down to the allowed length.
 
         Raises:
             NonFiniteLossError: a gradient is infinite or not a number.

@@ -129,6 +129,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def sample_with_weights(self, state: Mapping[str, Any]) -> Rollout:
         """Take the learner's weights, then play one fragment."""
         self.set_state(state)
+        if self._tokens is None and self._weights_seq_no > 1:
+            self.make_env()  # the runner replaces one that died: it must not play its start again
         started = time.perf_counter()
         episodes, returns = self._play()
         return Rollout(
@@ -220,7 +222,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         return int(self.config.get_rollout_fragment_length(self.worker_index or 0))
 
     def _stream(self, number: int, purpose: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence([self.settings.seed, number, purpose])
+        replaced_at = [self._weights_seq_no] if self._weights_seq_no > 1 else []
+        return np.random.SeedSequence([self.settings.seed, number, purpose, *replaced_at])
 
     def _play(self) -> tuple[list[EpisodePiece], list[float]]:
         with torch.inference_mode():

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -165,6 +166,14 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def discard(self) -> bool:
+        """Remove the folder of a run that never began; one with metrics or checkpoints stays."""
+        if self.read_metrics() or any(self.checkpoints.iterdir()):
+            return False
+        self.close()
+        shutil.rmtree(self.path)
+        return True
 
     def __enter__(self) -> Self:
         return self

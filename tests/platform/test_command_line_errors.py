@@ -250,3 +250,9 @@ def test_resuming_with_other_settings_or_an_absent_run(
     resume = ["train", "cartpole/ppo", "--resume", "--run-dir"]
     assert "change env.num_bins" in refuse(*resume, run, "env.num_bins=20")
     assert "no run folder" in refuse(*resume, tmp_path / "absent")
+
+
+def test_a_refused_start_leaves_its_folder_free(refuse: Refuse, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    refuse("train", "cartpole/ppo", "--run-dir", run, "policy=mlp", "stop.max_env_steps=1")
+    assert not run.exists()
