@@ -20,7 +20,6 @@ def make_cartpole_task(env: CartPoleEnvConfig) -> VectorTask:
     tokenizer = CartPoleTokenizer(env.num_bins)
     carts = tuple(f"cart_{index}" for index in range(env.num_carts))
     return VectorTask(
-        name="parley/MultiCartPole",
         make_vector_env=partial(make_vector_env, env),
         observation_space=gymnasium.spaces.Box(
             0, tokenizer.vocab_size - 1, (STEP_TOKENS * env.window,), np.int64

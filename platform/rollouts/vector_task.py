@@ -37,7 +37,6 @@ class VectorEnv(Protocol):
 class VectorTask:
     """What a vectorised environment tells the algorithm about itself."""
 
-    name: str
     make_vector_env: Callable[[Sequence[np.random.SeedSequence]], VectorEnv]
     observation_space: gymnasium.spaces.Space[Any]
     action_space: gymnasium.spaces.Space[Any]
