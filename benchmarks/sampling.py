@@ -32,8 +32,8 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from torch import Tensor
 
 from parley.envs.cartpole.multi import MultiCartPole
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.loading import load_experiment
-from parley.platform.config.schema import CartPolePPOConfig
 from parley.platform.learners.ppo_algorithm import build_config
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
 from parley.platform.rollouts.vector_runner import VectorEnvRunner

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from benchmarks.contestants.score import ScoreSheet
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.loading import list_experiments, load_experiment
-from parley.platform.config.schema import CartPolePPOConfig
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.ppo_job import PPORun
 from parley.platform.telemetry.progress import Progress

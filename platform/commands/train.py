@@ -13,7 +13,7 @@ from parley.platform.commands.tables import print_metrics
 from parley.platform.config.errors import ConfigError, display_path
 from parley.platform.config.loading import load_experiment
 from parley.platform.config.resuming import resumed_settings
-from parley.platform.config.schema import ExperimentConfig
+from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import EXIT_DONE, InputError
 from parley.platform.telemetry.run_folder import RunFolder, latest_run
 

@@ -8,7 +8,7 @@ from types import NoneType
 from typing import get_args
 
 from parley.platform.config.errors import ConfigError, nearest
-from parley.platform.config.schema import ExperimentConfig, Section
+from parley.platform.config.sections import ExperimentConfig, Section
 
 TomlTable = dict[str, object]
 

@@ -16,7 +16,8 @@ from pydantic_core import ErrorDetails
 import parley
 from parley.platform.config.errors import ConfigError, display_path, nearest
 from parley.platform.config.keys import TomlTable, apply_override, field_types, find_line
-from parley.platform.config.schema import EXPERIMENT_KINDS, ExperimentConfig
+from parley.platform.config.schema import EXPERIMENT_KINDS
+from parley.platform.config.sections import ExperimentConfig
 
 EXPERIMENTS_DIR = Path(parley.__file__).parent / "tune_configs"
 """The experiments that come with the package; a name is a path below it without `.toml`."""

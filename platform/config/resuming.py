@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import changed_keys, quick_overrides, replace_overrides
-from parley.platform.config.schema import ExperimentConfig
+from parley.platform.config.sections import ExperimentConfig
 
 CHANGEABLE = ("stop.",)
 """Beginnings of the keys that a resumed run may change; all else decides its figures."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from parley.platform.checkpoints.store import Checkpoint, CheckpointError, resolve_checkpoint
-from parley.platform.config.schema import CartPoleEnvConfig
+from parley.platform.config.cartpole import CartPoleEnvConfig
 from parley.platform.evaluation.intervals import bootstrap_interval, bootstrap_rate_interval
 from parley.platform.rollouts.cartpole_task import make_vector_env
 from parley.policies.actor_critic import LanguageActorCritic

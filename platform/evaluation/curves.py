@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from parley.platform.config.schema import CartPoleImitateConfig, CartPolePPOConfig
+from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
 
 SOLVED_RETURN = 475.0
 """What gymnasium counts as solved for CartPole-v1 (its `reward_threshold`)."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import ray
 
 from parley.platform.config.errors import ConfigError
-from parley.platform.config.schema import RayConfig
+from parley.platform.config.sections import RayConfig
 from parley.platform.telemetry.progress import Progress
 
 LOOPBACK = "127.0.0.1"

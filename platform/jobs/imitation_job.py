@@ -14,8 +14,8 @@ import torch
 
 from parley.envs.cartpole.episodes import EpisodeSet
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
+from parley.platform.config.cartpole import CartPoleImitateConfig
 from parley.platform.config.errors import ConfigError
-from parley.platform.config.schema import CartPoleImitateConfig
 from parley.platform.evaluation.cartpole import evaluate_path, play_episodes
 from parley.platform.evaluation.curves import plot_imitation_curve
 from parley.platform.jobs.cluster import connect_ray

@@ -15,8 +15,8 @@ import numpy as np
 from torch import nn
 
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.errors import ConfigError
-from parley.platform.config.schema import CartPolePPOConfig
 from parley.platform.evaluation.cartpole import evaluate_path, play_episodes
 from parley.platform.evaluation.curves import plot_learning_curve
 from parley.platform.jobs.cluster import connect_ray

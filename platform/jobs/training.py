@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from parley.platform.config.schema import ExperimentConfig
+from parley.platform.config.sections import ExperimentConfig
 from parley.platform.telemetry.quiet import quiet_libraries
 from parley.platform.telemetry.run_folder import RunFolder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from parley.platform.checkpoints.store import CheckpointError, resolve_checkpoint
-from parley.platform.config.schema import CartPolePPOConfig
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.rollouts.cartpole_task import policy_settings
 from parley.policies.building import build_policy, load_policy
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from parley.envs.cartpole.episodes import EpisodeSet
 from parley.envs.cartpole.sequences import IGNORED_LABEL
 from parley.envs.cartpole.tokens import ACT_LEFT, ACT_RIGHT, DONE, STEP_TOKENS
-from parley.platform.config.schema import ImitationTrainingConfig
+from parley.platform.config.cartpole import ImitationTrainingConfig
 from parley.platform.errors import ParleyError
 from parley.policies.actor_critic import optimiser_groups
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM

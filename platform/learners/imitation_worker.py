@@ -28,7 +28,7 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from torch import nn
 
 from parley.envs.cartpole.episodes import EpisodeSet
-from parley.platform.config.schema import CartPoleImitateConfig
+from parley.platform.config.cartpole import CartPoleImitateConfig
 from parley.platform.errors import ParleyError
 from parley.platform.learners.imitation import DivergedError, ImitationLearner, WindowSource
 from parley.platform.telemetry.quiet import quiet_libraries

@@ -31,7 +31,7 @@ from ray.rllib.utils.metrics import (
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
-from parley.platform.config.schema import CartPolePPOConfig
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.learners.ppo_learner import BatchEpisodes, TokenPPOLearner
 from parley.platform.rollouts.advantages import whiten
 from parley.platform.rollouts.fragment import ADVANTAGES

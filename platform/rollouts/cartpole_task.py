@@ -11,7 +11,7 @@ import numpy as np
 
 from parley.envs.cartpole.tokens import STEP_TOKENS, CartPoleTokenizer
 from parley.envs.cartpole.vector import VectorCartPole
-from parley.platform.config.schema import CartPoleEnvConfig, ModelConfig
+from parley.platform.config.cartpole import CartPoleEnvConfig, ModelConfig
 from parley.platform.rollouts.vector_task import VectorTask
 
 

@@ -15,8 +15,8 @@ import ray
 
 from parley.envs.cartpole.controllers import Controller, ExpertController, RandomController
 from parley.envs.cartpole.episodes import EpisodeSet, collect_episodes
+from parley.platform.config.cartpole import CartPoleEnvConfig, ImitationDataConfig
 from parley.platform.config.errors import display_path
-from parley.platform.config.schema import CartPoleEnvConfig, ImitationDataConfig
 from parley.platform.errors import InputError
 
 EPISODE_SUFFIXES = (".parquet", ".npz")

@@ -20,7 +20,7 @@ from typing import IO, NoReturn, Self
 
 from parley.platform.config.errors import display_path
 from parley.platform.config.loading import load_experiment, to_toml
-from parley.platform.config.schema import ExperimentConfig
+from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import InputError
 from parley.platform.telemetry.files import atomic_write_text, to_json
 from parley.platform.telemetry.versions import installed_versions

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from parley.platform.config.schema import CartPoleEnvConfig
+from parley.platform.config.cartpole import CartPoleEnvConfig
 from parley.platform.evaluation.cartpole import play_episodes
 
 sys.path.append(str(Path(__file__).parents[2]))

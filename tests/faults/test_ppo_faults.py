@@ -23,8 +23,8 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from parley.platform.checkpoints.store import CheckpointStore
 from parley.platform.cli import main
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.loading import load_experiment
-from parley.platform.config.schema import CartPolePPOConfig
 from parley.platform.learners.ppo_algorithm import SamplingError, TokenPPO, build_config
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
 

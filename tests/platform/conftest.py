@@ -11,8 +11,8 @@ import ray
 import torch
 
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.loading import replace_overrides
-from parley.platform.config.schema import CartPolePPOConfig
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
 from parley.policies.building import build_policy, save_policy
 

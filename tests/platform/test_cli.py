@@ -14,8 +14,9 @@ from parley.envs import ENVIRONMENTS
 from parley.platform.cli import COMMANDS, main, parse_arguments
 from parley.platform.commands import dispatch
 from parley.platform.commands.dispatch import WorkflowFunctions
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.loading import list_experiments
-from parley.platform.config.schema import CartPolePPOConfig, ExperimentConfig
+from parley.platform.config.sections import ExperimentConfig
 from parley.platform.config.tables import ALGORITHMS, POLICIES
 from parley.platform.telemetry.run_folder import RunFolder
 

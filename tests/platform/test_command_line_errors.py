@@ -14,7 +14,7 @@ import ray
 
 from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.cli import main
-from parley.platform.config.schema import CartPolePPOConfig
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.telemetry.run_folder import RunFolder
 
 MakeConfig = Callable[..., CartPolePPOConfig]

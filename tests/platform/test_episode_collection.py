@@ -9,7 +9,7 @@ import pytest
 
 from parley.envs.cartpole.controllers import ExpertController, RandomController
 from parley.envs.cartpole.episodes import EpisodeSet, collect_episodes
-from parley.platform.config.schema import CartPoleEnvConfig, ImitationDataConfig
+from parley.platform.config.cartpole import CartPoleEnvConfig, ImitationDataConfig
 from parley.platform.errors import EXIT_WRONG_INPUT
 from parley.platform.rollouts.episode_collection import (
     EpisodeDataError,

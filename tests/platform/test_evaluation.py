@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from parley.envs.cartpole.controllers import ExpertController
 from parley.envs.cartpole.tokens import RESET, STEP_TOKENS, CartPoleTokenizer
 from parley.platform.checkpoints.store import Checkpoint, CheckpointError
-from parley.platform.config.schema import CartPoleEnvConfig, CartPolePPOConfig
+from parley.platform.config.cartpole import CartPoleEnvConfig, CartPolePPOConfig
 from parley.platform.evaluation.cartpole import evaluate_path, load_players, play_episodes
 from parley.platform.evaluation.curves import plot_learning_curve
 from parley.platform.evaluation.intervals import bootstrap_interval, bootstrap_rate_interval

@@ -15,7 +15,7 @@ from parley.envs.cartpole.controllers import ExpertController
 from parley.envs.cartpole.episodes import EpisodeSet, collect_episodes
 from parley.envs.cartpole.sequences import IGNORED_LABEL
 from parley.envs.cartpole.tokens import ACT_LEFT, ACT_RIGHT, DONE, RESET, STEP_TOKENS
-from parley.platform.config.schema import ImitationTrainingConfig
+from parley.platform.config.cartpole import ImitationTrainingConfig
 from parley.platform.learners.imitation import (
     KINDS,
     DivergedError,

@@ -18,9 +18,9 @@ import pytest
 from parley.envs.cartpole.episodes import EpisodeSet
 from parley.platform.checkpoints.store import CheckpointError
 from parley.platform.cli import main
+from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import replace_overrides
-from parley.platform.config.schema import CartPoleImitateConfig, CartPolePPOConfig
 from parley.platform.jobs.imitation_job import run_imitation
 from parley.platform.jobs.warm_start import load_warm_start
 from parley.platform.learners.imitation import DivergedError

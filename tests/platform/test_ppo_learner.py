@@ -21,7 +21,7 @@ from ray.rllib.utils.minibatch_utils import ShardEpisodesIterator
 from torch import Tensor
 
 from parley.platform.checkpoints.state_tree import load_tree, save_tree
-from parley.platform.config.schema import CartPolePPOConfig, PPOConfig
+from parley.platform.config.cartpole import CartPolePPOConfig, PPOConfig
 from parley.platform.learners.ppo_algorithm import POLICY_PREFIX, build_config, whiten_episodes
 from parley.platform.learners.ppo_learner import (
     ADAM_EPSILON,

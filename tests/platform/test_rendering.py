@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from parley.platform.checkpoints.store import Checkpoint
-from parley.platform.config.schema import CartPolePPOConfig
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.errors import InputError
 from parley.platform.evaluation.rendering import watch_path
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.loading import load_experiment
-from parley.platform.config.schema import CartPolePPOConfig
 from parley.platform.telemetry.files import atomic_write_text, to_json
 from parley.platform.telemetry.run_folder import RunFolder, RunFolderError, latest_run
 
@@ -81,7 +81,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     program = (
         "import os, sys; from pathlib import Path; "
-        "from parley.platform.config.schema import CartPolePPOConfig as C; "
+        "from parley.platform.config.cartpole import CartPolePPOConfig as C; "
         "from parley.platform.telemetry.run_folder import RunFolder; "
         "folder = RunFolder.create(C(), Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     )

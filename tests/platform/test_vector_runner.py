@@ -17,7 +17,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from parley.platform.checkpoints.state_tree import load_tree, save_tree
-from parley.platform.config.schema import CartPolePPOConfig
+from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.learners.ppo_algorithm import build_config
 from parley.platform.rollouts.cartpole_task import (
     make_cartpole_task,
