@@ -1,4 +1,4 @@
-"""Environments: pure rules, tokenizers and rewards. No torch, and Ray in one adapter only.
+"""Environments: pure rules, tokenizers and rewards. No torch, and Ray in the adapters only.
 
 `ENVIRONMENTS` is the table of all environments. Importing this package makes the single-agent ones
 known to gymnasium, which since version 1.0 looks for no plugins by itself:
@@ -50,6 +50,13 @@ ENVIRONMENTS: dict[str, EnvironmentEntry] = {
             entry_point="parley.envs.cartpole.multi:MultiCartPole",
             kind="multi",
             pettingzoo_entry_point="parley.envs.cartpole.parallel:ParallelCartPole",
+        ),
+        EnvironmentEntry(
+            id="parley/Dialogue",
+            summary="seats that answer each other in token ids, one utterance a step",
+            entry_point="parley.envs.dialogue.multi:MultiDialogue",
+            kind="multi",
+            pettingzoo_entry_point="parley.envs.dialogue.aec:AECDialogue",
         ),
     )
 }
