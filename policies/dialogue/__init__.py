@@ -1,0 +1,1 @@
+"""Language models that talk: loading, sampling settings and the batched, cached speaker."""

@@ -1,0 +1,194 @@
+"""From logits to tokens: which tokens may be drawn, the draw itself, and its log-probabilities.
+
+Owns the sampling settings, the truncation (top-k, top-p) and the one place where it is repeated:
+the learner renormalises on the support that the sampler recorded, so that both speak of the same
+distribution even after an update has changed which tokens would be the top k.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MASKED_LOG_PROB = -1e9
+"""Log-probability of a token outside the support: as good as minus infinity, but finite, so that
+a gradient or a product with a zero mask stays a number."""
+
+NO_TOKEN = -1
+"""Padding of a support."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a reply is drawn.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the most likely token (greedy).
+        top_k: only the k most likely tokens may be drawn; 0 switches it off.
+        top_p: of these, the fewest whose probabilities reach top_p together; 1 switches it off.
+        max_reply_tokens: longest reply, a closing end token included.
+        min_reply_tokens: the end token cannot be drawn before so many others.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_reply_tokens: int = 32
+    min_reply_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0.0):
+            raise ValueError(f"temperature must be finite and >= 0, got {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be >= 0 (0 switches it off), got {self.top_k}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(
+                f"top_p must be above 0 and at most 1 (1 switches it off), got {self.top_p}"
+            )
+        if self.max_reply_tokens < 1:
+            raise ValueError(f"max_reply_tokens must be >= 1, got {self.max_reply_tokens}")
+        if not 0 <= self.min_reply_tokens <= self.max_reply_tokens:
+            raise ValueError(
+                f"min_reply_tokens must be between 0 and max_reply_tokens = "
+                f"{self.max_reply_tokens}, got {self.min_reply_tokens}"
+            )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One token for each of B rows."""
+
+    tokens: Tensor
+    """int64 [B]."""
+    log_probs: Tensor
+    """float32 [B], of the distribution drawn from: tempered, truncated, renormalised."""
+    full_log_probs: Tensor
+    """float32 [B], of the model itself: temperature 1, all tokens."""
+    entropies: Tensor
+    """float32 [B], in nats, of the distribution drawn from."""
+    support: Tensor | None
+    """int64 [B, K]: the tokens that could be drawn, padded with -1; None where all could."""
+    is_finite: Tensor
+    """bool [B]: False where the logits hold NaN or +inf, and the other fields mean nothing."""
+
+
+def draw(
+    logits: Tensor, uniforms: Tensor, sampling: Sampling, forbidden: int | None = None
+) -> Draw:
+    """Draw a token for every row by inverse transform; no row depends on the others.
+
+    Args:
+        logits: [B, V], raw.
+        uniforms: float64 [B] in [0, 1): the only randomness.
+        forbidden: a token that cannot be drawn this time.
+    """
+    logits = logits.float()
+    normaliser = logits.logsumexp(dim=-1)  # [B]
+    allowed = logits
+    if forbidden is not None:
+        allowed = logits.clone()
+        allowed[:, forbidden] = -torch.inf
+    if sampling.temperature == 0.0:
+        tokens = allowed.argmax(dim=-1)
+        log_probs = entropies = torch.zeros_like(normaliser)
+        support: Tensor | None = tokens[:, None]
+    else:
+        candidates, ids = _take_top_k(allowed, sampling, forbidden)
+        candidates = candidates / sampling.temperature
+        if sampling.top_p < 1.0:
+            candidates, ids = _take_top_p(candidates, ids, sampling.top_p)
+        kept_log_probs = candidates.log_softmax(dim=-1)  # [B, K], -inf where cut off
+        probs = kept_log_probs.exp()
+        choice = _invert(probs, uniforms)
+        log_probs = kept_log_probs.gather(1, choice).squeeze(1)
+        entropies = -(probs * kept_log_probs.clamp(min=MASKED_LOG_PROB)).sum(dim=-1)
+        tokens = (choice if ids is None else ids.gather(1, choice)).squeeze(1)
+        support = None if ids is None else ids.masked_fill(kept_log_probs == -torch.inf, NO_TOKEN)
+    full_log_probs = logits.gather(1, tokens[:, None]).squeeze(1) - normaliser
+    return Draw(tokens, log_probs, full_log_probs, entropies, support, normaliser.isfinite())
+
+
+def _take_top_k(
+    logits: Tensor, sampling: Sampling, forbidden: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """The logits [B, K] that may be drawn, descending, and their ids [B, K].
+
+    Where nothing is cut off: all logits in the order of the vocabulary, and None.
+    """
+    vocab_size = logits.shape[-1]
+    if 0 < sampling.top_k < vocab_size:
+        return logits.topk(sampling.top_k, dim=-1)
+    if sampling.top_p < 1.0:
+        return logits.sort(dim=-1, descending=True)
+    if forbidden is not None:
+        ids = torch.arange(vocab_size, device=logits.device).expand_as(logits)
+        return logits, ids
+    return logits, None
+
+
+def _take_top_p(
+    candidates: Tensor, ids: Tensor | None, top_p: float
+) -> tuple[Tensor, Tensor | None]:
+    """Cut off [B, K] descending candidates once those before hold `top_p` of the probability."""
+    probs = candidates.double().softmax(dim=-1)
+    before = probs.cumsum(dim=-1) - probs
+    kept = before < top_p
+    kept[:, 0] = True
+    width = int(kept.sum(dim=-1).max())
+    candidates = candidates.masked_fill(~kept, -torch.inf)[:, :width]
+    return candidates, None if ids is None else ids[:, :width]
+
+
+def _invert(probs: Tensor, uniforms: Tensor) -> Tensor:
+    """The index int64 [B, 1] at which the cumulated probabilities [B, K] pass the uniforms [B]."""
+    cumulated = probs.double().cumsum(dim=-1)
+    total = cumulated[:, -1:]
+    choice = torch.searchsorted(cumulated, uniforms[:, None] * total, right=True)
+    # Rounding may lift the product to the total itself; what lies behind has no probability.
+    last = torch.searchsorted(cumulated, total.contiguous())
+    return torch.minimum(choice, last).clamp(max=probs.shape[-1] - 1)
+
+
+def support_mask(support: Tensor, vocab_size: int) -> Tensor:
+    """Which tokens could be drawn, bool [N, V], from a support [N, K] padded with -1.
+
+    A row of padding alone stands for a draw from the whole vocabulary.
+    """
+    columns = torch.where(support < 0, vocab_size, support.long())
+    mask = torch.zeros(
+        len(support), vocab_size + 1, dtype=torch.bool, device=support.device
+    ).scatter_(1, columns, True)[:, :vocab_size]
+    return mask | ~mask.any(dim=1, keepdim=True)
+
+
+def truncated_log_probs(logits: Tensor, support: Tensor | None, temperature: float) -> Tensor:
+    """Log-probabilities [N, V] on the support that the sampler recorded; differentiable.
+
+    Holding the sampler's support keeps the importance ratio defined when an update moves other
+    tokens into the top k (the sampling mask of DeepSeek-V3.2, arXiv:2512.02556, section 3.1).
+
+    Args:
+        logits: [N, V], raw.
+        support: [N, K] padded with -1; None, or a row of padding alone: the whole vocabulary.
+        temperature: the sampler's, above 0.
+
+    Raises:
+        ValueError: the temperature is not above 0; greedy replies have no policy gradient.
+    """
+    if not temperature > 0.0:
+        raise ValueError(
+            f"log-probabilities need a temperature above 0, got {temperature}: greedy replies "
+            "are for evaluation, not for training"
+        )
+    scaled = logits.float() / temperature
+    if support is None:
+        return scaled.log_softmax(dim=-1)
+    mask = support_mask(support, logits.shape[-1])
+    masked = scaled.masked_fill(~mask, -torch.inf)
+    return (scaled - masked.logsumexp(dim=-1, keepdim=True)).masked_fill(~mask, MASKED_LOG_PROB)

@@ -1,0 +1,350 @@
+"""One model that speaks in many dialogues at once.
+
+Owns a model's turn: read what is new in the histories, score what others said, draw a reply for
+every dialogue until all have ended. The reader owns the memory, `sampling` the draw, the caller the
+histories and the random numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from parley.policies.dialogue.readers import choose_reader
+from parley.policies.dialogue.reading import Ids, Reader
+from parley.policies.dialogue.sampling import NO_TOKEN, Draw, Sampling, draw
+
+_LOGITS_PER_CHUNK = 2**24
+"""Logits held at once while histories are scored: 64 MiB."""
+
+
+class NonFiniteLogitsError(ValueError):
+    """A model gave logits that are no numbers.
+
+    Attributes:
+        rows: the dialogues concerned.
+    """
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        self.rows = list(rows)
+        super().__init__(
+            f"the model's logits are not finite in dialogues {self.rows}: its weights are broken, "
+            "most often by a learning rate that is too high; go back to an earlier checkpoint"
+        )
+
+    def __reduce__(self) -> tuple[type[NonFiniteLogitsError], tuple[list[int]]]:
+        return type(self), (self.rows,)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said in one dialogue, and what it thought of it; n tokens."""
+
+    tokens: NDArray[np.int32]
+    """[n], n >= 1; the end token is the last one where the model drew it."""
+    closed: bool
+    """Whether the model drew the end token; otherwise the reply hit the limit."""
+    log_probs: NDArray[np.float32]
+    """[n], of the distribution drawn from."""
+    full_log_probs: NDArray[np.float32]
+    """[n], of the model at temperature 1, without truncation."""
+    entropies: NDArray[np.float32]
+    """[n], nats, of the distribution drawn from."""
+    values: NDArray[np.float32] | None
+    """[n], of the state before each token; None without a value head."""
+    support: NDArray[np.int32] | None
+    """[n, K], tokens that could be drawn, padded with -1; None where all could."""
+    scored: NDArray[np.float32] | None
+    """[score_last], the model's full log-probabilities of the last tokens of the history."""
+
+
+class Speaker:
+    """A frozen or trained model's voice in `num_rows` dialogues.
+
+    What has been read is kept between turns and read only once, as long as a history grows. After
+    the model's weights have changed, call `forget()`.
+
+    Args:
+        model: a causal language model; put into evaluation mode.
+        end_token: closes a turn.
+        num_rows: dialogues.
+        sampling: how replies are drawn.
+        value_head: hidden states [A, D] to values [A, 1] or [A].
+
+    Attributes:
+        total_s: seconds in `reply` and `score`.
+        num_tokens: tokens drawn.
+
+    Raises:
+        ValueError: the model cannot speak (see `readers.choose_reader`), or has no such end token.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        end_token: int,
+        num_rows: int,
+        sampling: Sampling,
+        value_head: nn.Module | None = None,
+    ) -> None:
+        model.eval()
+        self.end_token = end_token
+        self.num_rows = num_rows
+        self.sampling = sampling
+        self.context = context_of(model)
+        self.total_s = 0.0
+        self.num_tokens = 0
+        self.reader: Reader = choose_reader(model, num_rows, self.context)
+        self._head_s = 0.0
+        self._head = model.get_output_embeddings()
+        self._value_head = value_head
+        self._device = model.device
+        self._vocab_size = int(self._head.weight.shape[0])
+        if not 0 <= end_token < self._vocab_size:
+            raise ValueError(
+                f"end_token must be below the model's vocabulary of {self._vocab_size}, "
+                f"got {end_token}"
+            )
+        if num_rows < 1:
+            raise ValueError(f"num_rows must be >= 1, got {num_rows}")
+
+    @property
+    def forward_s(self) -> float:
+        """Seconds in the model's forward passes, output heads included."""
+        return self.reader.forward_s + self._head_s
+
+    @torch.inference_mode()
+    def reply(
+        self,
+        rows: Sequence[int],
+        histories: Sequence[Ids],
+        uniforms: NDArray[np.float64],
+        score_last: Sequence[int] | None = None,
+    ) -> list[Reply]:
+        """A reply in each of the dialogues `rows`.
+
+        Args:
+            rows: R different numbers below `num_rows`; a dialogue keeps its number.
+            histories: for each, all token ids that the model sees, ending in the end token.
+            uniforms: [R, max_reply_tokens] in [0, 1); the j-th draws the j-th token.
+            score_last: for each, how many last tokens of the history to score.
+
+        Raises:
+            ValueError: arguments that do not fit, or a history that leaves no room for a reply.
+            NonFiniteLogitsError: see there; the speaker has forgotten everything then.
+        """
+        started = time.perf_counter()
+        limit = self.sampling.max_reply_tokens
+        if uniforms.shape != (len(rows), limit):
+            raise ValueError(
+                f"uniforms must have the shape (rows, max_reply_tokens) = {(len(rows), limit)}, "
+                f"got {uniforms.shape}"
+            )
+        self._check(rows, histories, room=limit)
+        hidden, scored = self._read(rows, histories, score_last)
+        notes = _Notes(len(rows), limit, self._value_head is not None)
+        self._speak(rows, hidden, torch.from_numpy(uniforms).to(self._device), notes)
+        self.num_tokens += int(notes.counts.sum())
+        self.total_s += time.perf_counter() - started
+        return notes.to_replies(self.end_token, scored)
+
+    @torch.inference_mode()
+    def score(
+        self, rows: Sequence[int], histories: Sequence[Ids], score_last: Sequence[int]
+    ) -> list[NDArray[np.float32]]:
+        """The model's log-probabilities of the last `score_last[i]` tokens of each history.
+
+        As `reply` without a reply; what was read is kept.
+        """
+        started = time.perf_counter()
+        self._check(rows, histories, room=0)
+        _, scored = self._read(rows, histories, score_last)
+        self.total_s += time.perf_counter() - started
+        assert scored is not None
+        return scored
+
+    def forget(self, rows: Sequence[int] | None = None) -> None:
+        """Keep nothing of these dialogues (None: of all of them)."""
+        self.reader.forget(range(self.num_rows) if rows is None else rows)
+
+    def _check(self, rows: Sequence[int], histories: Sequence[Ids], room: int) -> None:
+        if len(rows) == 0 or len(rows) != len(histories):
+            raise ValueError(f"{len(rows)} rows and {len(histories)} histories: one for each row")
+        if len(set(rows)) != len(rows) or not 0 <= min(rows) <= max(rows) < self.num_rows:
+            raise ValueError(
+                f"rows must be different numbers below num_rows = {self.num_rows}, got {list(rows)}"
+            )
+        for row, history in zip(rows, histories, strict=True):
+            if len(history) == 0 or history[-1] != self.end_token:
+                raise ValueError(
+                    f"the history of dialogue {row} must end in the end token {self.end_token}, "
+                    f"got {list(history[-3:])} at its end"
+                )
+            if len(history) + room > self.context:
+                raise ValueError(
+                    f"the history of dialogue {row} has {len(history)} tokens and a reply up to "
+                    f"{room}, more than the model's context of {self.context}: drop turns from "
+                    "its front or lower max_reply_tokens"
+                )
+            low, high = int(np.min(history)), int(np.max(history))
+            if low < 0 or high >= self._vocab_size:
+                raise ValueError(
+                    f"the history of dialogue {row} holds token {low if low < 0 else high}, but "
+                    f"the model's vocabulary has {self._vocab_size}: is it another tokenizer's?"
+                )
+
+    def _read(
+        self, rows: Sequence[int], histories: Sequence[Ids], score_last: Sequence[int] | None
+    ) -> tuple[Tensor, list[NDArray[np.float32]] | None]:
+        """Hidden states [R, D] at the ends of the histories, and the scores asked for."""
+        counts = [0] * len(rows) if score_last is None else [int(n) for n in score_last]
+        for row, history, count in zip(rows, histories, counts, strict=True):
+            if not 0 <= count < len(history):
+                raise ValueError(
+                    f"score_last must be between 0 and {len(history) - 1} for dialogue {row} "
+                    f"(nothing predicts the first token of a history), got {count}"
+                )
+        last, predicting = self.reader.read(rows, histories, counts)
+        if score_last is None:
+            return last, None
+        targets = np.concatenate([h[len(h) - n :] for h, n in zip(histories, counts, strict=True)])
+        scores = self._score(predicting, torch.from_numpy(targets.astype(np.int64)))
+        of_row = np.repeat(np.array(rows), counts)
+        self._require_finite(np.isfinite(scores), of_row)
+        return last, np.split(scores, np.cumsum(counts)[:-1])
+
+    def _score(self, hidden: Tensor, targets: Tensor) -> NDArray[np.float32]:
+        """Log-probabilities [N] of targets [N] from the hidden states [N, D] before them."""
+        scores = np.zeros(len(targets), np.float32)
+        size = max(1, _LOGITS_PER_CHUNK // self._vocab_size)
+        targets = targets.to(self._device)
+        for start in range(0, len(targets), size):
+            part = slice(start, start + size)
+            logits = self._logits(hidden[part]).float()
+            chosen = logits.gather(1, targets[part, None]).squeeze(1)
+            scores[part] = (chosen - logits.logsumexp(dim=-1)).cpu().numpy()
+        return scores
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        started = time.perf_counter()
+        logits: Tensor = self._head(hidden)
+        self._head_s += time.perf_counter() - started
+        return logits
+
+    def _speak(self, rows: Sequence[int], hidden: Tensor, uniforms: Tensor, notes: _Notes) -> None:
+        """Draw until all rows have ended; hidden [R, D] stands at the ends of the histories."""
+        order = np.arange(len(rows))  # of the speaking rows: their places in `rows`
+        self.reader.start(rows)
+        for step in range(self.sampling.max_reply_tokens):
+            forbidden = self.end_token if step < self.sampling.min_reply_tokens else None
+            chosen = draw(
+                self._logits(hidden),
+                uniforms[torch.from_numpy(order).to(self._device), step],
+                self.sampling,
+                forbidden,
+            )
+            self._require_finite(chosen.is_finite.cpu().numpy(), np.array(rows)[order])
+            values = self._value_head(hidden) if self._value_head is not None else None
+            drawn = notes.add(order, chosen, values)
+            still = drawn != self.end_token
+            if step + 1 == self.sampling.max_reply_tokens or not still.any():
+                return
+            tokens = chosen.tokens
+            if not still.all():
+                kept = self.reader.narrow(still)
+                order = order[kept]
+                tokens = tokens[torch.from_numpy(kept).to(self._device)]
+            hidden = self.reader.step(tokens)
+
+    def _require_finite(self, is_finite: NDArray[np.bool_], rows: NDArray[np.int64]) -> None:
+        if not is_finite.all():
+            self.forget()
+            raise NonFiniteLogitsError(sorted({int(row) for row in rows[~is_finite]}))
+
+
+class _Notes:
+    """The replies as they grow, token by token, for R rows."""
+
+    def __init__(self, num_rows: int, limit: int, has_values: bool) -> None:
+        self.counts = np.zeros(num_rows, np.int64)
+        self._tokens = np.zeros((num_rows, limit), np.int32)
+        self._figures = np.zeros((4 if has_values else 3, num_rows, limit), np.float32)
+        self._has_values = has_values
+        self._supports: list[list[NDArray[np.int64]]] = [[] for _ in range(num_rows)]
+
+    def add(
+        self, order: NDArray[np.int64], chosen: Draw, values: Tensor | None
+    ) -> NDArray[np.int64]:
+        """Note a token for each of the rows `order` [A]; gives the tokens."""
+        step = self.counts[order]
+        tokens: NDArray[np.int64] = chosen.tokens.cpu().numpy()
+        self._tokens[order, step] = tokens
+        figures = [chosen.log_probs, chosen.full_log_probs, chosen.entropies]
+        if values is not None:
+            figures.append(values.reshape(-1).float())
+        self._figures[:, order, step] = torch.stack(figures).cpu().numpy()
+        if chosen.support is not None:
+            support = chosen.support.cpu().numpy()
+            for place, row in enumerate(order):
+                self._supports[row].append(support[place])
+        self.counts[order] += 1
+        return tokens
+
+    def to_replies(
+        self, end_token: int, scored: Sequence[NDArray[np.float32]] | None
+    ) -> list[Reply]:
+        """The finished replies, in the order of the rows."""
+        replies = []
+        for row, count in enumerate(self.counts):
+            tokens = self._tokens[row, :count].copy()
+            figures = self._figures[:, row, :count].copy()
+            replies.append(
+                Reply(
+                    tokens=tokens,
+                    closed=bool(tokens[-1] == end_token),
+                    log_probs=figures[0],
+                    full_log_probs=figures[1],
+                    entropies=figures[2],
+                    values=figures[3] if self._has_values else None,
+                    support=_pad_supports(self._supports[row], int(count)),
+                    scored=None if scored is None else scored[row],
+                )
+            )
+        return replies
+
+
+def _pad_supports(supports: Sequence[NDArray[np.int64]], count: int) -> NDArray[np.int32] | None:
+    """[n, K] from the supports of n tokens; None where there are none.
+
+    A token behind those drawn with a support was drawn from all: its row is padding alone.
+    """
+    if not supports:
+        return None
+    width = max(len(support) for support in supports)
+    padded = np.full((count, width), NO_TOKEN, np.int32)
+    for step, support in enumerate(supports):
+        padded[step, : len(support)] = support
+    return padded
+
+
+def context_of(model: PreTrainedModel) -> int:
+    """The longest sequence in tokens that the model can read.
+
+    Raises:
+        ValueError: its configuration does not say.
+    """
+    for name in ("n_positions", "max_position_embeddings", "max_len", "n_ctx"):
+        size = getattr(model.config, name, None)
+        if isinstance(size, int) and size > 0:
+            return size
+    raise ValueError(
+        f"the configuration of {type(model).__name__} does not say how long a sequence may be "
+        "(max_position_embeddings); add it to its config.json"
+    )
