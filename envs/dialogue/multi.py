@@ -10,7 +10,7 @@ from typing import Any
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from parley.envs.dialogue.aec import Action, AECDialogue, Observation
-from parley.envs.dialogue.rules import DialogueSettings
+from parley.envs.dialogue.rules import Dialogue, DialogueSettings
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(DialogueSettings))
 REQUIRED_KEYS = (
@@ -57,6 +57,11 @@ class MultiDialogue(MultiAgentEnv):
         self.action_spaces = dict(self._aec.action_spaces.items())
         super().__init__()
 
+    @property
+    def dialogue(self) -> Dialogue:
+        """The dialogue that is going on, or has just ended."""
+        return self._aec.dialogue
+
     def reset(  # type: ignore[override]
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
@@ -74,13 +79,13 @@ class MultiDialogue(MultiAgentEnv):
         dict[str, dict[str, Any]],
     ]:
         """Let the seat that has the turn speak."""
-        if self._aec.dialogue.over:
+        if self.dialogue.over:
             raise RuntimeError("the dialogue is over: call reset() before step()")
         seat = self._aec.agent_selection
         if action_dict.keys() != {seat}:
             raise ValueError(f"it is the turn of {seat!r} alone, got actions of {[*action_dict]}")
         self._aec.step(action_dict[seat])
-        dialogue = self._aec.dialogue
+        dialogue = self.dialogue
         seeing = self._aec.possible_agents if dialogue.over else [dialogue.next_seat]
         observations, infos = self._observe(seeing)
         return (
