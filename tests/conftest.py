@@ -3,8 +3,32 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+
+@pytest.fixture(scope="session")
+def quick_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small GPT-2 with its tokenizer: the embedded model's way of building at a tenth of it."""
+    from parley.platform.config.pretraining import LanguageModelConfig, LanguageTrainingConfig
+    from parley.platform.models.embedded import EmbeddedRecipe, embedded_model
+
+    recipe = EmbeddedRecipe(
+        num_dialogues=2_000,
+        num_heldout=50,
+        num_tokenizer_dialogues=1_000,
+        model=LanguageModelConfig(vocab_size=600, context=192, embed_size=64, layers=2, heads=4),
+        training=LanguageTrainingConfig(
+            num_steps=150, batch_tokens=1_024, learning_rate=6e-3, warmup_steps=10
+        ),
+        num_threads=1,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARLEY_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        return embedded_model(recipe)

@@ -1,0 +1,1 @@
+"""Language models of dialogue: tokenizers, training, n-gram references, the embedded model."""
