@@ -166,16 +166,16 @@ def build_from_parts(
 
 
 def _load_state(model: PreTrainedModel, state: Mapping[str, Tensor]) -> None:
-    try:
-        missing, unexpected = model.load_state_dict(dict(state), strict=False)
-    except RuntimeError as error:  # a weight of another shape
-        raise ValueError(f"these weights are of another model: {error}") from error
-    missing = sorted(set(missing) - set(model.all_tied_weights_keys))
-    if missing or unexpected:
+    own = model.state_dict()
+    missing = sorted(set(own) - set(state) - set(model.all_tied_weights_keys))
+    unexpected = sorted(set(state) - set(own))
+    misshapen = sorted(k for k in set(own) & set(state) if own[k].shape != state[k].shape)
+    if missing or unexpected or misshapen:
         raise ValueError(
-            f"these weights are of another model: missing {_some(missing)}, "
-            f"unexpected {_some(unexpected)}"
+            f"these weights are of another model: missing {_some(missing)}, of another shape "
+            f"{_some(misshapen)}, unexpected {_some(unexpected)}"
         )
+    model.load_state_dict(dict(state), strict=False)
 
 
 def _require_files(folder: Path) -> None:
@@ -222,11 +222,18 @@ def _load_model(name: str, is_local: bool, dtype: torch.dtype) -> PreTrainedMode
     report: dict[str, Any] = loaded[1]
     missing = sorted(set(report["missing_keys"]) - set(model.all_tied_weights_keys))
     mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
-    if missing or mismatched:
+    # Heads of other tasks may lie beside a language model, layers that it does not have may not.
+    prefix = f"{model.base_model_prefix}."
+    unexpected = sorted(
+        key
+        for key in report["unexpected_keys"]
+        if key.startswith(prefix) and key.endswith(".weight")
+    )
+    if missing or mismatched or unexpected:
         raise _failure(
             name,
             f"its weights are of another model: missing {_some(missing)}, of another shape "
-            f"{_some(mismatched)}, unexpected {_some(sorted(report['unexpected_keys']))}",
+            f"{_some(mismatched)}, unexpected {_some(unexpected)}",
             "config.json and weights must come from the same model",
         )
     return model

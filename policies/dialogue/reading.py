@@ -85,7 +85,7 @@ class CachedReader:
         self._ids: NDArray[np.int32] = np.zeros((num_rows, context), np.int32)  # by row
         self._columns = torch.arange(context, device=self._device)
         self._positions = torch.zeros(0, dtype=torch.int64, device=self._device)  # [A]
-        self._spoken: list[Tensor] = []
+        self._active = self._columns[:0]
 
     def read(
         self, rows: Sequence[int], histories: Sequence[Ids], num_scored: Sequence[int]
@@ -179,7 +179,7 @@ class CachedReader:
 
     def forget(self, rows: Sequence[int]) -> None:
         """See `Reader.forget`."""
-        self.cache.lengths[self._slots[list(rows)]] = 0
+        self.cache.forget(self._slots[list(rows)])
 
     def _swap(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
         self.cache.swap(a, b)
