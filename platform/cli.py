@@ -23,6 +23,8 @@ COMMANDS = {
     "train": "parley.platform.commands.train:run_train",
     "evaluate": "parley.platform.commands.evaluate:run_evaluate",
     "watch": "parley.platform.commands.watch:run_watch",
+    "chat": "parley.platform.commands.chat:run_chat",
+    "report": "parley.platform.commands.report:run_report",
     "doctor": "parley.platform.commands.doctor:run_doctor",
 }
 """Command -> the function that runs it: parsed arguments in, exit code out."""
@@ -86,7 +88,9 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     add("list", "experiments, environments, policies, algorithms: one line each")
     _add_train_arguments(add("train", "train a policy, as an experiment says"))
     _add_evaluate_arguments(add("evaluate", "measure a run's policy on fresh episodes"))
-    _add_watch_arguments(add("watch", "show an episode, in a window or as a file"))
+    _add_watch_arguments(add("watch", "show an episode or dialogues of a run, or write them"))
+    _add_chat_arguments(add("chat", "talk to an agent of a dialogue run"))
+    _add_report_arguments(add("report", "a run as one HTML file: curves, figures, dialogues"))
     add("doctor", "what this machine can do: Ray, GPU, ports, versions")
     return parser, parsers
 
@@ -126,8 +130,38 @@ def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="RUN", type=Path, help="folder of a run or checkpoint")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="write the picture here")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write it here")
     parser.add_argument("--seed", metavar="S", type=_count, default=0, help="seed of the episode")
+    parser.add_argument(
+        "--iteration", metavar="N", type=_count, help="dialogues: all that this iteration kept"
+    )
+    parser.add_argument(
+        "--all", dest="show_all", action="store_true", help="dialogues: all that the run kept"
+    )
+    parser.add_argument(
+        "--follow", action="store_true", help="dialogues: as they come, until the run ends"
+    )
+
+
+def _add_chat_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="RUN|CHECKPOINT", type=Path, help="folder of the agents")
+    parser.add_argument(
+        "--seat", metavar="NAME", help="agent to talk to (default: the trained one; /swap changes)"
+    )
+    parser.add_argument("--seed", metavar="S", type=_count, default=0, help="seed of the replies")
+    parser.add_argument(
+        "--temperature",
+        metavar="T",
+        type=_temperature,
+        help="of the replies (default: as trained; 0: always the likeliest token)",
+    )
+
+
+def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="RUN", type=Path, help="folder of the run")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="file to write (default: report.html in RUN)"
+    )
 
 
 def _positive(text: str) -> int:
@@ -144,6 +178,16 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a temperature; write 0 or more")
     return value
 
 

@@ -17,6 +17,13 @@ class WorkflowFunctions:
     train: str
     evaluate: str
     watch: str
+    watched: str = "episode"
+    """What `watch` writes into a file, in a word."""
+    watch_options: frozenset[str] = frozenset()
+    """Flags of `parley watch`, by the names of the function's arguments, that it understands."""
+    chat: str | None = None
+    """None where the agents do not speak to people."""
+    report: str = "parley.platform.evaluation.run_report:write_report"
 
 
 WORKFLOWS = {
@@ -24,6 +31,14 @@ WORKFLOWS = {
         train="parley.platform.jobs.training:train_experiment",
         evaluate="parley.platform.evaluation.cartpole:evaluate_path",
         watch="parley.platform.evaluation.rendering:watch_path",
+    ),
+    "dialogue": WorkflowFunctions(
+        train="parley.platform.jobs.training:train_experiment",
+        evaluate="parley.platform.evaluation.dialogue:evaluate_path",
+        watch="parley.platform.evaluation.dialogue_watch:watch_path",
+        watched="transcripts",
+        watch_options=frozenset({"iteration", "all", "follow"}),
+        chat="parley.platform.evaluation.chatting:chat_path",
     ),
 }
 """Workflow of an experiment -> its functions; a new workflow is a row here."""

@@ -1,4 +1,4 @@
-"""`parley watch`: one episode of a trained policy, in a window or as a file."""
+"""`parley watch`: an episode of a trained policy, or the dialogues that a run kept."""
 
 from __future__ import annotations
 
@@ -12,17 +12,43 @@ from parley.platform.commands.targets import workflow_at
 from parley.platform.config.errors import display_path
 from parley.platform.errors import EXIT_DONE, InputError
 
-WatchFunction = Callable[[Path, Path | None, int], Path | None]
+WatchFunction = Callable[..., Path | None]
+"""(run or checkpoint, file to write or None, seed, options by name) -> the file written."""
+
+OPTION_FLAGS = {"iteration": "--iteration", "show_all": "--all", "follow": "--follow"}
+"""Options that only some workflows have -> their flags."""
 
 
 def run_watch(arguments: argparse.Namespace) -> int:
-    """Show the episode of `arguments.seed`; say where it lies if it went into a file."""
+    """Show the episode of `arguments.seed`; say where it lies if it went into a file.
+
+    Raises:
+        InputError: a flag does not fit the workflow or another flag.
+    """
     out: Path | None = arguments.out
     workflow = workflow_at(arguments.path)
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}; make it first")
-    watch = cast("WatchFunction", load_function(functions_of(workflow).watch))
-    written = watch(arguments.path, out, arguments.seed)
+    functions = functions_of(workflow)
+    options = _given_options(arguments)
+    for name in sorted(options.keys() - functions.watch_options):
+        raise InputError(
+            f"{OPTION_FLAGS[name]}: {workflow} runs keep no dialogues to choose from; leave it out"
+        )
+    if out is not None and "follow" in options:
+        raise InputError(f"--out {out} writes what is there now; leave out --out or --follow")
+    watch = cast("WatchFunction", load_function(functions.watch))
+    written = watch(arguments.path, out, arguments.seed, **options)
     if written is not None:
-        print(f"episode: {display_path(written)}")
+        print(f"{functions.watched}: {display_path(written)}")
     return EXIT_DONE
+
+
+def _given_options(arguments: argparse.Namespace) -> dict[str, object]:
+    """The options of `OPTION_FLAGS` that stand on the command line; they cannot be combined."""
+    values = {name: getattr(arguments, name) for name in OPTION_FLAGS}
+    given = {name: value for name, value in values.items() if value not in (None, False)}
+    if len(given) > 1:
+        flags = " and ".join(OPTION_FLAGS[name] for name in given)
+        raise InputError(f"{flags} say different things; choose one of them")
+    return given

@@ -28,6 +28,9 @@ OPENER = "opener"
 TOTAL_REWARD = "total"
 """The part of a reply's rewards that the policy is trained on; the others explain it."""
 
+JUDGED_NLL = "competitor_nll"
+"""The part that is the reply's mean negative log-likelihood, in nats per token."""
+
 REPLACEMENT = "\ufffd"
 """What a decoder writes where bytes are no character yet."""
 
@@ -57,7 +60,13 @@ class TranscriptTurn:
 
     @property
     def mean_nll(self) -> float | None:
-        """Nats per token; None where nothing was measured."""
+        """Nats per token; None where nothing was measured.
+
+        Where the reward says what the reply's NLL was, that figure stands: unlike `nll` it counts
+        the end token that the speaker drew.
+        """
+        if self.rewards and JUDGED_NLL in self.rewards:
+            return self.rewards[JUDGED_NLL]
         return sum(self.nll) / len(self.nll) if self.nll else None
 
 

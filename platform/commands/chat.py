@@ -1,0 +1,35 @@
+"""`parley chat`: talk to an agent of a run, at the terminal or through a pipe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from parley.platform.commands.dispatch import WORKFLOWS, functions_of, load_function
+from parley.platform.commands.targets import workflow_at
+from parley.platform.config.errors import display_path
+from parley.platform.errors import EXIT_DONE, InputError
+
+ChatFunction = Callable[[Path, str | None, int, float | None], None]
+"""(run or checkpoint, seat or None, seed, temperature or None): talks until the input ends."""
+
+
+def run_chat(arguments: argparse.Namespace) -> int:
+    """Hold the conversation.
+
+    Raises:
+        InputError: the agents at `arguments.path` do not speak to people.
+    """
+    workflow = workflow_at(arguments.path)
+    chat = functions_of(workflow).chat
+    if chat is None:
+        speaking = sorted(name for name, functions in WORKFLOWS.items() if functions.chat)
+        raise InputError(
+            f"{display_path(arguments.path)} is a run of {workflow}, whose agents do not talk; "
+            f"name a run of {' or '.join(speaking) or 'another workflow'}"
+        )
+    talk = cast("ChatFunction", load_function(chat))
+    talk(arguments.path, arguments.seat, arguments.seed, arguments.temperature)
+    return EXIT_DONE
