@@ -37,7 +37,7 @@ WORKFLOWS = {
         evaluate="parley.platform.evaluation.dialogue:evaluate_path",
         watch="parley.platform.evaluation.dialogue_watch:watch_path",
         watched="transcripts",
-        watch_options=frozenset({"iteration", "all", "follow"}),
+        watch_options=frozenset({"iteration", "show_all", "follow"}),
         chat="parley.platform.evaluation.chatting:chat_path",
     ),
 }

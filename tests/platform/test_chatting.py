@@ -15,8 +15,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from parley.platform.checkpoints.store import CheckpointError, CheckpointStore, resolve_checkpoint
 from parley.platform.cli import main
-from parley.platform.commands import dispatch
-from parley.platform.commands.dispatch import WorkflowFunctions
 from parley.platform.errors import InputError
 from parley.platform.evaluation.chat_agents import Agents, ChatTurn, Conversation
 from parley.platform.evaluation.chatting import Chat, chat_path
@@ -183,8 +181,6 @@ def test_an_end_token_that_is_spelt_out_is_not_one(run: Path) -> None:
 def test_the_command_reads_a_pipe(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    row = WorkflowFunctions("", "", "", chat="parley.platform.evaluation.chatting:chat_path")
-    monkeypatch.setitem(dispatch.WORKFLOWS, "dialogue", row)
     monkeypatch.setattr("sys.stdin", io.StringIO("Hello\n/swap\nand you?"))
     assert main(["chat", str(run), "--seat", "distorter", "--temperature", "0.7"]) == 0
     captured = capsys.readouterr()

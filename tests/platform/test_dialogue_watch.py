@@ -12,8 +12,6 @@ import pytest
 from rich.console import Console
 
 from parley.platform.cli import main
-from parley.platform.commands import dispatch
-from parley.platform.commands.dispatch import WorkflowFunctions
 from parley.platform.errors import InputError
 from parley.platform.evaluation import dialogue_watch
 from parley.platform.evaluation.dialogue_watch import choose_iterations, watch_path
@@ -37,16 +35,8 @@ def dialogue(iteration: int, number: int = 0) -> Transcript:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(tmp_path: Path) -> Path:
     """A run with two dialogues in every tenth iteration up to 90."""
-    row = WorkflowFunctions(
-        train="",
-        evaluate="",
-        watch="parley.platform.evaluation.dialogue_watch:watch_path",
-        watched="dialogues",
-        watch_options=frozenset({"iteration", "show_all", "follow"}),
-    )
-    monkeypatch.setitem(dispatch.WORKFLOWS, "dialogue", row)
     run = tmp_path / "run"
     (run / "checkpoints" / "iteration_000010").mkdir(parents=True)
     (run / "config.toml").write_text('workflow = "dialogue"\nalgorithm = "ppo"\n')
@@ -82,7 +72,7 @@ def test_one_iteration_or_all(run: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_text_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "talk.txt"
     assert main(["watch", str(run), "--out", str(out), "--all"]) == 0
-    assert capsys.readouterr().out == f"dialogues: {out}\n"
+    assert capsys.readouterr().out == f"transcripts: {out}\n"
     assert len(titles(out.read_text())) == 20
     assert "\x1b" not in out.read_text()
 
