@@ -5,7 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from types import NoneType
-from typing import get_args
+from typing import cast, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from parley.platform.config.errors import ConfigError, nearest
 from parley.platform.config.sections import ExperimentConfig, Section
@@ -13,16 +15,49 @@ from parley.platform.config.sections import ExperimentConfig, Section
 TomlTable = dict[str, object]
 
 
-def field_types(kind: type[Section], prefix: str = "") -> dict[str, object]:
-    """Dotted key -> annotation of every setting below `kind`; sections are opened, not listed."""
+def field_types(
+    kind: type[Section], table: Mapping[str, object] | None = None, prefix: str = ""
+) -> dict[str, object]:
+    """Dotted key -> annotation of every setting below `kind`; sections are opened, not listed.
+
+    A table of sections by name (such as `seats`) is opened at the names that stand in `table`,
+    else at those of its default.
+    """
     types: dict[str, object] = {}
     for name, field in kind.model_fields.items():
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, Section):
-            types.update(field_types(annotation, f"{prefix}{name}."))
+            types.update(field_types(annotation, prefix=f"{prefix}{name}."))
+        elif (inner := _named_section(annotation)) is not None:
+            for item in _names(name, field, table):
+                types.update(field_types(inner, prefix=f"{prefix}{name}.{item}."))
         else:
             types[prefix + name] = annotation
     return types
+
+
+def short_keys(kind: type[Section], table: Mapping[str, object]) -> dict[str, str]:
+    """Names of named sections -> the key that they stand for where the section has one."""
+    keys: dict[str, str] = {}
+    for name, field in kind.model_fields.items():
+        short = getattr(_named_section(field.annotation), "SHORT_KEY", None)
+        if short is not None:
+            for item in _names(name, field, table):
+                keys[item] = f"{name}.{item}.{short}"
+    return keys
+
+
+def _named_section(annotation: object) -> type[Section] | None:
+    """The section class of a `dict[name, section]`."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is dict and issubclass(arguments[1], Section):
+        return cast("type[Section]", arguments[1])
+    return None
+
+
+def _names(name: str, field: FieldInfo, table: Mapping[str, object] | None) -> list[str]:
+    given = (table or {}).get(name, field.get_default(call_default_factory=True))
+    return [str(item) for item in given] if isinstance(given, Mapping) else []
 
 
 def apply_override(table: TomlTable, override: str, kind: type[ExperimentConfig]) -> str:
@@ -36,8 +71,9 @@ def apply_override(table: TomlTable, override: str, kind: type[ExperimentConfig]
             f"override {override!r} is not of the form key=value; write for example "
             f"ppo.learning_rate=3e-4 or seed=1"
         )
-    types = field_types(kind)
-    path = find_key(key.strip(), types, override)
+    types = field_types(kind, table)
+    key = key.strip()
+    path = find_key(short_keys(kind, table).get(key, key), types, override)
     *sections, leaf = path.split(".")
     for section in sections:
         inner = table.setdefault(section, {})

@@ -83,7 +83,9 @@ def changed_keys(before: ExperimentConfig, after: ExperimentConfig) -> list[str]
     """Dotted keys whose values differ between two settings of the same class."""
     first, second = before.model_dump(), after.model_dump()
     return [
-        key for key in field_types(type(before)) if _value_at(first, key) != _value_at(second, key)
+        key
+        for key in field_types(type(before), first)
+        if _value_at(first, key) != _value_at(second, key)
     ]
 
 
@@ -155,7 +157,7 @@ def _quick_overrides(file: ExperimentFile, kind: type[ExperimentConfig]) -> list
     quick_table = file.table.get("quick", {})
     if not isinstance(quick_table, dict):
         raise ConfigError(f"{file.place('quick')}: quick must be a table: [quick]")
-    types = field_types(kind)
+    types = field_types(kind, file.table)
     flat = _flatten(quick_table)
     for key in flat:
         if key not in types:

@@ -47,7 +47,7 @@ class DialogueDataConfig(Section):
 class LanguageModelConfig(Section):
     """A GPT-2 of any size and the vocabulary it speaks."""
 
-    vocab_size: Annotated[int, Field(ge=257)] = 1_500
+    vocab_size: Annotated[int, Field(ge=257)] = 2_000
     """Most tokens of the tokenizer: 256 bytes, the end-of-text token, and merges."""
     context: Annotated[int, Field(ge=8)] = 256
     """Longest input, in tokens."""
@@ -72,18 +72,20 @@ class LanguageModelConfig(Section):
 
 
 class LanguageTrainingConfig(Section):
-    """Next-token training by AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    """Next-token training by Muon and AdamW."""
 
     num_steps: Positive = 1_000
     """Gradient steps."""
     batch_tokens: Positive = 2_048
     """Most tokens of one gradient step, padding included."""
-    learning_rate: Rate = 3e-3
-    """Peak learning rate."""
+    learning_rate: Rate = 1.5e-2
+    """Peak learning rate of AdamW: embeddings, biases and norms."""
+    matrix_learning_rate: Rate = 2e-2
+    """Peak learning rate of Muon: the matrices inside the blocks."""
     warmup_steps: Count = 100
-    """Gradient steps to reach it; a cosine to zero follows."""
+    """Gradient steps to reach the peaks; a cosine to zero follows."""
     weight_decay: NonNegative = 0.01
-    """Decoupled weight decay of the matrices; none on biases and norms."""
+    """Decoupled weight decay of matrices and embeddings; none on biases and norms."""
     max_grad_norm: Rate = 1.0
     """Longest gradient; longer ones are scaled down."""
     eval_interval: Positive = 200

@@ -6,10 +6,13 @@ A new experiment is a class in a module of its own, made of `sections`, and a ro
 from __future__ import annotations
 
 from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
+from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.config.sections import ExperimentConfig
 
 EXPERIMENT_KINDS: dict[tuple[str, str], type[ExperimentConfig]] = {
     ("cartpole", "ppo"): CartPolePPOConfig,
     ("cartpole", "imitate"): CartPoleImitateConfig,
+    ("dialogue", "ppo"): DialogueDistortConfig,
+    ("dialogue", "reinforce"): DialogueDistortConfig,
 }
 """(workflow, algorithm) of a TOML file -> the class of its settings."""

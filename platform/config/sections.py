@@ -46,8 +46,8 @@ class LearnerConfig(Section):
 
     num_learners: Count = 0
     """Learner processes; 0 learns in the main process."""
-    num_gpus_per_learner: NonNegative = 0.0
-    """GPUs of each learner; 0 learns on the CPU."""
+    num_gpus_per_learner: NonNegative | None = None
+    """GPUs of each learner; 0 learns on the CPU; absent: one where the cluster has it."""
     num_threads: Count = 1
     """Torch threads of each learner; 0: as many as torch chooses."""
 

@@ -20,6 +20,7 @@ from parley.platform.evaluation.cartpole import evaluate_path, play_episodes
 from parley.platform.evaluation.curves import plot_imitation_curve
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.stopping import StopSignal
+from parley.platform.learners.devices import gpus_per_learner
 from parley.platform.learners.imitation_worker import ImitationTraining, Snapshot
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
 from parley.platform.rollouts.episode_collection import (
@@ -298,7 +299,7 @@ def _check_resources(config: CartPoleImitateConfig) -> bool:
             f"learner.num_learners {num_workers} needs as many CPUs, but the Ray cluster counts "
             f"{resources.get('CPU', 0):g}; lower it or raise ray.num_cpus"
         )
-    num_gpus = num_workers * config.learner.num_gpus_per_learner
+    num_gpus = num_workers * gpus_per_learner(config.learner)
     return 0 < num_gpus <= resources.get("GPU", 0)
 
 

@@ -1,4 +1,4 @@
-"""`parley train` for the cartpole workflow: which job runs an algorithm."""
+"""`parley train`: which job runs an experiment."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from parley.platform.telemetry.quiet import quiet_libraries
 from parley.platform.telemetry.run_folder import RunFolder
 
 JOBS = {
-    "ppo": "parley.platform.jobs.ppo_job:run_ppo",
-    "imitate": "parley.platform.jobs.imitation_job:run_imitation",
+    ("cartpole", "ppo"): "parley.platform.jobs.ppo_job:run_ppo",
+    ("cartpole", "imitate"): "parley.platform.jobs.imitation_job:run_imitation",
+    ("dialogue", "ppo"): "parley.platform.jobs.distort_job:run_distort",
+    ("dialogue", "reinforce"): "parley.platform.jobs.distort_job:run_distort",
 }
-"""Algorithm -> its job; a new algorithm is a row here."""
+"""(workflow, algorithm) -> its job; a new algorithm is a row here."""
 
 
 def train_experiment(
@@ -29,6 +31,6 @@ def train_experiment(
         KeyboardInterrupt: it was stopped; everything is saved.
     """
     quiet_libraries()
-    module, _, name = JOBS[config.algorithm].partition(":")
+    module, _, name = JOBS[config.workflow, config.algorithm].partition(":")
     job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
     return job(config, run_folder, resume)

@@ -30,6 +30,7 @@ from torch import nn
 from parley.envs.cartpole.episodes import EpisodeSet
 from parley.platform.config.cartpole import CartPoleImitateConfig
 from parley.platform.errors import ParleyError
+from parley.platform.learners.devices import gpus_per_learner
 from parley.platform.learners.imitation import DivergedError, ImitationLearner, WindowSource
 from parley.platform.telemetry.quiet import quiet_libraries
 from parley.policies.actor_critic import LanguageActorCritic
@@ -216,7 +217,7 @@ def scaling_config(config: CartPoleImitateConfig, use_gpu: bool) -> ScalingConfi
     """One worker for each learner, at least one."""
     resources: dict[str, float] = {"CPU": 1}
     if use_gpu:
-        resources["GPU"] = config.learner.num_gpus_per_learner
+        resources["GPU"] = gpus_per_learner(config.learner)
     return ScalingConfig(
         num_workers=max(1, config.learner.num_learners),
         use_gpu=use_gpu,

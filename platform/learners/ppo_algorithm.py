@@ -32,6 +32,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
 from parley.platform.config.cartpole import CartPolePPOConfig
+from parley.platform.learners.devices import gpus_per_learner
 from parley.platform.learners.ppo_learner import BatchEpisodes, TokenPPOLearner
 from parley.platform.rollouts.advantages import whiten
 from parley.platform.rollouts.fragment import ADVANTAGES
@@ -241,7 +242,7 @@ def build_config(
         .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=1000)
         .learners(
             num_learners=config.learner.num_learners,
-            num_gpus_per_learner=config.learner.num_gpus_per_learner,
+            num_gpus_per_learner=gpus_per_learner(config.learner),
             add_default_connectors_to_learner_pipeline=False,
             learner_connector=lambda *_: [BatchEpisodes()],
             learner_class=TokenPPOLearner,

@@ -125,6 +125,11 @@ class Progress:
             if self._live is not None:
                 self._live.update(self._render())
 
+    def say(self, text: str) -> None:
+        """Print lines above the live table, or between the plain ones."""
+        console = self._console if self._live is None else self._live.console
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+
     def resume_from(self, amount: float) -> None:
         """Count the pace from `amount` of the goal, which an earlier run has reached."""
         self._start = (self._clock(), amount)

@@ -1,0 +1,174 @@
+"""What a policy does in dialogue: surprise, divergence and variety, with intervals.
+
+`measure_replies` turns dialogues into figures; `evaluate_path` plays them from a checkpoint, in
+this process and without Ray.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parley.platform.checkpoints.store import Checkpoint, resolve_checkpoint
+from parley.platform.config.distort import DialogueDistortConfig
+from parley.platform.evaluation.attractors import distinct_n
+from parley.platform.evaluation.intervals import bootstrap_interval
+from parley.platform.rollouts.dialogue_player import EVALUATION, Cast, DialoguePlayer
+from parley.platform.rollouts.dialogue_record import PlayedDialogue
+from parley.platform.rollouts.dialogue_task import DialogueTask, make_dialogue_task
+from parley.policies.dialogue.loading import load_language_model
+from parley.policies.dialogue.speaker import Speaker
+
+NUM_JACKKNIFE_GROUPS = 20
+NUM_ROWS = 32
+"""Dialogues that are played together."""
+
+
+def measure_replies(dialogues: Sequence[PlayedDialogue], seats: Sequence[str]) -> dict[str, Any]:
+    """Figures of the trained seats' replies, each `<name>_ci95` beside its `<name>`.
+
+    Replies of one dialogue are not independent: intervals are over dialogues. That of distinct-2,
+    which is no mean and shrinks when a bootstrap repeats dialogues, is a grouped jackknife's
+    (Efron and Tibshirani 1993, chapter 11).
+    """
+    by_dialogue = [turns for dialogue in dialogues if (turns := dialogue.turns_of(seats))]
+    surprise = np.array([np.mean([-_mean(t.judge_log_probs) for t in row]) for row in by_dialogue])
+    drift = np.array(
+        [
+            np.mean([_mean(t.full_log_probs) - _mean(t.start_log_probs) for t in row])
+            for row in by_dialogue
+        ]
+    )
+    replies = [[turn.tokens.tolist() for turn in row] for row in by_dialogue]
+    return {
+        "competitor_nll": float(surprise.mean()),
+        "competitor_nll_ci95": list(bootstrap_interval(surprise)),
+        "kl": float(drift.mean()),
+        "kl_ci95": list(bootstrap_interval(drift)),
+        "distinct_2": distinct_n([reply for row in replies for reply in row], 2),
+        "distinct_2_ci95": list(_jackknife_distinct_2(replies)),
+        "reply_length": float(np.mean([len(reply) for row in replies for reply in row])),
+    }
+
+
+def evaluation_openers(task: DialogueTask, num_dialogues: int) -> dict[int, Any]:
+    """Dialogue number -> opener: the held-out ones in turn."""
+    openers = task.heldout_openers
+    return {number: openers[number % len(openers)] for number in range(num_dialogues)}
+
+
+def with_start(start: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The final figures beside those from before training."""
+    metrics: dict[str, Any] = {}
+    for name in ("competitor_nll", "distinct_2"):
+        for suffix in ("", "_ci95"):
+            metrics[f"{name}_start{suffix}"] = start[name + suffix]
+    return metrics | now
+
+
+def evaluate_path(
+    path: Path, episodes: int | None = None, seed: int | None = None
+) -> dict[str, Any]:
+    """Measure the trained seats of a run or checkpoint on held-out openers.
+
+    Args:
+        path: a run folder or a checkpoint of one.
+        episodes: dialogues; by default as the experiment says.
+        seed: of the dialogues; likewise.
+
+    Raises:
+        InputError: there is no sound checkpoint, or a model that it names cannot be had.
+    """
+    checkpoint = resolve_checkpoint(path)
+    facts = checkpoint.read_policy_facts()
+    config = DialogueDistortConfig.model_validate(facts["experiment"])
+    sources = {seat: entry["model"] for seat, entry in facts["seats"].items()}
+    task = make_dialogue_task(config, print, sources)
+    num_dialogues = episodes or config.evaluation.episodes
+    chosen = config.evaluation.seed if seed is None else seed
+    frozen = {name: _speaker(task, name) for name in _one_seat_per_model(task)}
+    start = _play(task, config, frozen, {}, num_dialogues, chosen)
+    trained = _load_trained(checkpoint, task, config.trained_seats)
+    started = time.perf_counter()
+    now = _play(task, config, frozen, trained, num_dialogues, chosen)
+    seconds = time.perf_counter() - started
+    num_tokens = sum(dialogue.num_tokens_drawn for dialogue in now)
+    seats = config.trained_seats
+    return {
+        **with_start(measure_replies(start, seats), measure_replies(now, seats)),
+        "episodes": num_dialogues,
+        "tokens_per_s": num_tokens / seconds,
+    }
+
+
+def _one_seat_per_model(task: DialogueTask) -> list[str]:
+    return list({id(model.model): seat for seat, model in task.models.items()}.values())
+
+
+def _play(
+    task: DialogueTask,
+    config: DialogueDistortConfig,
+    frozen: dict[str, Speaker],
+    trained: dict[str, Speaker],
+    num_dialogues: int,
+    seed: int,
+) -> list[PlayedDialogue]:
+    """The dialogues of the starting policies, or of the trained ones where they are given."""
+    by_model = {id(task.models[name].model): speaker for name, speaker in frozen.items()}
+    started_as = {seat: by_model[id(model.model)] for seat, model in task.models.items()}
+    cast = Cast(
+        seats={seat: trained.get(seat, started_as[seat]) for seat in config.dialogue.order},
+        judge=started_as[config.reward.judge],
+        starts={seat: started_as[seat] for seat in config.trained_seats},
+    )
+    player = DialoguePlayer(task.settings, cast, seed, EVALUATION)
+    openers = evaluation_openers(task, num_dialogues)
+    dialogues: list[PlayedDialogue] = []
+    for first in range(0, num_dialogues, NUM_ROWS):
+        numbers = range(first, min(first + NUM_ROWS, num_dialogues))
+        dialogues += player.play(numbers, [openers[number] for number in numbers])
+    return dialogues
+
+
+def _speaker(task: DialogueTask, seat: str) -> Speaker:
+    model = task.models[seat]
+    return Speaker(model.model, model.end_token, NUM_ROWS, task.sampling)
+
+
+def _load_trained(
+    checkpoint: Checkpoint, task: DialogueTask, seats: Sequence[str]
+) -> dict[str, Speaker]:
+    folders = checkpoint.policy_folders
+    speakers = {}
+    for seat in seats:
+        model = load_language_model(folders[seat])
+        speakers[seat] = Speaker(model.model, model.end_token, NUM_ROWS, task.sampling)
+    return speakers
+
+
+def _jackknife_distinct_2(replies: Sequence[Sequence[Sequence[int]]]) -> tuple[float, float]:
+    """The 95 % interval of distinct-2 over groups of dialogues."""
+    num_groups = min(NUM_JACKKNIFE_GROUPS, len(replies))
+    whole = distinct_n([reply for row in replies for reply in row], 2)
+    if num_groups < 2:
+        return whole, whole
+    without = np.array(
+        [
+            distinct_n(
+                [r for i, row in enumerate(replies) if i % num_groups != group for r in row], 2
+            )
+            for group in range(num_groups)
+        ]
+    )
+    spread = (num_groups - 1) / num_groups * np.square(without - without.mean()).sum()
+    half = 1.96 * float(np.sqrt(spread))
+    return whole - half, whole + half
+
+
+def _mean(values: Any) -> float:
+    assert values is not None, "replies of trained seats are judged and anchored"
+    return float(np.mean(values))

@@ -1,0 +1,446 @@
+"""The job of adversarial self-play: RLlib trains, this module measures, shows, saves and resumes.
+
+The loop reads as data flows: iterate, measure, keep, evaluate, record, save.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import ray
+
+from parley.envs.dialogue.reward import SurpriseScale
+from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
+from parley.platform.config.distort import DialogueDistortConfig
+from parley.platform.errors import ParleyError
+from parley.platform.evaluation.attractors import AttractorTracker
+from parley.platform.evaluation.dialogue import evaluation_openers, measure_replies, with_start
+from parley.platform.jobs.cluster import connect_ray
+from parley.platform.jobs.stopping import StopSignal
+from parley.platform.jobs.transcribing import transcribe
+from parley.platform.learners.dialogue_algorithm import (
+    DialogueAlgorithm,
+    Playbill,
+    build_dialogue_config,
+    by_number,
+    mean_of,
+)
+from parley.platform.learners.devices import gpus_per_learner
+from parley.platform.rollouts.calibration import measure_scale
+from parley.platform.rollouts.dialogue_player import (
+    CALIBRATION,
+    EVALUATION,
+    FaultyModelError,
+)
+from parley.platform.rollouts.dialogue_record import PlayedDialogue
+from parley.platform.rollouts.dialogue_runner import DialogueRunnerSettings, Voice
+from parley.platform.rollouts.dialogue_task import DialogueTask, make_dialogue_task
+from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.telemetry.progress import Column, Goal, Progress
+from parley.platform.telemetry.quiet import quiet_rllib
+from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.telemetry.transcripts import (
+    TRANSCRIPTS_FILE,
+    append_transcripts,
+    drop_transcripts_after,
+    format_transcript,
+    title_of,
+)
+from parley.policies.dialogue.actor_critic import DialogueActorCritic
+from parley.policies.dialogue.loading import (
+    LanguageModel,
+    build_from_parts,
+    save_language_model,
+    take_apart,
+)
+from parley.policies.dialogue.speaker import Speaker
+
+COLUMNS = (
+    Column("iteration", "iteration"),
+    Column("tokens_per_s", "tokens/s"),
+    Column("reward", "reward", ".3f"),
+    Column("competitor_nll", "competitor NLL", ".3f"),
+    Column("kl", "KL", ".3f"),
+    Column("distinct_2", "distinct-2", ".3f"),
+    Column("reply_length", "length", ".1f"),
+    Column("entropy", "entropy", ".2f"),
+)
+FAULT_FILE = "faulty_dialogue.json"
+LOSSES = ("policy_loss", "value_loss", "clip_fraction")
+
+
+class FaultyDialogueError(ParleyError):
+    """A model gave numbers that are none; the dialogue was kept."""
+
+
+def run_distort(
+    config: DialogueDistortConfig, run_folder: RunFolder, resume: bool
+) -> dict[str, Any]:
+    """Train to `stop.max_iterations` and measure on held-out openers.
+
+    Raises:
+        KeyboardInterrupt: stopped by a signal; everything is saved.
+        FaultyDialogueError: a model's logits are not finite numbers.
+        InputError: a model cannot be had, or models, openers and rules do not fit.
+    """
+    checkpoint = CheckpointStore(run_folder.checkpoints).find("last") if resume else None
+    task = make_dialogue_task(config, lambda line: print(line, flush=True))
+    quiet_rllib()
+    goal = Goal("iteration", config.stop.max_iterations)
+    num_processes = config.rollouts.num_env_runners + config.learner.num_learners
+    with (
+        StopSignal() as stop,
+        Progress(COLUMNS, goal) as progress,
+        connect_ray(config.ray, num_processes, progress),
+    ):
+        with progress.status(f"starting {config.rollouts.num_env_runners} env runners"):
+            run = DistortRun(config, run_folder, task)
+        try:
+            if checkpoint is not None:
+                run.restore(checkpoint)
+            else:
+                with progress.status("measuring the models before training"):
+                    run.begin()
+            progress.resume_from(run.iteration)
+            while not run.finished and not stop.received:
+                progress.update(run.iterate())
+                run.show(progress)
+            run.save()
+            return run.conclude(stopped=not run.finished)
+        except FaultyModelError as error:
+            raise run.keep_fault(error) from error
+        finally:
+            run.close()
+
+
+class DistortRun:
+    """The state of one run between iterations."""
+
+    def __init__(
+        self, config: DialogueDistortConfig, run_folder: RunFolder, task: DialogueTask
+    ) -> None:
+        self.config = config
+        self.run_folder = run_folder
+        self.task = task
+        self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
+        self.trackers = {seat: AttractorTracker() for seat in config.trained_seats}
+        self.iteration = 0
+        self.seconds = 0.0
+        self.start: dict[str, Any] = {}
+        """Figures of the starting policies on the held-out openers."""
+        self.evaluated: dict[str, Any] = {}
+        """Those of the newest evaluation."""
+        self._evaluated_at = -1
+        self._saved_at = -1
+        voices = _make_voices(task)
+        runner = DialogueRunnerSettings(
+            dialogue=task.settings,
+            sampling=task.sampling,
+            num_rows=config.rollouts.num_envs_per_env_runner,
+        )
+        architectures = {seat: voices[seat].architecture for seat in config.trained_seats}
+        gpus = gpus_per_learner(config.learner)
+        self.algorithm = cast(
+            "DialogueAlgorithm",
+            build_dialogue_config(config, runner, architectures, gpus).build_algo(),
+        )
+        self.algorithm.cast(
+            Playbill(
+                frozen={seat: v for seat, v in voices.items() if seat not in self.trackers},
+                judge=voices[config.reward.judge],
+                starts={seat: voices[seat] for seat in self.trackers},
+                openers=task.train_openers,
+            )
+        )
+        self.algorithm.load_weights(
+            {
+                seat: DialogueActorCritic(task.models[seat].model).state_dict()
+                for seat in self.trackers
+            }
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has all its iterations."""
+        return self.iteration >= self.config.stop.max_iterations
+
+    def begin(self) -> None:
+        """Measure the scale of surprise and the starting policies."""
+        started = time.perf_counter()
+        if self.config.reward.random_baseline:
+            self.algorithm.scale = self._calibrate()
+        self.start = self._evaluate()
+        self.seconds += time.perf_counter() - started
+        self.run_folder.append_metrics(
+            {"iteration": 0, "seconds": self.seconds, **_as_evaluation(self.start)}
+        )
+
+    def iterate(self) -> dict[str, Any]:
+        """One iteration: play, learn, measure, perhaps evaluate and save; its row of metrics."""
+        started = time.perf_counter()
+        losses = self.algorithm.train()["learners"]
+        self.iteration += 1
+        figures = self._measure(losses)
+        self._keep_transcripts()
+        evaluation = self._evaluate_if_due()
+        self.seconds += time.perf_counter() - started
+        row = {
+            "iteration": self.iteration,
+            "env_steps": self.algorithm.num_env_steps,
+            "seconds": self.seconds,
+            **figures,
+            **evaluation,
+        }
+        # Before the checkpoint: resuming drops rows that are ahead of it, but cannot make them up.
+        self.run_folder.append_metrics(row)
+        if self.iteration % self.config.checkpoint.interval_iterations == 0:
+            self.save()
+        return row
+
+    def show(self, progress: Progress) -> None:
+        """Print a dialogue of the iteration where one is due."""
+        interval = self.config.transcripts.show_interval
+        if interval and self.iteration % interval == 0:
+            transcript = self._transcribe(self.algorithm.record.dialogues[:1])[0]
+            progress.say(f"{title_of(transcript)}\n{format_transcript(transcript)}\n")
+
+    def save(self) -> None:
+        """Write a checkpoint of this iteration, unless there is one."""
+        if self._saved_at == self.iteration:
+            return
+        self.store.save(self.iteration, self._save_policies, self._facts(), self._state())
+        self._saved_at = self.iteration
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where the checkpoint was written."""
+        state = checkpoint.read_trainer_state()
+        self.iteration = self._saved_at = state["iteration"]
+        self.seconds = state["seconds"]
+        self.start = state["start"]
+        self.evaluated, self._evaluated_at = state["evaluated"], state["evaluated_at"]
+        for seat, tracker in self.trackers.items():
+            tracker.restore(state["trackers"][seat])
+        scale = state["scale"]
+        self.algorithm.scale = None if scale is None else SurpriseScale(**scale)
+        self.algorithm.restore_training(state["algorithm"])
+        self.run_folder.drop_metrics_after(self.iteration)
+        drop_transcripts_after(self.run_folder.path / TRANSCRIPTS_FILE, self.iteration)
+
+    def conclude(self, stopped: bool) -> dict[str, Any]:
+        """Measure the policies on the held-out openers and write the result."""
+        if not stopped and self._evaluated_at != self.iteration:
+            self._evaluate()
+        rows = self.run_folder.read_metrics()
+        checkpoint = self.store.find("last")
+        metrics = {
+            **with_start(self.start, self.evaluated or self.start),
+            "tokens_per_s": _median(rows, "tokens_per_s"),
+            "iterations": self.iteration,
+            "env_steps": self.algorithm.num_env_steps,
+        }
+        result = {
+            "status": "stopped" if stopped else "done",
+            "seconds": self.seconds,
+            "metrics": metrics,
+            "checkpoint": (
+                None
+                if checkpoint is None
+                else str(checkpoint.path.relative_to(self.run_folder.path))
+            ),
+        }
+        self.run_folder.write_result(result)
+        if stopped:
+            raise KeyboardInterrupt
+        return result
+
+    def keep_fault(self, error: FaultyModelError) -> FaultyDialogueError:
+        """Write down the dialogues in which a model failed; the error that ends the run."""
+        fault = error.fault
+        path = self.run_folder.path / FAULT_FILE
+        transcripts = self._transcribe(fault.dialogues, paid=False)
+        content = {
+            "iteration": self.iteration + 1,
+            "seat": fault.seat,
+            "turn": fault.turn,
+            "message": fault.message,
+            "dialogues": [
+                {"number": played.number, "text": format_transcript(shown), "tokens": played.tokens}
+                for played, shown in zip(fault.dialogues, transcripts, strict=True)
+            ],
+        }
+        atomic_write_text(path, to_json(content, indent=2) + "\n")
+        numbers = ", ".join(str(dialogue.number) for dialogue in fault.dialogues[:3])
+        return FaultyDialogueError(
+            f"the model of seat {fault.seat!r} gave logits that are not finite numbers in "
+            f"iteration {self.iteration + 1}, dialogue {numbers}, after {fault.turn} replies; the dialogue "
+            f"is kept in {path}. Use sound weights for that seat; what was learned before is in "
+            f"the last checkpoint, if there is one"
+        )
+
+    def close(self) -> None:
+        """Stop runners and learners."""
+        self.algorithm.stop()
+
+    def _calibrate(self) -> SurpriseScale:
+        config, seats = self.config, list(self.trackers)
+        openers = self.algorithm.draw_openers(range(config.reward.calibration_dialogues))
+        dialogues = by_number(self.algorithm.play(CALIBRATION, config.seed, openers))
+        judge = self.task.models[config.reward.judge]
+        speaker = Speaker(
+            judge.model,
+            judge.end_token,
+            config.rollouts.num_envs_per_env_runner,
+            self.task.sampling,
+        )
+        return measure_scale(
+            dialogues,
+            seats,
+            speaker,
+            self.task.settings,
+            config.reward.ceiling_quantile,
+            config.seed,
+        )
+
+    def _evaluate(self) -> dict[str, Any]:
+        evaluation = self.config.evaluation
+        openers = evaluation_openers(self.task, evaluation.episodes)
+        dialogues = by_number(self.algorithm.play(EVALUATION, evaluation.seed, openers))
+        self.evaluated = measure_replies(dialogues, list(self.trackers))
+        self._evaluated_at = self.iteration
+        return self.evaluated
+
+    def _evaluate_if_due(self) -> dict[str, Any]:
+        interval = self.config.evaluation.interval_iterations
+        if not (interval and self.iteration % interval == 0):
+            return {}
+        return _as_evaluation(self._evaluate())
+
+    def _measure(self, losses: Mapping[str, Any]) -> dict[str, Any]:
+        """The iteration's figures; means over the trained seats where there are several."""
+        record = self.algorithm.record
+        seats = list(self.trackers)
+        paid = [rewards for seat in seats for rewards in record.rewards[seat]]
+        parts = {name: mean_of(name, paid) for name in ("competitor_nll", "counted_nll")}
+        turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of(seats)]
+        variety = [self._track(seat) for seat in seats]
+        return {
+            "dialogues": len(record.dialogues),
+            "tokens": record.num_tokens,
+            "tokens_per_s": record.num_tokens / record.times.sample_s,
+            "sample_s": record.times.sample_s,
+            "learn_s": record.times.learn_s,
+            "outside_forward": record.outside_forward,
+            "reward": mean_of("total", paid),
+            **parts,
+            "kl": mean_of("kl", paid),
+            "kl_penalty": mean_of("kl_penalty", paid),
+            "anchor_kl": float(np.mean(list(record.kl_weights.values()))),
+            "entropy": float(np.concatenate([turn.entropies for turn in turns]).mean()),
+            **{name: _mean_over(variety, name) for name in variety[0] if name != "attractors"},
+            "attractors": [phrase for figures in variety for phrase in figures["attractors"]],
+            **{name: _mean_over([losses[seat] for seat in seats], name) for name in LOSSES},
+            **({"opponent": record.opponent} if record.opponent else {}),
+        }
+
+    def _track(self, seat: str) -> dict[str, Any]:
+        turns = [
+            t for dialogue in self.algorithm.record.dialogues for t in dialogue.turns_of([seat])
+        ]
+        end = self.task.settings.end_token
+        replies = [turn.tokens[turn.tokens != end].tolist() for turn in turns]
+        texts = self.task.tokenizer.batch_decode(replies)
+        return self.trackers[seat].update(self.iteration, replies, texts)
+
+    def _keep_transcripts(self) -> None:
+        dialogues = self.algorithm.record.dialogues[:: self.config.transcripts.keep_every]
+        append_transcripts(self.run_folder.path / TRANSCRIPTS_FILE, self._transcribe(dialogues))
+
+    def _transcribe(self, dialogues: list[PlayedDialogue], paid: bool = True) -> list[Any]:
+        record = self.algorithm.record
+        opponent = record.opponent or self.config.reward.judge
+        rewards = {
+            seat: self.algorithm.pay(dialogues, seat) if paid else None for seat in self.trackers
+        }
+        return [
+            transcribe(
+                dialogue,
+                {seat: rows[index] for seat, rows in rewards.items() if rows is not None},
+                self.task,
+                self.iteration,
+                opponent,
+            )
+            for index, dialogue in enumerate(dialogues)
+        ]
+
+    def _save_policies(self, folder: Path) -> None:
+        weights = self.algorithm.policy_weights()
+        for seat in self.trackers:
+            source = self.task.models[seat]
+            architecture = take_apart(source.model).config
+            policy = DialogueActorCritic(build_from_parts(architecture))
+            policy.load_state_dict(weights[seat])
+            saved = LanguageModel(
+                cast("Any", policy.language_model),
+                source.tokenizer,
+                source.end_token,
+                source.context,
+                source.source,
+            )
+            save_language_model(saved, folder / seat)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "seats": {
+                seat: {"model": self.task.models[seat].source, "trained": seat in self.trackers}
+                for seat in self.config.seats
+            },
+            "sampling": self.config.sampling.model_dump(),
+            "dialogue": self.config.dialogue.model_dump(),
+            "experiment": self.config.model_dump(exclude_none=True),
+            "iteration": self.iteration,
+        }
+
+    def _state(self) -> dict[str, Any]:
+        scale = self.algorithm.scale
+        return {
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "start": self.start,
+            "evaluated": self.evaluated,
+            "evaluated_at": self._evaluated_at,
+            "trackers": {seat: tracker.state() for seat, tracker in self.trackers.items()},
+            "scale": (
+                None
+                if scale is None
+                else {"start": scale.start, "ceiling": scale.ceiling, "random": scale.random}
+            ),
+            "algorithm": self.algorithm.training_state(),
+        }
+
+
+def _make_voices(task: DialogueTask) -> dict[str, Voice]:
+    """Each model once in Ray's object store, whatever number of seats it has."""
+    voices: dict[int, Voice] = {}
+    for model in task.models.values():
+        if id(model.model) not in voices:
+            parts = take_apart(model.model)
+            weights = ray.put({name: tensor.numpy() for name, tensor in parts.state.items()})
+            voices[id(model.model)] = Voice(model.source, parts.config, weights)
+    return {seat: voices[id(model.model)] for seat, model in task.models.items()}
+
+
+def _as_evaluation(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"eval_{name}": value for name, value in figures.items() if not name.endswith("_ci95")}
+
+
+def _mean_over(tables: list[Any], name: str) -> float:
+    return float(np.mean([float(table[name]) for table in tables]))
+
+
+def _median(rows: list[dict[str, Any]], name: str) -> float | None:
+    values = [row[name] for row in rows if isinstance(row.get(name), float)]
+    return float(np.median(values)) if values else None

@@ -1,0 +1,72 @@
+"""From played dialogues to transcripts: the same ids, with their text and what they earned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from parley.envs.dialogue.reward import ReplyReward
+from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayedTurn
+from parley.platform.rollouts.dialogue_task import DialogueTask
+from parley.platform.telemetry.transcripts import (
+    OPENER,
+    Transcript,
+    TranscriptTurn,
+    split_pieces,
+)
+
+
+def transcribe(
+    dialogue: PlayedDialogue,
+    rewards: Mapping[str, Sequence[ReplyReward]],
+    task: DialogueTask,
+    iteration: int,
+    opponent: str,
+) -> Transcript:
+    """A dialogue as people read it.
+
+    Args:
+        dialogue: as it was played.
+        rewards: trained seat -> rewards of its replies, in order; none of a seat is fine.
+        task: whose tokenizer made the ids.
+        iteration: in which it was played.
+        opponent: who sat opposite the trained seat.
+    """
+    end, tokenizer = task.settings.end_token, task.tokenizer
+    earned = {seat: iter(rows) for seat, rows in rewards.items()}
+    turns = [_turn(OPENER, dialogue.opener.tolist(), tokenizer)]
+    for turn in dialogue.turns:
+        ids = [int(token) for token in turn.tokens if token != end]
+        reward = next(earned[turn.seat], None) if turn.seat in earned else None
+        turns.append(
+            _turn(
+                turn.seat,
+                ids,
+                tokenizer,
+                nll=_surprises(turn, len(ids)),
+                rewards=None if reward is None else reward.parts(),
+            )
+        )
+    return Transcript(
+        iteration, dialogue.number, opponent, turns, dialogue.terminated, dialogue.truncated
+    )
+
+
+def _turn(
+    seat: str,
+    ids: list[int],
+    tokenizer: PreTrainedTokenizerBase,
+    nll: list[float] | None = None,
+    rewards: dict[str, float] | None = None,
+) -> TranscriptTurn:
+    def decode(part: list[int]) -> str:
+        return str(tokenizer.decode(part, clean_up_tokenization_spaces=False))
+
+    return TranscriptTurn(seat, decode(ids), split_pieces(decode, ids), ids, nll, rewards)
+
+
+def _surprises(turn: PlayedTurn, count: int) -> list[float]:
+    """Under the judge for a trained seat, under its own model for the others, [count]."""
+    known = turn.full_log_probs if turn.judge_log_probs is None else turn.judge_log_probs
+    return [-float(value) for value in known[:count]]

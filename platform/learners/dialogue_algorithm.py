@@ -1,0 +1,433 @@
+"""RLlib's algorithm for dialogue: one iteration and its wiring.
+
+`DialogueAlgorithm.training_step` reads as data flows: play, reward, credit, update, anchor. What
+learns is sent to the runners with every request; models that do not learn are put into Ray's
+object store once and fetched once by every runner.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
+from ray.rllib.core.rl_module import MultiRLModuleSpec, RLModuleSpec
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    LEARNER_RESULTS,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+)
+
+from parley.envs.dialogue.aec import make_action_space, make_observation_space
+from parley.envs.dialogue.reward import (
+    ReplyReward,
+    SurpriseScale,
+    next_kl_weight,
+    reward_reply,
+)
+from parley.platform.config.distort import DialogueDistortConfig, DialoguePPOConfig
+from parley.platform.learners.dialogue_batch import (
+    Credit,
+    credit_by_gae,
+    credit_by_return,
+    make_rows,
+)
+from parley.platform.learners.dialogue_learner import DialogueLearner
+from parley.platform.learners.ppo_algorithm import (
+    POLICY_PREFIX,
+    IterationTimes,
+    SamplingError,
+    TokenPPO,
+)
+from parley.platform.learners.self_pool import SelfPool
+from parley.platform.rollouts.dialogue_player import TRAINING, FaultyModelError
+from parley.platform.rollouts.dialogue_record import PlayedDialogue
+from parley.platform.rollouts.dialogue_runner import (
+    DialogueEnvRunner,
+    DialogueRequest,
+    DialogueRollout,
+    DialogueRunnerSettings,
+    Voice,
+)
+from parley.policies.dialogue.module import DialogueModule
+
+Tokens = NDArray[np.int32]
+Rewards = dict[str, list[list[ReplyReward]]]
+"""Trained seat -> for each dialogue the rewards of its replies."""
+
+OPENER_STREAM, ROW_STREAM = 5, 6
+LANGUAGE_MODEL_PREFIX = f"{POLICY_PREFIX}language_model."
+
+
+@dataclass(frozen=True)
+class Playbill:
+    """Who sits where, and how a dialogue may begin."""
+
+    frozen: Mapping[str, Voice]
+    """Seats that do not learn."""
+    judge: Voice
+    starts: Mapping[str, Voice]
+    """Trained seat -> what it started as."""
+    openers: Sequence[Tokens]
+    """For training."""
+
+
+@dataclass
+class IterationRecord:
+    """What the newest iteration was."""
+
+    dialogues: list[PlayedDialogue] = field(default_factory=list)
+    rewards: Rewards = field(default_factory=dict)
+    times: IterationTimes = field(default_factory=lambda: IterationTimes(0.0, 0.0))
+    num_tokens: int = 0
+    """Drawn by all seats."""
+    outside_forward: float = 0.0
+    """Share of the runners' time outside of forward passes."""
+    kl_weights: Mapping[str, float] = field(default_factory=dict)
+    """Under which the rewards were paid."""
+    opponent: str = ""
+    """Past self in the pool's seat, if any."""
+
+
+class DialogueAlgorithm(TokenPPO):
+    """Plays, rewards and learns; call `cast` before the first iteration."""
+
+    def setup(self, config: Any) -> None:
+        """Start runners and learners."""
+        super().setup(config)
+        self.experiment: DialogueDistortConfig = self.config.env_config["experiment"]
+        self.iterations_done = 0
+        self.scale: SurpriseScale | None = None
+        """How surprise counts; None: as it is."""
+        self.kl_weights = dict.fromkeys(self.experiment.trained_seats, self.experiment.anchor.kl)
+        self.record = IterationRecord()
+
+    def cast(self, playbill: Playbill) -> None:
+        """Say who plays."""
+        self.playbill = playbill
+        of = self.experiment.pool.of
+        architecture = playbill.starts[of].architecture if of in playbill.starts else {}
+        self.pool = SelfPool(self.experiment.pool, self.experiment.seed, architecture)
+
+    def training_step(self) -> None:
+        """Play the iteration's dialogues, pay for them, update, adapt the anchor."""
+        started = time.perf_counter()
+        past_self = self.pool.choose(self.iterations_done)
+        rollouts = self.play(TRAINING, self.experiment.seed, self._next_openers(), past_self)
+        played = time.perf_counter()
+        dialogues = by_number(rollouts)
+        rewards = {seat: self.pay(dialogues, seat) for seat in self.kl_weights}
+        self.record = IterationRecord(
+            dialogues=dialogues,
+            rewards=rewards,
+            num_tokens=sum(dialogue.num_tokens_drawn for dialogue in dialogues),
+            outside_forward=_share_outside_forward(rollouts),
+            kl_weights=dict(self.kl_weights),
+            opponent=past_self.model_id if past_self else "",
+        )
+        self.metrics.aggregate([r.metrics for r in rollouts], key=ENV_RUNNER_RESULTS)
+        self.num_env_steps += sum(len(dialogue.turns) for dialogue in dialogues)
+        self._learn(dialogues, rewards)
+        self._adapt_anchor(rewards)
+        self.iterations_done += 1
+        if self.pool.wants(self.iterations_done):
+            self.pool.add(self.iterations_done, self.language_model_state(self.pool.config.of))
+        self.record.times = IterationTimes(played - started, time.perf_counter() - played)
+
+    def play(
+        self,
+        purpose: int,
+        seed: int,
+        openers: Mapping[int, Tokens],
+        past_self: Voice | None = None,
+    ) -> list[DialogueRollout]:
+        """Have the runners hold dialogues, all of them, whatever happens to a runner meanwhile.
+
+        Args:
+            purpose: see `dialogue_player`.
+            seed: of the dialogues' random streams.
+            openers: dialogue number -> its first turn.
+            past_self: who sits in the pool's seat, if not its own model.
+
+        Raises:
+            FaultyModelError: a model gave numbers that are none.
+            RuntimeError: a runner failed at its work, with its traceback.
+            SamplingError: dialogues are missing after `sample_timeout_s`.
+        """
+        self._update_number += 1
+        state = ray.put(self.runner_state())
+        request = self._request(purpose, seed, openers, past_self)
+        missing, rollouts = set(openers), list[DialogueRollout]()
+        deadline = time.monotonic() + self.config.sample_timeout_s
+        while missing:
+            arrived: list[DialogueRollout] = self.env_runner_group.foreach_env_runner(
+                "play",
+                kwargs={"state": state, "request": self._share(request, missing)},
+                local_env_runner=False,
+                timeout_seconds=max(1.0, deadline - time.monotonic()),
+            )
+            for rollout in arrived:
+                if rollout.fault is not None:
+                    raise FaultyModelError(rollout.fault)
+                if rollout.error:
+                    raise RuntimeError(f"runner {rollout.worker_index} failed:\n{rollout.error}")
+                missing -= {dialogue.number for dialogue in rollout.dialogues}
+            rollouts += arrived
+            if missing:
+                self._await_runners(deadline, len(missing))
+        return sorted(rollouts, key=lambda rollout: rollout.worker_index)
+
+    def pay(self, dialogues: Sequence[PlayedDialogue], seat: str) -> list[list[ReplyReward]]:
+        """The rewards of a seat's replies, dialogue by dialogue."""
+        return [
+            [
+                reward_reply(
+                    _known(turn.judge_log_probs),
+                    turn.full_log_probs,
+                    _known(turn.start_log_probs),
+                    self.kl_weights[seat],
+                    self.scale,
+                )
+                for turn in dialogue.turns_of([seat])
+            ]
+            for dialogue in dialogues
+        ]
+
+    def language_model_state(self, seat: str) -> dict[str, NDArray[Any]]:
+        """The weights of a trained seat's language model now."""
+        state = self.runner_state()[COMPONENT_RL_MODULE][seat]
+        return {
+            name.removeprefix(LANGUAGE_MODEL_PREFIX): np.array(array)
+            for name, array in state.items()
+            if name.startswith(LANGUAGE_MODEL_PREFIX)
+        }
+
+    def training_state(self) -> dict[str, Any]:
+        """All that `restore_training` needs: plain values and numpy arrays."""
+        learner = self.learner_group.get_state()[COMPONENT_LEARNER]
+        return {
+            "iterations_done": self.iterations_done,
+            "num_env_steps": self.num_env_steps,
+            "kl_weights": dict(self.kl_weights),
+            "weights": learner[COMPONENT_RL_MODULE],
+            "optimizers": learner[COMPONENT_OPTIMIZER],
+            "pool": self.pool.state(),
+        }
+
+    def restore_training(self, state: Mapping[str, Any]) -> None:
+        """Go on where `training_state` was called; for a fresh algorithm that is cast."""
+        self.iterations_done = state["iterations_done"]
+        self.num_env_steps = state["num_env_steps"]
+        self.kl_weights = dict(state["kl_weights"])
+        self.pool.restore(state["pool"])
+        self.learner_group.set_state(
+            {
+                COMPONENT_LEARNER: {
+                    COMPONENT_RL_MODULE: state["weights"],
+                    COMPONENT_OPTIMIZER: state["optimizers"],
+                }
+            }
+        )
+
+    def _next_openers(self) -> dict[int, Tokens]:
+        """The numbers of the iteration's dialogues and how they begin."""
+        count = self.experiment.rollouts.dialogues_per_iteration
+        return self.draw_openers(
+            range(self.iterations_done * count, (self.iterations_done + 1) * count)
+        )
+
+    def draw_openers(self, numbers: Sequence[int]) -> dict[int, Tokens]:
+        """A training opener for each of the dialogues."""
+        openers, seed = self.playbill.openers, self.experiment.seed
+        streams = {n: np.random.default_rng([seed, OPENER_STREAM, n]) for n in numbers}
+        return {n: openers[stream.integers(len(openers))] for n, stream in streams.items()}
+
+    def _request(
+        self, purpose: int, seed: int, openers: Mapping[int, Tokens], past_self: Voice | None
+    ) -> DialogueRequest:
+        bill = self.playbill
+        voices = dict(bill.frozen)
+        if past_self is not None:
+            voices[self.experiment.pool.seat] = past_self
+        seats = self.experiment.dialogue.order
+        return DialogueRequest(
+            purpose=purpose,
+            seed=seed,
+            shares={},
+            openers=openers,
+            trained={seat: seat for seat in seats if seat in self.kl_weights},
+            voices={seat: voice for seat, voice in voices.items() if seat in seats},
+            judge=bill.judge,
+            starts=bill.starts,
+        )
+
+    def _share(self, request: DialogueRequest, missing: set[int]) -> DialogueRequest:
+        """Divide the missing dialogues among the runners that are up, in runs of their numbers."""
+        workers = sorted(self.env_runner_group.healthy_worker_ids())
+        parts = np.array_split(np.array(sorted(missing)), max(1, len(workers)))
+        shares = {worker: part.tolist() for worker, part in zip(workers, parts, strict=False)}
+        return replace(request, shares=shares)
+
+    def _await_runners(self, deadline: float, num_missing: int) -> None:
+        if time.monotonic() > deadline:
+            raise SamplingError(
+                f"{num_missing} dialogues are missing after {self.config.sample_timeout_s:.0f} s "
+                f"(rollouts.sample_timeout_s); the last checkpoint stands, go on with --resume"
+            )
+        self.restore_env_runners(self.env_runner_group)
+        time.sleep(1.0)
+
+    def _learn(self, dialogues: Sequence[PlayedDialogue], rewards: Rewards) -> None:
+        order = np.random.default_rng([self.experiment.seed, ROW_STREAM, self.iterations_done])
+        columns = {
+            seat: make_rows(dialogues, seat, self._credit(dialogues, seat, rewards[seat]), order)
+            for seat in sorted(rewards)
+            if any(rewards[seat])
+        }
+        num_learners = max(1, self.config.num_learners)
+        batches = [_make_batch(columns, share, num_learners) for share in range(num_learners)]
+        results = self.learner_group.update(
+            **({"batch": batches[0]} if num_learners == 1 else {"batches": batches}),
+            timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps},
+            num_epochs=self.config.num_epochs,
+            minibatch_size=self.config.minibatch_size,
+            shuffle_batch_per_epoch=True,
+        )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+
+    def _credit(
+        self, dialogues: Sequence[PlayedDialogue], seat: str, rewards: list[list[ReplyReward]]
+    ) -> Credit:
+        gradient = self.experiment.gradient
+        if isinstance(gradient, DialoguePPOConfig):
+            return credit_by_gae(dialogues, seat, rewards, gradient.gamma, gradient.gae_lambda)
+        return credit_by_return(dialogues, seat, rewards)
+
+    def _adapt_anchor(self, rewards: Rewards) -> None:
+        anchor = self.experiment.anchor
+        for seat, rows in rewards.items():
+            kl = mean_of("kl", rows)
+            self.kl_weights[seat] = next_kl_weight(
+                self.kl_weights[seat], kl, anchor.kl_budget, anchor.kl, anchor.adapt_rate
+            )
+
+
+def mean_of(name: str, rewards: Sequence[Sequence[ReplyReward]]) -> float:
+    """The mean over replies of a part of their rewards."""
+    return float(np.mean([reward.parts()[name] for row in rewards for reward in row]))
+
+
+def build_dialogue_config(
+    config: DialogueDistortConfig,
+    runner: DialogueRunnerSettings,
+    architectures: Mapping[str, Mapping[str, Any]],
+    num_gpus_per_learner: float,
+) -> PPOConfig:
+    """The RLlib configuration of an experiment.
+
+    Args:
+        config: the experiment.
+        runner: what runners need to know.
+        architectures: transformers configuration of each trained seat's model.
+        num_gpus_per_learner: for each learner.
+    """
+    observations = make_observation_space(runner.dialogue)
+    actions = make_action_space(runner.dialogue)
+    gradient = config.gradient
+    num_shares = max(1, config.learner.num_learners)
+    specs = {
+        seat: RLModuleSpec(
+            module_class=DialogueModule,
+            observation_space=observations,
+            action_space=actions,
+            model_config={"architecture": dict(architectures[seat])},
+        )
+        for seat in config.trained_seats
+    }
+    return (
+        PPOConfig(algo_class=DialogueAlgorithm)
+        .environment(
+            env=None,
+            env_config={"runner": runner, "experiment": config},
+            observation_space=observations,
+            action_space=actions,
+            disable_env_checking=True,
+        )
+        .framework("torch")
+        .debugging(seed=config.seed, log_level="ERROR")
+        .reporting(min_time_s_per_iteration=None, metrics_num_episodes_for_smoothing=100)
+        .env_runners(
+            env_runner_cls=DialogueEnvRunner,
+            num_env_runners=config.rollouts.num_env_runners,
+            num_envs_per_env_runner=config.rollouts.num_envs_per_env_runner,
+            sample_timeout_s=config.rollouts.sample_timeout_s,
+            create_local_env_runner=False,
+        )
+        .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=1000)
+        .learners(
+            num_learners=config.learner.num_learners,
+            num_gpus_per_learner=num_gpus_per_learner,
+            add_default_connectors_to_learner_pipeline=False,
+            learner_class=DialogueLearner,
+            learner_config_dict={
+                "algorithm": config.algorithm,
+                "ppo": gradient,
+                "temperature": config.sampling.temperature,
+                "seed": config.seed,
+                "num_threads": config.learner.num_threads,
+            },
+        )
+        .training(
+            num_epochs=getattr(gradient, "num_epochs", 1),
+            minibatch_size=max(1, gradient.minibatch_size // num_shares),
+            train_batch_size_per_learner=config.rollouts.dialogues_per_iteration // num_shares,
+            use_kl_loss=False,
+        )
+        .rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs=specs))
+        .multi_agent(
+            policies=list(config.trained_seats),
+            policies_to_train=list(config.trained_seats),
+            policy_mapping_fn=lambda agent_id, episode=None, **_: agent_id,
+        )
+    )
+
+
+def by_number(rollouts: Sequence[DialogueRollout]) -> list[PlayedDialogue]:
+    """All dialogues once, in the order of their numbers."""
+    found = {dialogue.number: dialogue for rollout in rollouts for dialogue in rollout.dialogues}
+    return [found[number] for number in sorted(found)]
+
+
+def _share_outside_forward(rollouts: Sequence[DialogueRollout]) -> float:
+    seconds = sum(rollout.seconds for rollout in rollouts)
+    return 1.0 - sum(rollout.forward_s for rollout in rollouts) / seconds if seconds else 0.0
+
+
+def _make_batch(
+    columns: Mapping[str, Mapping[str, NDArray[Any]]], share: int, num_shares: int
+) -> MultiAgentBatch:
+    """Every `num_shares`-th row; shares are of equal size, made up with rows that do not count."""
+    batches = {}
+    for seat, table in columns.items():
+        num_rows = len(next(iter(table.values())))
+        missing = -num_rows % num_shares
+        padded = {
+            key: np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+            for key, array in table.items()
+        }
+        batches[seat] = SampleBatch(
+            {key: array[share::num_shares] for key, array in padded.items()}
+        )
+    return MultiAgentBatch(batches, max(len(batch) for batch in batches.values()))
+
+
+def _known(log_probs: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    assert log_probs is not None, "the player has every reply of a trained seat scored"
+    return log_probs
