@@ -24,9 +24,7 @@ def quick_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_heldout=50,
         num_tokenizer_dialogues=1_000,
         model=LanguageModelConfig(vocab_size=600, context=192, embed_size=64, layers=2, heads=4),
-        training=LanguageTrainingConfig(
-            num_steps=150, batch_tokens=1_024, learning_rate=6e-3, warmup_steps=10
-        ),
+        training=LanguageTrainingConfig(num_steps=150, batch_tokens=1_024, warmup_steps=10),
         num_threads=1,
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -52,7 +52,7 @@ class EmbeddedRecipe:
     model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     training: LanguageTrainingConfig = field(
         default_factory=lambda: LanguageTrainingConfig(
-            num_steps=900, batch_tokens=1_024, learning_rate=4e-3, warmup_steps=40
+            num_steps=1_000, batch_tokens=1_024, warmup_steps=30
         )
     )
     num_threads: int = 2

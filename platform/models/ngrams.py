@@ -84,7 +84,9 @@ class KneserNey:
         nats = -np.log(self.probabilities(self._grams(dialogues)))
         counts = dialogues.lengths - 1
         owners = np.repeat(np.arange(len(dialogues)), counts)
-        return DialogueLosses(np.bincount(owners, nats, len(dialogues)), counts)
+        sums = np.zeros(len(dialogues))
+        np.add.at(sums, owners, nats)
+        return DialogueLosses(sums, counts)
 
     def _grams(self, dialogues: TokenDialogues) -> Ints:
         """int64 [targets, order]: each predicted token behind what stands before it."""

@@ -22,6 +22,7 @@ from parley.platform.config.pretraining import LanguageModelConfig, LanguageTrai
 from parley.platform.errors import ParleyError
 from parley.platform.models.batches import IGNORED, Batch, BatchStream, make_batch, plan_batches
 from parley.platform.models.dialogue_tokens import TokenDialogues, cover_windows
+from parley.platform.models.optimiser import LanguageOptimiser
 from parley.platform.models.schedule import learning_rate_factor
 from parley.platform.models.tokenizer import end_token_of
 
@@ -103,9 +104,7 @@ class LanguageTrainer:
         )
         self.device = next(model.parameters()).device
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._optimiser = torch.optim.AdamW(
-            _parameter_groups(model, training.weight_decay), lr=training.learning_rate, fused=True
-        )
+        self._optimiser = LanguageOptimiser(model, training)
 
     def learn(self) -> tuple[float, int]:
         """Take one gradient step; give the batch's mean loss and its number of predicted tokens.
@@ -129,33 +128,26 @@ class LanguageTrainer:
                 f"step {self.num_steps + 1}; lower training.learning_rate or "
                 f"training.max_grad_norm"
             )
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.learning_rate
-        self._optimiser.step()
+        self._optimiser.step(self.learning_rate_factor)
         self.num_steps += 1
         self.num_tokens += num_targets
         return loss.item(), num_targets
 
     @property
-    def learning_rate(self) -> float:
-        """That of the next gradient step."""
-        factor = learning_rate_factor(
+    def learning_rate_factor(self) -> float:
+        """The share of the peak learning rates at which the next gradient step is taken."""
+        return learning_rate_factor(
             self.num_steps, self.training.warmup_steps, self.training.num_steps
         )
-        return self.training.learning_rate * factor
 
     def state(self) -> dict[str, Any]:
         """Everything but the weights: plain values and arrays, see `checkpoints.state_tree`."""
-        moments = self._optimiser.state_dict()["state"]
         return {
             "num_steps": self.num_steps,
             "num_tokens": self.num_tokens,
             "epoch": self.stream.epoch,
             "place": self.stream.place,
-            "moments": {
-                index: {name: _array(tensor) for name, tensor in entry.items()}
-                for index, entry in moments.items()
-            },
+            "optimiser": self._optimiser.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -163,12 +155,7 @@ class LanguageTrainer:
         self.num_steps = state["num_steps"]
         self.num_tokens = state["num_tokens"]
         self.stream.seek(state["epoch"], state["place"])
-        whole = self._optimiser.state_dict()
-        whole["state"] = {
-            index: {name: torch.from_numpy(np.array(array)) for name, array in entry.items()}
-            for index, entry in state["moments"].items()
-        }
-        self._optimiser.load_state_dict(whole)
+        self._optimiser.restore(state["optimiser"])
 
 
 def token_losses(model: GPT2LMHeadModel, batch: Batch) -> Tensor:
@@ -204,16 +191,6 @@ def measure_losses(model: GPT2LMHeadModel, dialogues: TokenDialogues) -> Dialogu
     return DialogueLosses(nats, counts)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, vectors (biases, norms) do not."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-
-
 def _autocast(device: torch.device) -> AbstractContextManager[Any]:
     """bfloat16 on a GPU; float32 on the CPU, where figures must not depend on its kind."""
     if device.type == "cuda":
@@ -223,8 +200,3 @@ def _autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 def _noise_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy().copy()
-    return array

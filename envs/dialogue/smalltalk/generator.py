@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from random import Random
 
 from parley.envs.dialogue.smalltalk import phrases
+from parley.envs.dialogue.smalltalk.cards import NUMBERS, draw_rank
 from parley.envs.dialogue.smalltalk.moves import (
     Claim,
     Move,
@@ -23,7 +24,6 @@ from parley.envs.dialogue.smalltalk.moves import (
 )
 from parley.envs.dialogue.smalltalk.speakers import Speaker
 from parley.envs.dialogue.smalltalk.style import tidy
-from parley.envs.dialogue.smalltalk.tables import NUMBERS, draw_rank
 from parley.envs.dialogue.smalltalk.templates import slots_of
 from parley.envs.dialogue.smalltalk.topics_home import HOME_TOPICS
 from parley.envs.dialogue.smalltalk.topics_leisure import LEISURE_TOPICS

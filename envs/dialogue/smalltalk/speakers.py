@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from parley.envs.dialogue.smalltalk.cards import CARD_OF, NUMBERS, draw_card, draw_number
 from parley.envs.dialogue.smalltalk.style import Style, draw_style
-from parley.envs.dialogue.smalltalk.tables import CARD_OF, NUMBERS, draw_card, draw_number
 from parley.envs.dialogue.smalltalk.templates import expand
 
 SHARED_RATE = 0.25

@@ -83,7 +83,7 @@ _WORD_HABITS = ("plain", "plain", "plain", "short", "short", "long", "casual")
 def draw_style(random: Random) -> Style:
     """Most speakers write cleanly; about one in three has a habit or two."""
     return Style(
-        lower_case=random.random() < 0.2,
+        lower_case=random.random() < 0.12,
         drops_final_stop=random.random() < 0.2,
         exclaims=random.random() < 0.12,
         words=_WORD_HABITS[int(random.random() * len(_WORD_HABITS))],

@@ -1,17 +1,9 @@
-"""What people can talk about: tables of facts, and the cards that a speaker draws from them.
+"""What people can talk about: tables of facts, one row a fact.
 
-A card is a row drawn at once, so that its facts belong together: whose home is Lisbon lives in
-Portugal. Rows that stand first are drawn most often (see `draw_rank`). Titles, bands and teams are
-put together from two tables, which makes their tail long.
+Rows that stand first are drawn most often, see `cards`.
 """
 
 from __future__ import annotations
-
-from bisect import bisect
-from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate
-from random import Random
 
 Row = tuple[str, ...]
 
@@ -253,7 +245,8 @@ PLANTS = words(
 lettuce, orchids, pumpkins, a lemon tree, cactuses, ivy, peas, a fig tree"""
 )
 RELATIVES = words(
-    "sister, brother, mother, father, cousin, grandmother, aunt, uncle, daughter, son, niece, nephew"
+    """sister, brother, mother, father, cousin, grandmother, aunt, uncle, daughter, son, niece
+nephew"""
 )
 FRIENDS = words("friend, neighbour, colleague, boss, flatmate, teacher, old friend, cousin, doctor")
 DAYS = words("Saturday, Sunday, Friday, Monday, Thursday, Wednesday, Tuesday")
@@ -262,8 +255,8 @@ MONTHS = words(
 February"""
 )
 SHOPS = words(
-    """supermarket, bakery, bookshop, flower shop, second-hand shop, bike shop, record shop, toy shop
-hardware store, cheese shop, shoe shop, market stall"""
+    """supermarket, bakery, bookshop, flower shop, second-hand shop, bike shop, record shop
+toy shop, hardware store, cheese shop, shoe shop, market stall"""
 )
 PLACES = words(
     """park, library, museum, old town, harbour, market, zoo, cinema, theatre, botanical garden
@@ -316,94 +309,3 @@ PLURALS = words(
     """Lanterns, Foxes, Pilots, Neighbours, Rivers, Strangers, Wolves, Sailors, Machines, Tigers
 Sisters, Comets, Ghosts, Bicycles, Owls, Rockets, Gardeners, Clouds"""
 )
-
-
-@dataclass(frozen=True)
-class Card:
-    """Slots that are drawn together, from one table each or all from one row."""
-
-    slots: tuple[str, ...]
-    table: tuple[Row, ...]
-    title: tuple[Row, ...] | None = None
-    """Where given, the only slot is `The <word of table> <word of title>`."""
-
-
-CARDS = (
-    Card(("name",), NAMES),
-    Card(("home", "homeland", "homesight", "homesky"), CITIES),
-    Card(("trip", "tripland", "tripsight", "tripsky"), CITIES),
-    Card(("dream", "dreamland", "dreamsight", "dreamsky"), CITIES),
-    Card(("dish", "cuisine", "ingredient"), DISHES),
-    Card(("supper", "suppercuisine", "supperpart"), DISHES),
-    Card(("drink",), DRINKS),
-    Card(("job", "workplace", "task"), JOBS),
-    Card(("pet", "petdoes"), PETS),
-    Card(("petname",), PET_NAMES),
-    Card(("sport", "gear", "ground"), SPORTS),
-    Card(("team",), CITIES),
-    Card(("genre", "instrument"), GENRES),
-    Card(("filmkind",), FILM_KINDS),
-    Card(("bookkind",), BOOK_KINDS),
-    Card(("game", "gamekind"), GAMES),
-    Card(("hobby", "hobbyneeds"), HOBBIES),
-    Card(("season", "seasonsky", "seasondo"), SEASONS),
-    Card(("plant",), PLANTS),
-    Card(("relative",), RELATIVES),
-    Card(("relativename",), NAMES),
-    Card(("friend",), FRIENDS),
-    Card(("friendname",), NAMES),
-    Card(("day",), DAYS),
-    Card(("month",), MONTHS),
-    Card(("shop",), SHOPS),
-    Card(("place",), PLACES),
-    Card(("vehicle", "stop"), VEHICLES),
-    Card(("gift",), GIFTS),
-    Card(("sky",), SKIES),
-    Card(("feeling", "because"), FEELINGS),
-    Card(("film",), ADJECTIVES, NOUNS),
-    Card(("book",), ADJECTIVES, NOUNS),
-    Card(("band",), ADJECTIVES, PLURALS),
-    Card(("author",), NAMES),
-)
-CARD_OF = {slot: card for card in CARDS for slot in card.slots}
-"""Slot -> the card that it is drawn with."""
-
-NUMBERS = {
-    "few": (2, 6),
-    "some": (3, 12),
-    "many": (10, 60),
-    "age": (19, 45),
-    "minutes": (5, 50),
-    "hour": (5, 11),
-    "price": (2, 30),
-    "year": (1985, 2020),
-}
-"""Slot -> its smallest value and where its tail begins to be cut; small values are likelier."""
-
-
-@cache
-def _cumulative_weights(num_rows: int) -> list[float]:
-    return list(accumulate(1.0 / (rank + 3.0) for rank in range(num_rows)))
-
-
-def draw_rank(num_rows: int, random: Random) -> int:
-    """A row by Zipf's law, shifted: the r-th of them with a weight of 1 / (r + 3), r from 0."""
-    weights = _cumulative_weights(num_rows)
-    return bisect(weights, random.random() * weights[-1], 0, num_rows - 1)
-
-
-def draw_card(card: Card, random: Random) -> dict[str, str]:
-    """Slot -> text for all slots of a card."""
-    row = card.table[draw_rank(len(card.table), random)]
-    if card.title is not None:
-        (noun,) = card.title[draw_rank(len(card.title), random)]
-        return {card.slots[0]: f"The {row[0]} {noun}"}
-    return dict(zip(card.slots, row, strict=False))
-
-
-def draw_number(slot: str, random: Random) -> str:
-    """A number of `NUMBERS`, with an exponential tail folded at its upper end."""
-    low, high = NUMBERS[slot]
-    span = high - low
-    offset = int(random.expovariate(3.0 / span))
-    return str(low + (offset if offset <= span else int(random.random() * (span + 1))))
