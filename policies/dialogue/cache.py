@@ -134,13 +134,11 @@ class RowCache(Cache):
             to, source = (torch.from_numpy(slots).to(store.device) for slots in (here, there))
             part[to] = part[source]
 
-    def forget(self, slots: NDArray[np.int64]) -> None:
-        """Hold nothing in these slots; once nothing is held at all, the memory is given back."""
-        self.lengths[slots] = 0
-        if not self.lengths.any():
-            # Also for the sake of numbers that are none: a mask times NaN is NaN.
-            self.stores.clear()
-            self.capacity = min(self.context, _FIRST_CAPACITY)
+    def release(self) -> None:
+        """Hold nothing, and give the memory back."""
+        self.lengths[:] = 0
+        self.stores.clear()
+        self.capacity = min(self.context, _FIRST_CAPACITY)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """As far as models ask: the columns that were there before the new tokens of a step."""

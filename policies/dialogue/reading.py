@@ -63,6 +63,10 @@ class Reader(Protocol):
         """Hold nothing of these rows."""
         ...
 
+    def release(self) -> None:
+        """Hold nothing, and give the memory back."""
+        ...
+
 
 class CachedReader:
     """Reads each token once, as long as histories only grow.
@@ -136,13 +140,13 @@ class CachedReader:
 
     def _forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Tokens and their positions [R, T] to hidden states [R, T, D]."""
-        started = _now(self._device)
         mask = torch.zeros(
             (*tokens.shape, self.cache.seen), dtype=self._dtype, device=self._device
         ).masked_fill_(
             self._columns[: self.cache.seen] > positions[..., None],
             self._lowest,
         )
+        started = _now(self._device)
         hidden = self._network(tokens, positions, mask[:, None], self.cache)
         self.forward_s += _now(self._device) - started
         return hidden
@@ -179,7 +183,11 @@ class CachedReader:
 
     def forget(self, rows: Sequence[int]) -> None:
         """See `Reader.forget`."""
-        self.cache.forget(self._slots[list(rows)])
+        self.cache.lengths[self._slots[list(rows)]] = 0
+
+    def release(self) -> None:
+        """See `Reader.release`."""
+        self.cache.release()
 
     def _swap(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
         self.cache.swap(a, b)
@@ -246,6 +254,10 @@ class RereadingReader:
         """See `Reader.forget`."""
         for row in rows:
             self._histories.pop(row, None)
+
+    def release(self) -> None:
+        """See `Reader.release`."""
+        self._histories.clear()
 
     def _forward(self, rows: Sequence[int]) -> Tensor:
         started = _now(self._device)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from parley.policies.dialogue.readers import choose_reader
@@ -149,11 +151,11 @@ class Speaker:
             )
         self._check(rows, histories, room=limit)
         hidden, scored = self._read(rows, histories, score_last)
-        notes = _Notes(len(rows), limit, self._value_head is not None)
-        self._speak(rows, hidden, torch.from_numpy(uniforms).to(self._device), notes)
-        self.num_tokens += int(notes.counts.sum())
+        draws = self._speak(rows, hidden, torch.from_numpy(uniforms).to(self._device))
+        replies = self._to_replies(rows, draws, scored)
+        self.num_tokens += sum(len(reply.tokens) for reply in replies)
         self.total_s += time.perf_counter() - started
-        return notes.to_replies(self.end_token, scored)
+        return replies
 
     @torch.inference_mode()
     def score(
@@ -171,8 +173,11 @@ class Speaker:
         return scored
 
     def forget(self, rows: Sequence[int] | None = None) -> None:
-        """Keep nothing of these dialogues (None: of all of them)."""
-        self.reader.forget(range(self.num_rows) if rows is None else rows)
+        """Keep nothing of these dialogues; None: of any, and give the memory back."""
+        if rows is None:
+            self.reader.release()
+        else:
+            self.reader.forget(rows)
 
     def _check(self, rows: Sequence[int], histories: Sequence[Ids], room: int) -> None:
         if len(rows) == 0 or len(rows) != len(histories):
@@ -227,9 +232,8 @@ class Speaker:
         targets = targets.to(self._device)
         for start in range(0, len(targets), size):
             part = slice(start, start + size)
-            logits = self._logits(hidden[part]).float()
-            chosen = logits.gather(1, targets[part, None]).squeeze(1)
-            scores[part] = (chosen - logits.logsumexp(dim=-1)).cpu().numpy()
+            log_probs = self._logits(hidden[part]).float().log_softmax(dim=-1)
+            scores[part] = log_probs.gather(1, targets[part, None]).squeeze(1).cpu().numpy()
         return scores
 
     def _logits(self, hidden: Tensor) -> Tensor:
@@ -238,30 +242,67 @@ class Speaker:
         self._head_s += time.perf_counter() - started
         return logits
 
-    def _speak(self, rows: Sequence[int], hidden: Tensor, uniforms: Tensor, notes: _Notes) -> None:
+    def _speak(self, rows: Sequence[int], hidden: Tensor, uniforms: Tensor) -> list[_Step]:
         """Draw until all rows have ended; hidden [R, D] stands at the ends of the histories."""
-        order = np.arange(len(rows))  # of the speaking rows: their places in `rows`
+        speaking = np.arange(len(rows))  # places in `rows`
+        steps: list[_Step] = []
         self.reader.start(rows)
-        for step in range(self.sampling.max_reply_tokens):
-            forbidden = self.end_token if step < self.sampling.min_reply_tokens else None
-            chosen = draw(
-                self._logits(hidden),
-                uniforms[torch.from_numpy(order).to(self._device), step],
-                self.sampling,
-                forbidden,
-            )
-            self._require_finite(chosen.is_finite.cpu().numpy(), np.array(rows)[order])
+        while True:
+            forbidden = self.end_token if len(steps) < self.sampling.min_reply_tokens else None
+            chosen = draw(self._logits(hidden), uniforms[:, len(steps)], self.sampling, forbidden)
             values = self._value_head(hidden) if self._value_head is not None else None
-            drawn = notes.add(order, chosen, values)
-            still = drawn != self.end_token
-            if step + 1 == self.sampling.max_reply_tokens or not still.any():
-                return
+            steps.append(_Step(speaking, chosen, values))
             tokens = chosen.tokens
+            still = tokens.cpu().numpy() != self.end_token
+            if len(steps) == self.sampling.max_reply_tokens or not still.any():
+                return steps
             if not still.all():
                 kept = self.reader.narrow(still)
-                order = order[kept]
-                tokens = tokens[torch.from_numpy(kept).to(self._device)]
+                speaking = speaking[kept]
+                places = torch.from_numpy(kept).to(self._device)
+                tokens, uniforms = tokens[places], uniforms[places]
             hidden = self.reader.step(tokens)
+
+    def _to_replies(
+        self,
+        rows: Sequence[int],
+        steps: Sequence[_Step],
+        scored: Sequence[NDArray[np.float32]] | None,
+    ) -> list[Reply]:
+        """The tokens of all steps, sorted by row."""
+        of_token = np.concatenate([step.speaking for step in steps])
+        order = np.argsort(of_token, kind="stable")
+        ends = np.cumsum(np.bincount(of_token))[:-1]
+
+        def split(parts: Sequence[Tensor], dtype: type[Any]) -> list[NDArray[Any]]:
+            together = torch.cat(list(parts)).cpu().numpy()[order].astype(dtype, copy=False)
+            return np.split(together, ends)
+
+        full_log_probs = split([step.chosen.full_log_probs for step in steps], np.float32)
+        if not all(np.isfinite(of_row).all() for of_row in full_log_probs):
+            for step in steps:  # what a broken row drew is chance: only the first to break count
+                is_finite = step.chosen.full_log_probs.isfinite().cpu().numpy()
+                self._require_finite(is_finite, np.array(rows)[step.speaking])
+        tokens = split([step.chosen.tokens for step in steps], np.int32)
+        log_probs = split([step.chosen.log_probs for step in steps], np.float32)
+        entropies = split([step.chosen.entropies for step in steps], np.float32)
+        values = [step.values.flatten().float() for step in steps if step.values is not None]
+        supports = _pad_supports([step.chosen for step in steps])
+        of_values = split(values, np.float32) if values else None
+        of_supports = split(supports, np.int32) if supports else None
+        return [
+            Reply(
+                tokens=tokens[i],
+                closed=bool(tokens[i][-1] == self.end_token),
+                log_probs=log_probs[i],
+                full_log_probs=full_log_probs[i],
+                entropies=entropies[i],
+                values=of_values[i] if of_values else None,
+                support=of_supports[i] if of_supports else None,
+                scored=scored[i] if scored else None,
+            )
+            for i in range(len(rows))
+        ]
 
     def _require_finite(self, is_finite: NDArray[np.bool_], rows: NDArray[np.int64]) -> None:
         if not is_finite.all():
@@ -269,68 +310,32 @@ class Speaker:
             raise NonFiniteLogitsError(sorted({int(row) for row in rows[~is_finite]}))
 
 
-class _Notes:
-    """The replies as they grow, token by token, for R rows."""
+@dataclass(frozen=True)
+class _Step:
+    """A token of every dialogue that still speaks."""
 
-    def __init__(self, num_rows: int, limit: int, has_values: bool) -> None:
-        self.counts = np.zeros(num_rows, np.int64)
-        self._tokens = np.zeros((num_rows, limit), np.int32)
-        self._figures = np.zeros((4 if has_values else 3, num_rows, limit), np.float32)
-        self._has_values = has_values
-        self._supports: list[list[NDArray[np.int64]]] = [[] for _ in range(num_rows)]
-
-    def add(
-        self, order: NDArray[np.int64], chosen: Draw, values: Tensor | None
-    ) -> NDArray[np.int64]:
-        """Note a token for each of the rows `order` [A]; gives the tokens."""
-        step = self.counts[order]
-        tokens: NDArray[np.int64] = chosen.tokens.cpu().numpy()
-        self._tokens[order, step] = tokens
-        figures = [chosen.log_probs, chosen.full_log_probs, chosen.entropies]
-        if values is not None:
-            figures.append(values.reshape(-1).float())
-        self._figures[:, order, step] = torch.stack(figures).cpu().numpy()
-        if chosen.support is not None:
-            support = chosen.support.cpu().numpy()
-            for place, row in enumerate(order):
-                self._supports[row].append(support[place])
-        self.counts[order] += 1
-        return tokens
-
-    def to_replies(
-        self, end_token: int, scored: Sequence[NDArray[np.float32]] | None
-    ) -> list[Reply]:
-        """The finished replies, in the order of the rows."""
-        replies = []
-        for row, count in enumerate(self.counts):
-            tokens = self._tokens[row, :count].copy()
-            figures = self._figures[:, row, :count].copy()
-            replies.append(
-                Reply(
-                    tokens=tokens,
-                    closed=bool(tokens[-1] == end_token),
-                    log_probs=figures[0],
-                    full_log_probs=figures[1],
-                    entropies=figures[2],
-                    values=figures[3] if self._has_values else None,
-                    support=_pad_supports(self._supports[row], int(count)),
-                    scored=None if scored is None else scored[row],
-                )
-            )
-        return replies
+    speaking: NDArray[np.int64]
+    """[A], which of the rows asked for."""
+    chosen: Draw
+    values: Tensor | None
+    """[A] or [A, 1]."""
 
 
-def _pad_supports(supports: Sequence[NDArray[np.int64]], count: int) -> NDArray[np.int32] | None:
-    """[n, K] from the supports of n tokens; None where there are none.
+def _pad_supports(draws: Sequence[Draw]) -> list[Tensor]:
+    """The supports [A, K] of all steps with the same K; none where none was recorded.
 
-    A token behind those drawn with a support was drawn from all: its row is padding alone.
+    A row of padding alone stands for a draw from all tokens.
     """
-    if not supports:
-        return None
-    width = max(len(support) for support in supports)
-    padded = np.full((count, width), NO_TOKEN, np.int32)
-    for step, support in enumerate(supports):
-        padded[step, : len(support)] = support
+    width = max((d.support.shape[1] for d in draws if d.support is not None), default=0)
+    if width == 0:
+        return []
+    padded = []
+    for chosen in draws:
+        support = chosen.support
+        if support is None:
+            support = chosen.tokens.new_empty(len(chosen.tokens), 0)
+        missing = width - support.shape[1]
+        padded.append(F.pad(support, (0, missing), value=NO_TOKEN) if missing else support)
     return padded
 
 

@@ -180,7 +180,9 @@ def test_logits_that_are_no_numbers_are_marked(bad: float) -> None:
     logits = make_logits(3)
     logits[1, 5] = bad
     for sampling in SETTINGS:
-        assert draw(logits, make_uniforms(3), sampling).is_finite.tolist() == [True, False, True]
+        drawn = draw(logits, make_uniforms(3), sampling)
+        assert drawn.full_log_probs.isfinite().tolist() == [True, False, True]
+        assert ((drawn.tokens >= 0) & (drawn.tokens < V)).all()
 
 
 @pytest.mark.parametrize("vocab_size", [257, 2_000, 50_257])
