@@ -26,7 +26,8 @@ class SurpriseScale:
     """How surprise counts; all in nats per token.
 
     Raises:
-        ValueError: a level is not a finite number, or the ceiling is below the start.
+        ValueError: a level is not a finite number, the ceiling is below the start, or random tokens
+            lie between the two, where no fold can take their surprise back.
     """
 
     start: float
@@ -44,11 +45,16 @@ class SurpriseScale:
                 f"ceiling {self.ceiling:.3f} is below start {self.start:.3f} nats per token: "
                 f"the starting policy itself is fluent, raise the ceiling to it"
             )
+        if self.start < self.random <= self.ceiling:
+            raise ValueError(
+                f"ceiling {self.ceiling:.3f} is not below random {self.random:.3f} nats per token: "
+                f"uniformly random tokens would earn more than the start, lower the ceiling"
+            )
 
     @property
     def slope(self) -> float:
         """How steeply surprise beyond the ceiling is taken back; at least 1."""
-        if self.random <= self.ceiling:
+        if self.random <= self.ceiling:  # and so no more surprising than the start
             return 1.0
         return max(1.0, (self.ceiling - self.start) / (self.random - self.ceiling))
 

@@ -4,6 +4,9 @@ start     the starting policy's own replies, where they were given
 ceiling   what fluent text can earn: the same replies, each after another dialogue's history;
           a high quantile over replies
 random    uniformly random tokens of the same lengths, after the same histories
+
+A judge that was hardly trained finds displaced replies as surprising as random tokens. There the
+ceiling is lowered to a point between start and random, from which the reward can still fall back.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayedTurn
 from parley.policies.dialogue.speaker import Speaker
 
 Tokens = NDArray[np.int32]
+
+HIGHEST_CEILING = 0.9
+"""Of the way from start to random; the slope beyond the ceiling is at most 9 then."""
 
 
 def measure_scale(
@@ -59,12 +65,10 @@ def measure_scale(
     foreign = [(replies[index][0], displaced[index].tokens) for index in range(len(replies))]
     noise = [(history, _random_like(turn, settings, generator)) for history, turn in replies]
     start = float(own.mean())
-    ceiling = float(np.quantile(_score(judge, foreign, settings), ceiling_quantile))
-    return SurpriseScale(
-        start=start,
-        ceiling=max(ceiling, start),
-        random=float(_score(judge, noise, settings).mean()),
-    )
+    random = float(_score(judge, noise, settings).mean())
+    fluent = float(np.quantile(_score(judge, foreign, settings), ceiling_quantile))
+    highest = start + HIGHEST_CEILING * (random - start) if random > start else fluent
+    return SurpriseScale(start=start, ceiling=max(start, min(fluent, highest)), random=random)
 
 
 def _surprise(turn: PlayedTurn) -> float:
