@@ -1,0 +1,179 @@
+"""Which figures of `metrics.jsonl` are drawn together, and how they are called.
+
+A new figure needs no row here: what no curve claims gets a chart of its own, under its key.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from parley.platform.evaluation.report_charts import Chart, Line, Point, Reference
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Figures that share a pair of axes."""
+
+    title: str
+    unit: str
+    keys: Mapping[str, str]
+    """Key of a row -> its label in the legend."""
+    low: float | None = None
+    high: float | None = None
+    setting: str = ""
+    """Dotted key of the settings whose value is drawn as a level, if it is there."""
+    level_label: str = ""
+
+
+NATS = "nats per token"
+
+CURVES = (
+    Curve(
+        "Surprise of the competitor",
+        NATS,
+        {
+            "competitor_nll": "its NLL of the replies, training",
+            "counted_nll": "of it counted in the reward",
+            "eval_competitor_nll": "its NLL, held-out openers",
+        },
+    ),
+    Curve(
+        "KL to the starting point",
+        NATS,
+        {"kl": "training", "eval_kl": "held-out openers"},
+        low=0.0,
+        setting="anchor.kl_budget",
+        level_label="budget",
+    ),
+    Curve(
+        "Diversity: distinct n-grams",
+        "share",
+        {
+            "distinct_1": "distinct-1",
+            "distinct_2": "distinct-2",
+            "distinct_3": "distinct-3",
+            "eval_distinct_2": "distinct-2, held-out openers",
+        },
+        low=0.0,
+        high=1.0,
+    ),
+    Curve(
+        "Repetition",
+        "share",
+        {
+            "repetition_rate": "4-grams that stood earlier in the reply",
+            "repeated_replies": "replies that were said before",
+        },
+        low=0.0,
+    ),
+    Curve(
+        "Reply length",
+        "tokens",
+        {"reply_length": "training", "eval_reply_length": "held-out openers"},
+        low=0.0,
+    ),
+    Curve("Entropy of the policy", NATS, {"entropy": "of what is drawn from"}, low=0.0),
+    Curve(
+        "Reward and its parts",
+        NATS,
+        {"reward": "reward", "counted_nll": "counted surprise", "kl_penalty": "penalty for KL"},
+    ),
+    Curve("Weight of the anchor", "", {"anchor_kl": "of the KL"}, low=0.0),
+    Curve(
+        "Return",
+        "",
+        {"mean_return": "training, mean of recent episodes", "eval_return": "greedy, held out"},
+        low=0.0,
+    ),
+    Curve(
+        "Loss",
+        NATS,
+        {"train_loss": "training", "heldout_loss": "held out"},
+    ),
+    Curve(
+        "Perplexity",
+        "per token",
+        {"perplexity": "training", "heldout_perplexity": "held out"},
+    ),
+    Curve("Policy loss", "", {"policy_loss": "policy"}),
+    Curve("Value loss", "", {"value_loss": "value"}, low=0.0),
+    Curve("Clipped ratios", "share", {"clip_fraction": "of the tokens"}, low=0.0),
+    Curve(
+        "Speed",
+        "per second",
+        {"tokens_per_s": "tokens", "steps_per_s": "environment steps"},
+        low=0.0,
+    ),
+    Curve(
+        "Time of an iteration", "seconds", {"sample_s": "sampling", "learn_s": "learning"}, low=0.0
+    ),
+)
+"""In the order of the report."""
+
+COUNTERS = {"iteration", "env_steps", "dialogues", "tokens", "seconds", "num_episodes"}
+"""Figures that only count; no chart shows them."""
+
+X_AXES = {"cartpole": ("env_steps", "environment steps")}
+"""Workflow -> key and name of what its curves are drawn over, where that grows."""
+ITERATION_AXIS = ("iteration", "iteration")
+
+
+def make_charts(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Chart]:
+    """The charts of a run, those of `CURVES` first; without a figure there is no chart.
+
+    Args:
+        rows: of `metrics.jsonl`.
+        settings: the run's, as nested tables.
+    """
+    x_key, x_label = _x_axis(rows, str(settings.get("workflow", "")))
+    claimed = {key for curve in CURVES for key in curve.keys} | COUNTERS
+    names = dict.fromkeys(key for row in rows for key in row if key not in claimed)
+    others = [Curve(key.replace("_", " ").capitalize(), "", {key: key}) for key in names]
+    charts = []
+    for curve in (*CURVES, *others):
+        found = {label: _points(rows, x_key, key) for key, label in curve.keys.items()}
+        lines = [Line(label, points) for label, points in found.items() if points]
+        if lines:
+            levels = _levels(curve, settings)
+            charts.append(
+                Chart(curve.title, curve.unit, x_label, lines, levels, curve.low, curve.high)
+            )
+    return charts
+
+
+def setting_at(settings: Mapping[str, Any], key: str) -> object:
+    """The value of a dotted key of nested tables; None where it is not there."""
+    value: Any = settings
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def finite(value: object) -> float | None:
+    """`value` where it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _levels(curve: Curve, settings: Mapping[str, Any]) -> tuple[Reference, ...]:
+    value = finite(setting_at(settings, curve.setting)) if curve.setting else None
+    return () if value is None else (Reference(curve.level_label, value),)
+
+
+def _x_axis(rows: Sequence[Row], workflow: str) -> tuple[str, str]:
+    key, label = X_AXES.get(workflow, ITERATION_AXIS)
+    values = [x for row in rows if (x := finite(row.get(key))) is not None]
+    grows = len(values) == len(rows) and all(a < b for a, b in pairwise(values))
+    return (key, label) if grows else ITERATION_AXIS
+
+
+def _points(rows: Sequence[Row], x_key: str, key: str) -> list[Point]:
+    pairs = ((finite(row.get(x_key)), finite(row.get(key))) for row in rows)
+    return sorted({x: y for x, y in pairs if x is not None and y is not None}.items())

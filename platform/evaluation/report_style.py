@@ -1,0 +1,106 @@
+"""The style sheet of a report: light and dark, printable, with nothing from outside."""
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --page: #f6f5f2; --card: #ffffff; --edge: #dfdcd5; --text: #1f2328; --soft: #667078;
+  --grid: #e9e6e0; --axis: #b4b0a7; --accent: #2463c4; --good: #1c7c4a; --bad: #b3372b;
+  --warn: #97650a; --heat: 222 84 30; --heat-text: #1f2328;
+  --s0: #2463c4; --s1: #c45a11; --s2: #11806a; --s3: #8a4bb8; --s4: #b03060;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #14161a; --card: #1c1f25; --edge: #31363f; --text: #e4e7eb; --soft: #98a2ad;
+    --grid: #2a2f37; --axis: #59626d; --accent: #76a9f5; --good: #5fc38d; --bad: #f08477;
+    --warn: #e0b050; --heat: 240 108 48; --heat-text: #ffffff;
+    --s0: #76a9f5; --s1: #f0995a; --s2: #4fc3a7; --s3: #c394ea; --s4: #ee82a8;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; background: var(--page); color: var(--text);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
+}
+main { max-width: 1160px; margin: 0 auto; padding: 28px 20px 60px; }
+h1 { font-size: 25px; line-height: 1.2; margin: 0; }
+h2 { font-size: 18px; margin: 38px 0 12px; }
+h3 { font-size: 14px; margin: 0 0 8px; }
+p { margin: 6px 0; }
+.soft { color: var(--soft); }
+header .facts { display: flex; flex-wrap: wrap; gap: 4px 18px; margin-top: 8px;
+  color: var(--soft); }
+header .facts b { color: var(--text); font-weight: 600; }
+.status { padding: 1px 10px; border-radius: 999px; border: 1px solid currentColor;
+  font-size: 13px; }
+.status.done { color: var(--good); } .status.failed { color: var(--bad); }
+.status.stopped, .status.unfinished { color: var(--warn); }
+.error { border-left: 3px solid var(--bad); padding: 6px 12px; margin-top: 12px;
+  background: var(--card); overflow-wrap: anywhere; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(205px, 1fr)); gap: 12px; }
+.tile, .card, .chart {
+  background: var(--card); border: 1px solid var(--edge); border-radius: 10px; padding: 12px 14px;
+  margin: 0; min-width: 0;
+}
+.tile .name { color: var(--soft); font-size: 13px; }
+.tile .value { font-size: 23px; font-weight: 650; line-height: 1.25; }
+.tile .value .was { color: var(--soft); font-weight: 400; }
+.tile .note { color: var(--soft); font-size: 12.5px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(345px, 1fr)); gap: 14px; }
+.chart svg { display: block; width: 100%; height: auto; margin-top: 6px; }
+.chart .unit { color: var(--soft); font-size: 13px; margin-left: 8px; }
+.chart svg text { font-size: 11px; fill: var(--soft); }
+.chart svg .end { text-anchor: end; } .chart svg .mid { text-anchor: middle; }
+.chart svg .grid { stroke: var(--grid); } .chart svg .axis { stroke: var(--axis); }
+.chart svg .reference { stroke: var(--soft); stroke-dasharray: 4 4; }
+.chart svg .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+.chart svg .dot { stroke: var(--card); stroke-width: 0.8; }
+.chart svg .readout { fill: transparent; }
+.chart svg .readout:hover { fill: var(--soft); fill-opacity: 0.16; }
+.line.s0 { stroke: var(--s0); } .line.s1 { stroke: var(--s1); } .line.s2 { stroke: var(--s2); }
+.line.s3 { stroke: var(--s3); } .line.s4 { stroke: var(--s4); }
+.dot.s0 { fill: var(--s0); } .dot.s1 { fill: var(--s1); } .dot.s2 { fill: var(--s2); }
+.dot.s3 { fill: var(--s3); } .dot.s4 { fill: var(--s4); }
+.key { display: inline-block; width: 14px; height: 3px; border-radius: 2px; margin-right: 6px;
+  vertical-align: middle; }
+.key.s0 { background: var(--s0); } .key.s1 { background: var(--s1); }
+.key.s2 { background: var(--s2); } .key.s3 { background: var(--s3); }
+.key.s4 { background: var(--s4); }
+.legend { list-style: none; margin: 6px 0 0; padding: 0; font-size: 13px; color: var(--soft);
+  display: flex; flex-wrap: wrap; gap: 2px 16px; }
+.legend b { color: var(--text); font-weight: 600; font-variant-numeric: tabular-nums; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 14px;
+  margin-bottom: 14px; }
+.dialogue .head { display: flex; justify-content: space-between; gap: 10px; color: var(--soft);
+  font-size: 13px; border-bottom: 1px solid var(--edge); padding-bottom: 6px; margin-bottom: 8px; }
+.dialogue .head b { color: var(--text); }
+.turn { display: grid; grid-template-columns: 26px 1fr; gap: 8px; padding: 4px 0; }
+.turn .who { width: 26px; height: 26px; border-radius: 50%; font-size: 12px; font-weight: 650;
+  display: grid; place-items: center; border: 1.5px solid var(--axis); color: var(--soft); }
+.turn.trained .who { border-color: var(--accent); background: var(--accent); color: var(--card); }
+.turn .said { overflow-wrap: anywhere; white-space: pre-wrap; padding-top: 2px; }
+.turn .said span { border-radius: 3px; padding: 1px 0; color: var(--heat-text);
+  background: rgb(var(--heat) / calc(var(--n) * 0.72)); }
+.turn .figures { color: var(--soft); font-size: 12.5px; font-variant-numeric: tabular-nums; }
+.turn.opener .said { font-style: italic; }
+.scale { display: flex; align-items: center; gap: 10px; color: var(--soft); font-size: 13px;
+  margin-bottom: 12px; flex-wrap: wrap; }
+.scale .bar { width: 190px; height: 12px; border-radius: 3px; border: 1px solid var(--edge);
+  background: linear-gradient(to right, rgb(var(--heat) / 0), rgb(var(--heat) / 0.72)); }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th, td { text-align: left; padding: 5px 12px 5px 0; border-bottom: 1px solid var(--edge);
+  vertical-align: top; overflow-wrap: anywhere; }
+tr:last-child td { border-bottom: 0; }
+th { color: var(--soft); font-weight: 500; font-size: 13px; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td .meter { display: block; height: 7px; min-width: 90px; border-radius: 4px; margin-top: 7px;
+  background: linear-gradient(to right, var(--accent) var(--share), var(--grid) var(--share)); }
+.scroll { overflow-x: auto; }
+details { margin-top: 14px; }
+summary { cursor: pointer; color: var(--accent); margin-bottom: 10px; }
+.sections { columns: 310px; column-gap: 14px; }
+.sections .card { break-inside: avoid; margin-bottom: 14px; }
+.sections td:first-child { color: var(--soft); }
+@media print {
+  body { background: none; } .card, .tile, .chart { break-inside: avoid; }
+}
+"""

@@ -1,0 +1,103 @@
+"""`report.html`: one run in one file, from what lies in its folder; no model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from parley.platform.config.errors import display_path
+from parley.platform.config.sections import ExperimentConfig
+from parley.platform.evaluation.dialogue_report import (
+    render_dialogues,
+    render_phrases,
+    summarise_phrases,
+)
+from parley.platform.evaluation.report_curves import finite, make_charts
+from parley.platform.evaluation.report_page import (
+    UNFINISHED,
+    render_charts,
+    render_figures,
+    render_header,
+    render_page,
+    render_section,
+    render_settings,
+    render_table,
+)
+from parley.platform.telemetry.files import atomic_write_text
+from parley.platform.telemetry.progress import duration_text
+from parley.platform.telemetry.run_folder import CONFIG_FILE, RunFolder, RunFolderError
+from parley.platform.telemetry.transcripts import TRANSCRIPTS_FILE, read_transcripts
+
+REPORT_FILE = "report.html"
+
+
+def write_report(path: Path, out: Path | None = None) -> Path:
+    """Write the report of a run, finished or not.
+
+    Args:
+        path: run, or checkpoint inside one.
+        out: the file; None: `report.html` in the run folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: there is no run, or a line of its files is broken.
+    """
+    run_folder = RunFolder.open(_find_run(path))
+    target = out or run_folder.path / REPORT_FILE
+    try:
+        atomic_write_text(target, render_report(run_folder))
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write {display_path(target)}: {error.strerror or error}; name a file by --out"
+        ) from error
+    return target
+
+
+def render_report(run_folder: RunFolder) -> str:
+    """The page as HTML."""
+    rows = run_folder.read_metrics()
+    result = run_folder.read_result() or {}
+    settings = run_folder.config.model_dump(exclude_none=True)
+    transcripts = read_transcripts(run_folder.path / TRANSCRIPTS_FILE)
+    title = f"{run_folder.config.experiment} \N{MIDDLE DOT} {run_folder.path.resolve().name}"
+    parts = [_header(title, run_folder.config, rows, result)]
+    metrics = result.get("metrics")
+    if isinstance(metrics, Mapping) and metrics:
+        parts.append(render_section("Final figures", render_figures(metrics)))
+    if transcripts:
+        parts.append(render_section("First and last dialogues", render_dialogues(transcripts)))
+    if charts := make_charts(rows, settings):
+        parts.append(render_section("Learning curves", render_charts(charts)))
+    if any("attractors" in row for row in rows):
+        parts.append(render_section("Attractors", render_phrases(summarise_phrases(rows))))
+    parts.append(render_section("Settings", render_settings(settings)))
+    if isinstance(versions := result.get("versions"), Mapping):
+        table = f'<div class="card">{render_table(versions)}</div>'
+        parts.append(render_section("Versions", table))
+    return render_page(title, parts)
+
+
+def _find_run(path: Path) -> Path:
+    """The run folder at `path` or around it."""
+    folders = (path, *list(path.resolve().parents)[:2])
+    return next((folder for folder in folders if (folder / CONFIG_FILE).is_file()), path)
+
+
+def _header(
+    title: str,
+    config: ExperimentConfig,
+    rows: list[dict[str, object]],
+    result: Mapping[str, Any],
+) -> str:
+    """The status and the first facts; a run without a result may still go on."""
+    facts = {"algorithm": config.algorithm, "seed": f"{config.seed}"}
+    if rows:
+        facts["iterations"] = f"{rows[-1]['iteration']:,}"
+    seconds = finite(result.get("seconds"))
+    if seconds is not None:
+        facts["took"] = duration_text(seconds)
+    status = str(result.get("status", UNFINISHED))
+    return render_header(title, status, facts, str(result.get("error", "")))
