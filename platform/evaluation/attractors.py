@@ -26,7 +26,9 @@ PHRASE_LENGTHS = (2, 3, 4)
 """Words of a phrase."""
 
 RISE_THRESHOLD = 0.05
-"""A phrase has risen when it is in this share of the replies more than in the baseline."""
+RISE_STANDARD_ERRORS = 4.0
+"""A phrase has risen when its share of the replies is above that in the baseline by the first, and
+by so many standard errors of the difference: among thousands of phrases some vary by three."""
 
 NUM_BASELINE_ITERATIONS = 3
 NUM_ATTRACTORS = 10
@@ -72,10 +74,16 @@ def ngrams(sequence: Sequence[int] | Sequence[str], n: int) -> list[tuple[int | 
 def phrases_of(text: str) -> set[str]:
     """The phrases of a reply: 2 to 4 neighbouring words in lower case, joined by spaces.
 
-    A run of signs, such as `?` or `...`, counts as a word.
+    A run of signs, such as `,` or `...`, counts as a word, but a phrase does not begin or end with
+    one unless it holds nothing else: `you , my dear` and `?! ...`, but not `dear .`.
     """
     words = WORD_PATTERN.findall(text.lower())
-    return {" ".join(words[i : i + n]) for n in PHRASE_LENGTHS for i in range(len(words) - n + 1)}
+    windows = (words[i : i + n] for n in PHRASE_LENGTHS for i in range(len(words) - n + 1))
+    return {
+        " ".join(window)
+        for window in windows
+        if (_is_word(window[0]) and _is_word(window[-1])) or not any(map(_is_word, window))
+    }
 
 
 class AttractorTracker:
@@ -165,8 +173,9 @@ class AttractorTracker:
         """The phrases that rose most, no two of them sharing a pair of neighbouring words.
 
         Each is a dict: `ngram`; `share` of the replies that hold it; `rise`, that share less the
-        share in the baseline; `rose_at`, the first iteration with a rise of `RISE_THRESHOLD`, or
-        None. While the baseline is gathered there is no rise, and the most frequent are given.
+        share in the baseline; `rose_at`, the first iteration at which it had risen (see
+        `RISE_THRESHOLD`), or None. While the baseline is gathered there is no rise, and the most
+        frequent are given.
         """
         if not texts:
             return []
@@ -179,7 +188,7 @@ class AttractorTracker:
             phrase: 0.0 if gathering else share - self._baseline_share(phrase)
             for phrase, share in shares.items()
         }
-        self._note_risen(iteration, rises)
+        self._note_risen(iteration, rises, len(texts))
         chosen = _choose_phrases(shares if gathering else rises)
         return [
             {
@@ -207,9 +216,19 @@ class AttractorTracker:
     def _baseline_share(self, phrase: str) -> float:
         return self._baseline[phrase] / self._num_baseline_replies
 
-    def _note_risen(self, iteration: int, rises: Mapping[str, float]) -> None:
+    def _error(self, phrase: str, rises: Mapping[str, float], num_replies: int) -> float:
+        """The standard error of a rise if the share had not changed (two proportions, pooled)."""
+        before, num_before = self._baseline_share(phrase), self._num_baseline_replies
+        num_holders = (before + rises[phrase]) * num_replies + before * num_before
+        pooled = num_holders / (num_replies + num_before)
+        return math.sqrt(max(0.0, pooled * (1 - pooled)) * (1 / num_replies + 1 / num_before))
+
+    def _note_risen(self, iteration: int, rises: Mapping[str, float], num_replies: int) -> None:
         for phrase in sorted(rises):
-            if rises[phrase] >= RISE_THRESHOLD:
+            needed = max(
+                RISE_THRESHOLD, RISE_STANDARD_ERRORS * self._error(phrase, rises, num_replies)
+            )
+            if rises[phrase] >= needed:
                 self._rose_at.setdefault(phrase, iteration)
         for phrase in list(self._rose_at)[: max(0, len(self._rose_at) - MAX_RISEN_PHRASES)]:
             del self._rose_at[phrase]
@@ -259,6 +278,11 @@ def _longest_form(phrase: str, ranked: Sequence[str], scores: Mapping[str, float
 
 def _pairs(phrase: str) -> set[tuple[int | str, ...]]:
     return set(ngrams(phrase.split(" "), 2))
+
+
+def _is_word(word: str) -> bool:
+    """Whether it is no run of signs."""
+    return word[0].isalnum() or word[0] == "_"
 
 
 def _digest(reply: Reply) -> int:

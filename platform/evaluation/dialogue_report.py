@@ -36,11 +36,11 @@ LEAST_DARKEST_NATS = 4.0
 
 @dataclass(frozen=True)
 class RisenPhrase:
-    """A phrase that was among an iteration's attractors, over the whole run."""
+    """A phrase that rose beyond chance, over the whole run."""
 
     ngram: str
-    rose_at: int | None
-    """First iteration in which it had risen; None: it never had by enough."""
+    rose_at: int
+    """First iteration in which it had risen."""
     peak_share: float
     """Its largest share of the replies."""
     peak_rise: float
@@ -108,21 +108,24 @@ def darkest_nats(transcripts: Sequence[Transcript]) -> float:
 
 
 def summarise_phrases(rows: Sequence[Mapping[str, Any]]) -> list[RisenPhrase]:
-    """The phrases that rose most at any time, from the attractors of all rows."""
+    """The phrases that rose most, of those with a `rose_at` among the attractors of any row."""
     seen: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     iterations = [int(row["iteration"]) for row in rows]
     for iteration, row in zip(iterations, rows, strict=True):
         for item in row.get("attractors") or ():
             seen.setdefault(str(item["ngram"]), []).append((iteration, item))
-    phrases = [_summarise(ngram, items, iterations[-1]) for ngram, items in seen.items()]
-    risen = [phrase for phrase in phrases if phrase.peak_rise > 0]
+    risen = [
+        _summarise(ngram, items, iterations[-1])
+        for ngram, items in seen.items()
+        if any(item.get("rose_at") is not None for _, item in items)
+    ]
     return sorted(risen, key=lambda phrase: (-phrase.peak_rise, phrase.ngram))[:NUM_PHRASES]
 
 
 def render_phrases(phrases: Sequence[RisenPhrase]) -> str:
     """The table of phrases."""
     if not phrases:
-        return '<p class="soft">No phrase rose over its share in the first iterations.</p>'
+        return '<p class="soft">No phrase rose beyond chance over the first iterations.</p>'
     head = (
         '<tr><th>phrase</th><th class="number">rose at iteration</th><th>largest share of the '
         'replies</th><th></th><th class="number">rise</th><th class="number">at iteration</th>'
@@ -146,11 +149,11 @@ def _summarise(
         return finite(item[1].get("rise")) or 0.0
 
     iteration, peak = max(items, key=rise)
-    rose_at = [item["rose_at"] for _, item in items if item.get("rose_at") is not None]
+    rose_at = [int(item["rose_at"]) for _, item in items if item.get("rose_at") is not None]
     newest, last = items[-1]
     return RisenPhrase(
         ngram=ngram,
-        rose_at=min(rose_at) if rose_at else None,
+        rose_at=min(rose_at),
         peak_share=finite(peak.get("share")) or 0.0,
         peak_rise=rise((iteration, peak)),
         peak_iteration=iteration,
@@ -160,11 +163,10 @@ def _summarise(
 
 def _phrase_row(phrase: RisenPhrase) -> str:
     dash = "\N{EM DASH}"
-    rose_at = dash if phrase.rose_at is None else f"{phrase.rose_at:,}"
     last = dash if phrase.last_share is None else f"{phrase.last_share:.1%}"
     return (
         f"<tr><td>{escape(printable(phrase.ngram))}</td>"
-        f'<td class="number">{rose_at}</td>'
+        f'<td class="number">{phrase.rose_at:,}</td>'
         f'<td><span class="meter" style="--share:{phrase.peak_share:.1%}"></span></td>'
         f'<td class="number">{phrase.peak_share:.1%}</td>'
         f'<td class="number">{phrase.peak_rise:+.1%}</td>'

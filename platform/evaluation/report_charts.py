@@ -23,6 +23,10 @@ MAX_READOUTS = 150
 """Places with a tooltip."""
 MARKED_POINTS = 40
 """Lines of fewer points have a dot on each."""
+TICK_TOLERANCE = 1e-3
+"""A value may lie outside the ticks by this part of their distance."""
+NEGLIGIBLE = 1e-4
+"""In the legend, values below this part of the line's largest are written as 0."""
 NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 Point = tuple[float, float]
@@ -84,7 +88,11 @@ def render_chart(chart: Chart) -> str:
     drawn = [
         *_grid(chart, scale),
         *_references(chart, scale),
-        *(part for index, line in enumerate(chart.lines) for part in _line(line, index, scale)),
+        *(
+            part
+            for index in reversed(range(len(chart.lines)))
+            for part in _line(chart, index, scale)
+        ),
         *_readouts(chart, scale),
     ]
     unit = f'<span class="unit">{escape(chart.unit)}</span>' if chart.unit else ""
@@ -98,15 +106,15 @@ def render_chart(chart: Chart) -> str:
 
 
 def nice_ticks(low: float, high: float, num: int = NUM_TICKS) -> list[float]:
-    """About `num` round numbers, the first at or below `low`, the last at or above `high`."""
+    """About `num` round numbers from `low` or a little below to `high` or a little above."""
     if high <= low:
         margin = abs(low) * 0.1 or 1.0
         low, high = low - margin, high + margin
     raw = (high - low) / num
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(nice * power for nice in NICE_STEPS if nice * power >= raw * (1 - 1e-9))
-    first = math.floor(low / step + 1e-9)
-    last = math.ceil(high / step - 1e-9)
+    first = math.floor(low / step + TICK_TOLERANCE)
+    last = math.ceil(high / step - TICK_TOLERANCE)
     return [number * step for number in range(first, last + 1)]
 
 
@@ -172,8 +180,9 @@ def _references(chart: Chart, scale: _Scale) -> Iterator[str]:
         yield f'<text x="{LEFT + 4}" y="{above:.1f}" class="start">{escape(text)}</text>'
 
 
-def _line(line: Line, index: int, scale: _Scale) -> Iterator[str]:
-    places = [(scale.x(x), scale.y(y)) for x, y in thin_out(line.points, MAX_POINTS)]
+def _line(chart: Chart, index: int, scale: _Scale) -> Iterator[str]:
+    points = thin_out(chart.lines[index].points, MAX_POINTS)
+    places = [(scale.x(x), scale.y(y)) for x, y in points]
     if len(places) > 1:
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         yield f'<path class="line s{index}" d="M{path}"/>'
@@ -204,6 +213,8 @@ def _readouts(chart: Chart, scale: _Scale) -> Iterator[str]:
 
 def _legend(chart: Chart) -> Iterator[str]:
     for index, line in enumerate(chart.lines):
-        values = [short_number(y) for _, y in (*line.points[:1], *line.points[1:][-1:])]
-        value = " \N{RIGHTWARDS ARROW} ".join(values)
+        largest = max(abs(y) for _, y in line.points)
+        ends = [y for _, y in (*line.points[:1], *line.points[1:][-1:])]
+        known = [y if abs(y) >= NEGLIGIBLE * largest else 0.0 for y in ends]
+        value = " \N{RIGHTWARDS ARROW} ".join(map(short_number, known))
         yield f'<li><i class="key s{index}"></i>{escape(line.label)} <b>{value}</b></li>'

@@ -111,6 +111,12 @@ CURVES = (
         low=0.0,
     ),
     Curve(
+        "Sampling outside the models",
+        "share of its time",
+        {"outside_forward": "not in forward passes"},
+        low=0.0,
+    ),
+    Curve(
         "Time of an iteration", "seconds", {"sample_s": "sampling", "learn_s": "learning"}, low=0.0
     ),
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from parley.platform.evaluation.report_charts import Chart, render_chart, short_number
+from parley.platform.evaluation.report_charts import Chart, render_chart
 from parley.platform.evaluation.report_curves import finite
 from parley.platform.evaluation.report_style import STYLE
 
@@ -105,19 +105,17 @@ def render_settings(settings: Mapping[str, Any]) -> str:
 def render_table(values: Mapping[str, object]) -> str:
     """Two columns: name and value."""
     rows = (
-        f'<tr><td>{escape(str(name))}</td><td class="number">{escape(_text(value))}</td></tr>'
+        f'<tr><td>{escape(str(name))}</td><td class="setting">{escape(_text(value))}</td></tr>'
         for name, value in values.items()
     )
-    return f"<table>{''.join(rows)}</table>"
+    return f'<table class="names">{"".join(rows)}</table>'
 
 
 def _tile(name: str, value: float, metrics: Mapping[str, object]) -> str:
     title, unit = _name(name)
     start = finite(metrics.get(name + START_SUFFIX))
     was = (
-        ""
-        if start is None
-        else f'<span class="was">{short_number(start)} \N{RIGHTWARDS ARROW}</span> '
+        "" if start is None else f'<span class="was">{_figure(start)} \N{RIGHTWARDS ARROW}</span> '
     )
     notes = [unit, _interval(metrics.get(name + INTERVAL_SUFFIX))]
     if start is not None:
@@ -125,7 +123,7 @@ def _tile(name: str, value: float, metrics: Mapping[str, object]) -> str:
     note = "".join(f'<div class="note">{escape(text)}</div>' for text in notes if text)
     return (
         f'<div class="tile"><div class="name">{escape(title)}</div>'
-        f'<div class="value">{was}{short_number(value)}</div>{note}</div>'
+        f'<div class="value">{was}{_figure(value)}</div>{note}</div>'
     )
 
 
@@ -137,8 +135,15 @@ def _interval(value: object) -> str:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         return ""
     ends = [finite(end) for end in value]
-    known = [short_number(end) for end in ends if end is not None]
+    known = [_figure(end) for end in ends if end is not None]
     return f"95 % interval {known[0]} to {known[1]}" if len(known) == 2 else ""
+
+
+def _figure(value: float) -> str:
+    """Three significant digits, final zeros among them; all digits of a whole number."""
+    if value == round(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}"
 
 
 def _text(value: object) -> str:

@@ -45,7 +45,8 @@ header .facts b { color: var(--text); font-weight: 600; }
 .tile .value { font-size: 23px; font-weight: 650; line-height: 1.25; }
 .tile .value .was { color: var(--soft); font-weight: 400; }
 .tile .note { color: var(--soft); font-size: 12.5px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(345px, 1fr)); gap: 14px; }
+.charts { display: grid; gap: 14px;
+  grid-template-columns: repeat(auto-fill, minmax(min(345px, 100%), 1fr)); }
 .chart svg { display: block; width: 100%; height: auto; margin-top: 6px; }
 .chart .unit { color: var(--soft); font-size: 13px; margin-left: 8px; }
 .chart svg text { font-size: 11px; fill: var(--soft); }
@@ -68,11 +69,11 @@ header .facts b { color: var(--text); font-weight: 600; }
 .legend { list-style: none; margin: 6px 0 0; padding: 0; font-size: 13px; color: var(--soft);
   display: flex; flex-wrap: wrap; gap: 2px 16px; }
 .legend b { color: var(--text); font-weight: 600; font-variant-numeric: tabular-nums; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 14px;
-  margin-bottom: 14px; }
+.pair { display: grid; gap: 14px; margin-bottom: 14px;
+  grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); }
 .dialogue .head { display: flex; justify-content: space-between; gap: 10px; color: var(--soft);
   font-size: 13px; border-bottom: 1px solid var(--edge); padding-bottom: 6px; margin-bottom: 8px; }
-.dialogue .head b { color: var(--text); }
+.dialogue .head b { color: var(--text); white-space: nowrap; }
 .turn { display: grid; grid-template-columns: 26px 1fr; gap: 8px; padding: 4px 0; }
 .turn .who { width: 26px; height: 26px; border-radius: 50%; font-size: 12px; font-weight: 650;
   display: grid; place-items: center; border: 1.5px solid var(--axis); color: var(--soft); }
@@ -91,6 +92,8 @@ th, td { text-align: left; padding: 5px 12px 5px 0; border-bottom: 1px solid var
   vertical-align: top; overflow-wrap: anywhere; }
 tr:last-child td { border-bottom: 0; }
 th { color: var(--soft); font-weight: 500; font-size: 13px; }
+.names td:first-child { white-space: nowrap; }
+td.setting { text-align: right; padding-right: 0; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td .meter { display: block; height: 7px; min-width: 90px; border-radius: 4px; margin-top: 7px;
   background: linear-gradient(to right, var(--accent) var(--share), var(--grid) var(--share)); }

@@ -64,7 +64,9 @@ def test_rates_of_nothing_are_not_a_number() -> None:
 
 
 def test_phrases_are_words_and_signs() -> None:
-    assert phrases_of("Don\u2019t STOP!!") == {"don\u2019t stop", "stop !!", "don\u2019t stop !!"}
+    assert phrases_of("Don\u2019t STOP!!") == {"don\u2019t stop"}
+    assert phrases_of("Oh, no.") == {"oh , no"}
+    assert phrases_of("?! ... ?!") == {"?! ...", "... ?!", "?! ... ?!"}
     assert phrases_of("a b c d e") == {
         *("a b", "b c", "c d", "d e"),
         *("a b c", "b c d", "c d e"),
@@ -103,19 +105,40 @@ def fillers(iteration: int, num: int) -> list[str]:
 def test_a_phrase_that_rises_is_found_with_its_iteration() -> None:
     tracker = AttractorTracker(num_baseline=2)
     for iteration in (1, 2):
-        found = say(tracker, iteration, ["how are you?"] * 2 + fillers(iteration, 18))
-        assert found == [{"ngram": "how are you ?", "share": 0.1, "rise": 0.0, "rose_at": None}]
-    say(tracker, 3, ["how are you?"] * 2 + fillers(3, 18))
+        found = say(tracker, iteration, ["how are you?"] * 20 + fillers(iteration, 180))
+        assert found == [{"ngram": "how are you", "share": 0.1, "rise": 0.0, "rose_at": None}]
+    say(tracker, 3, ["how are you?"] * 20 + fillers(3, 180))
     for iteration in (4, 5):
-        texts = ["the moon is a lie"] * 5 + ["how are you?"] * 4 + fillers(iteration, 11)
+        texts = ["the moon is a lie"] * 50 + ["how are you?"] * 50 + fillers(iteration, 100)
         moon, greeting = say(tracker, iteration, texts)
         assert moon == {"ngram": "moon is a lie", "share": 0.25, "rise": 0.25, "rose_at": 4}
-        assert greeting["ngram"] == "how are you ?"
-        assert greeting["rise"] == pytest.approx(0.1)
+        assert greeting["ngram"] == "how are you"
+        assert greeting["rise"] == pytest.approx(0.15)
         assert greeting["rose_at"] == 4
-    assert say(tracker, 6, ["how are you?"] * 2 + fillers(6, 18)) == []
-    again = say(tracker, 7, ["the moon is a lie"] * 20)
+    assert say(tracker, 6, ["how are you?"] * 20 + fillers(6, 180)) == []
+    again = say(tracker, 7, ["the moon is a lie"] * 200)
     assert (again[0]["rose_at"], again[0]["rise"]) == (4, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("num_before", "num_now", "risen"),
+    [
+        (0, 8, False),  # 4 points: less than five
+        (0, 12, False),  # 6 points, 3.5 standard errors
+        (0, 18, True),  # 9 points, 4.3 standard errors
+        (60, 86, False),  # 13 points, 3.1 standard errors
+        (60, 100, True),  # 20 points, 4.8 standard errors
+    ],
+)
+def test_a_rise_is_large_and_beyond_chance(num_before: int, num_now: int, risen: bool) -> None:
+    tracker = AttractorTracker(num_baseline=1)
+    say(tracker, 1, ["so it goes"] * num_before + fillers(1, 200 - num_before))
+    (found,) = say(tracker, 2, ["so it goes"] * num_now + fillers(2, 200 - num_now))
+    share, base = num_now / 200, num_before / 200
+    error = math.sqrt((share + base) / 2 * (1 - (share + base) / 2) * 2 / 200)
+    assert found["rise"] == pytest.approx(share - base)
+    assert found["rose_at"] == (2 if risen else None)
+    assert risen == (share - base >= 0.05 and share - base >= 4 * error)
 
 
 def test_the_longest_form_is_chosen_unless_the_short_one_rose_much_more() -> None:
