@@ -118,12 +118,17 @@ def nice_ticks(low: float, high: float, num: int = NUM_TICKS) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
-def short_number(value: float) -> str:
-    """At most three significant digits, and a letter for thousands and above."""
-    size = abs(value)
-    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if size >= limit:
-            return f"{_digits(value / (1e3 if letter == 'k' else limit))}{letter}"
+def short_number(value: float, like: float | None = None) -> str:
+    """At most three significant digits, and a letter for ten thousands and above.
+
+    Args:
+        value: the number.
+        like: gets the letter that this number would get.
+    """
+    size = abs(value if like is None else like)
+    for limit, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if size >= limit and value:
+            return f"{_digits(value / unit)}{letter}"
     return _digits(value)
 
 
@@ -147,26 +152,27 @@ def _fit_scale(chart: Chart) -> _Scale:
     low = min([*values, *([] if chart.low is None else [chart.low])])
     high = max([*values, *([] if chart.high is None else [chart.high])])
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
-    if x_high <= x_low:
-        x_low, x_high = x_low - 1, x_high + 1
-    y_ticks = nice_ticks(low, high)
     x_ticks = [tick for tick in nice_ticks(x_low, x_high) if x_low <= tick <= x_high]
+    if x_high <= x_low:
+        x_ticks, x_low, x_high = [x_low], x_low - 1, x_high + 1
+    y_ticks = nice_ticks(low, high)
     return _Scale(x_ticks, y_ticks, (x_low, x_high), (y_ticks[0], y_ticks[-1]))
 
 
 def _grid(chart: Chart, scale: _Scale) -> Iterator[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    y_size, x_size = (max(map(abs, ticks)) for ticks in (scale.y_ticks, scale.x_ticks))
     for tick in scale.y_ticks:
         y = scale.y(tick)
         kind = "axis" if tick == scale.y_ticks[0] else "grid"
         yield f'<path class="{kind}" d="M{LEFT} {y:.1f}H{right}"/>'
-        yield f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="end">{short_number(tick)}</text>'
+        yield f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="end">{short_number(tick, y_size)}</text>'
     for tick in scale.x_ticks:
         x = scale.x(tick)
         yield f'<path class="axis" d="M{x:.1f} {bottom}v4"/>'
         anchor = "end" if x > right - 12 else "mid"
         at = right if anchor == "end" else x
-        yield f'<text x="{at:.1f}" y="{bottom + 15}" class="{anchor}">{short_number(tick)}</text>'
+        yield f'<text x="{at:.1f}" y="{bottom + 15}" class="{anchor}">{short_number(tick, x_size)}</text>'
     middle = (LEFT + right) / 2
     yield f'<text x="{middle}" y="{HEIGHT - 4}" class="mid">{escape(chart.x_label)}</text>'
 

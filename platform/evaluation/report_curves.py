@@ -29,11 +29,21 @@ class Curve:
     setting: str = ""
     """Dotted key of the settings whose value is drawn as a level, if it is there."""
     level_label: str = ""
+    workflow: str = ""
+    """Of the runs in which the keys mean this; empty: of all."""
 
 
 NATS = "nats per token"
 
 CURVES = (
+    Curve(
+        "Return",
+        "",
+        {"mean_return": "training, mean of recent episodes", "eval_return": "greedy, held out"},
+        low=0.0,
+        setting="stop.target_return",
+        level_label="target",
+    ),
     Curve(
         "Surprise of the competitor",
         NATS,
@@ -50,6 +60,7 @@ CURVES = (
         low=0.0,
         setting="anchor.kl_budget",
         level_label="budget",
+        workflow="dialogue",
     ),
     Curve(
         "Diversity: distinct n-grams",
@@ -78,19 +89,13 @@ CURVES = (
         {"reply_length": "training", "eval_reply_length": "held-out openers"},
         low=0.0,
     ),
-    Curve("Entropy of the policy", NATS, {"entropy": "of what is drawn from"}, low=0.0),
+    Curve("Entropy of the policy", "nats", {"entropy": "of what is drawn from"}, low=0.0),
     Curve(
         "Reward and its parts",
         NATS,
         {"reward": "reward", "counted_nll": "counted surprise", "kl_penalty": "penalty for KL"},
     ),
     Curve("Weight of the anchor", "", {"anchor_kl": "of the KL"}, low=0.0),
-    Curve(
-        "Return",
-        "",
-        {"mean_return": "training, mean of recent episodes", "eval_return": "greedy, held out"},
-        low=0.0,
-    ),
     Curve(
         "Loss",
         NATS,
@@ -103,7 +108,14 @@ CURVES = (
     ),
     Curve("Policy loss", "", {"policy_loss": "policy"}),
     Curve("Value loss", "", {"value_loss": "value"}, low=0.0),
-    Curve("Clipped ratios", "share", {"clip_fraction": "of the tokens"}, low=0.0),
+    Curve(
+        "KL of an update",
+        "nats",
+        {"kl": "new policy from old"},
+        low=0.0,
+        workflow="cartpole",
+    ),
+    Curve("Clipped ratios", "share", {"clip_fraction": "beyond the clip range"}, low=0.0),
     Curve(
         "Speed",
         "per second",
@@ -137,12 +149,14 @@ def make_charts(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Chart]
         rows: of `metrics.jsonl`.
         settings: the run's, as nested tables.
     """
-    x_key, x_label = _x_axis(rows, str(settings.get("workflow", "")))
-    claimed = {key for curve in CURVES for key in curve.keys} | COUNTERS
+    workflow = str(settings.get("workflow", ""))
+    x_key, x_label = _x_axis(rows, workflow)
+    curves = [curve for curve in CURVES if curve.workflow in ("", workflow)]
+    claimed = {key for curve in curves for key in curve.keys} | COUNTERS
     names = dict.fromkeys(key for row in rows for key in row if key not in claimed)
     others = [Curve(key.replace("_", " ").capitalize(), "", {key: key}) for key in names]
     charts = []
-    for curve in (*CURVES, *others):
+    for curve in (*curves, *others):
         found = {label: _points(rows, x_key, key) for key, label in curve.keys.items()}
         lines = [Line(label, points) for label, points in found.items() if points]
         if lines:

@@ -149,7 +149,7 @@ def _figure(value: float) -> str:
 def _text(value: object) -> str:
     number = finite(value)
     if number is not None:
-        return f"{number:,.10g}"
+        return f"{number:.10g}"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Sequence) and not isinstance(value, str):

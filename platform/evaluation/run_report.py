@@ -75,7 +75,7 @@ def render_report(run_folder: RunFolder) -> str:
         parts.append(render_section("Attractors", render_phrases(summarise_phrases(rows))))
     parts.append(render_section("Settings", render_settings(settings)))
     if isinstance(versions := result.get("versions"), Mapping):
-        table = f'<div class="card">{render_table(versions)}</div>'
+        table = f'<div class="sections"><div class="card">{render_table(versions)}</div></div>'
         parts.append(render_section("Versions", table))
     return render_page(title, parts)
 

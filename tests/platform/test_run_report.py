@@ -242,6 +242,10 @@ def test_short_numbers(value: float, text: str) -> None:
     assert short_number(value) == text
 
 
+def test_numbers_of_one_axis_share_a_letter() -> None:
+    assert [short_number(n, 12_500) for n in (0, 2500, 12_500)] == ["0", "2.5k", "12.5k"]
+
+
 def test_thinning_keeps_the_ends() -> None:
     points = [(float(i), 0.0) for i in range(1003)]
     thin = thin_out(points, 100)
@@ -275,10 +279,13 @@ def test_rows_become_lines_without_what_is_missing() -> None:
         {"iteration": 3, "kl": math.inf},
         {"iteration": 4, "kl": 0.4},
     ]
-    (chart,) = make_charts(rows, {"anchor": {"kl_budget": 2}})
+    settings: dict[str, object] = {"workflow": "dialogue", "anchor": {"kl_budget": 2}}
+    (chart,) = make_charts(rows, settings)
     assert [line.points for line in chart.lines] == [[(1, 0.1), (4, 0.4)], [(2, 0.3)]]
     assert chart.references == (Reference("budget", 2.0),)
     assert make_charts([], {}) == []
+    other, unnamed = make_charts(rows, {"workflow": "cartpole"})
+    assert (other.title, unnamed.title) == ("KL of an update", "Eval kl")
 
 
 def test_first_dialogues_stand_beside_the_last_with_the_same_opener() -> None:
