@@ -41,7 +41,7 @@ def measure_scale(
         dialogues: of the starting policies.
         seats: the trained ones.
         judge: the model whose surprise is paid.
-        settings: the rules; their window is kept.
+        settings: the rules.
         ceiling_quantile: over the displaced replies.
         seed: of the displacement and of the random tokens.
 
@@ -96,8 +96,7 @@ def _score(
         batch = pairs[first : first + judge.num_rows]
         tails = [_closed(reply, settings.end_token) for _, reply in batch]
         texts = [
-            _fit(np.concatenate([history, tail]), len(tail), settings)
-            for (history, _), tail in zip(batch, tails, strict=True)
+            np.concatenate([history, tail]) for (history, _), tail in zip(batch, tails, strict=True)
         ]
         judge.forget()
         scores = judge.score(range(len(batch)), texts, [len(tail) for tail in tails])
@@ -110,12 +109,3 @@ def _score(
 
 def _closed(reply: Tokens, end_token: int) -> Tokens:
     return reply if reply[-1] == end_token else np.append(reply, np.int32(end_token))
-
-
-def _fit(tokens: Tokens, num_kept: int, settings: DialogueSettings) -> Tokens:
-    """Drop whole turns from the front until the window holds the rest; never the last tokens."""
-    excess = len(tokens) - settings.window
-    if excess <= 0:
-        return tokens
-    ends = np.flatnonzero(tokens[:-num_kept] == settings.end_token) + 1
-    return tokens[ends[ends >= excess][0] :]

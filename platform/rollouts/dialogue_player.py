@@ -2,8 +2,9 @@
 
 All dialogues of a batch are at the same turn, so the same seat speaks in all that are not over.
 The judge scores a trained seat's reply in the very pass that it needs for its own next one; where
-it does not speak next, or the talk is over, it reads the reply in a pass of its own. Dialogue
-number g draws from a stream of (seed, purpose, g) alone: neither the batch nor the number of
+it does not speak next, the talk is over, or the window has moved on, it reads the reply in a pass
+of its own. All scores of a reply are given the history that its speaker saw. Dialogue number g
+draws from a stream of (seed, purpose, g) alone: neither the batch nor the number of
 processes changes what is said.
 """
 
@@ -173,10 +174,18 @@ class _Batch:
         judge_speaks_next = bool(self.live) and (
             self.cast.seats[self.games[self.live[0]].next_seat] is judge
         )
-        self.unjudged = {row: turns[row] for row in self.live} if judge_speaks_next else {}
+        waiting = [
+            row for row in self.live if judge_speaks_next and self._sees_all(turns[row], row)
+        ]
+        self.unjudged = {row: turns[row] for row in waiting}
         now = {row: turn for row, turn in turns.items() if row not in self.unjudged}
         for row, scores in self._read(judge, self._judge_name, now):
             turns[row].judge_log_probs = scores
+
+    def _sees_all(self, turn: PlayedTurn, row: int) -> bool:
+        """Whether the window still holds all that the speaker of the newest turn saw."""
+        game = self.games[row]
+        return game.num_tokens - len(game.history().tokens) == turn.history_start
 
     def _read(
         self, speaker: Speaker, seat: str, turns: Mapping[int, PlayedTurn]
@@ -185,7 +194,9 @@ class _Batch:
         if not turns:
             return []
         rows = list(turns)
-        histories = [self.games[row].history().tokens for row in rows]
+        histories = [
+            self.games[row].full_history().tokens[turns[row].history_start :] for row in rows
+        ]
         lengths = [_tail_length(turns[row]) for row in rows]
         try:
             scores = speaker.score(rows, histories, lengths)

@@ -110,7 +110,8 @@ def _make_settings(
     dialogue: DialogueConfig, models: Mapping[str, LanguageModel]
 ) -> DialogueSettings:
     seat, smallest = min(models.items(), key=lambda item: item[1].context)
-    room = smallest.context - dialogue.max_reply_tokens
+    # A reply at its limit is read with the end token that the rules put behind it.
+    room = smallest.context - dialogue.max_reply_tokens - 1
     window = dialogue.window or room
     if window > room or room < 1:
         raise ValueError(
