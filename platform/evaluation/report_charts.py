@@ -166,13 +166,15 @@ def _grid(chart: Chart, scale: _Scale) -> Iterator[str]:
         y = scale.y(tick)
         kind = "axis" if tick == scale.y_ticks[0] else "grid"
         yield f'<path class="{kind}" d="M{LEFT} {y:.1f}H{right}"/>'
-        yield f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="end">{short_number(tick, y_size)}</text>'
+        label = short_number(tick, y_size)
+        yield f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="end">{label}</text>'
     for tick in scale.x_ticks:
         x = scale.x(tick)
         yield f'<path class="axis" d="M{x:.1f} {bottom}v4"/>'
         anchor = "end" if x > right - 12 else "mid"
         at = right if anchor == "end" else x
-        yield f'<text x="{at:.1f}" y="{bottom + 15}" class="{anchor}">{short_number(tick, x_size)}</text>'
+        label = short_number(tick, x_size)
+        yield f'<text x="{at:.1f}" y="{bottom + 15}" class="{anchor}">{label}</text>'
     middle = (LEFT + right) / 2
     yield f'<text x="{middle}" y="{HEIGHT - 4}" class="mid">{escape(chart.x_label)}</text>'
 

@@ -93,7 +93,7 @@ def dialogue(iteration: int, number: int, opener: int = 1, nll: float = 2.0) -> 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A finished dialogue run of forty iterations."""
-    config = replace_overrides(DialogueDistortConfig(), [f"summary={EVIL}"])
+    config = replace_overrides(DialogueDistortConfig(), [f"summary={EVIL}", "anchor.kl_budget=1.5"])
     with RunFolder.create(config, tmp_path / "run") as folder:
         for iteration in range(1, 41):
             row: dict[str, Any] = {
