@@ -99,12 +99,13 @@ CURVES = (
     Curve(
         "Loss",
         NATS,
-        {"train_loss": "training", "heldout_loss": "held out"},
-    ),
-    Curve(
-        "Perplexity",
-        "per token",
-        {"perplexity": "training", "heldout_perplexity": "held out"},
+        {
+            "train_loss": "training",
+            "heldout_loss": "held out",
+            "heldout_loss_state": "held out, states",
+            "heldout_loss_action": "held out, actions",
+            "heldout_loss_done": "held out, ends",
+        },
     ),
     Curve("Policy loss", "", {"policy_loss": "policy"}),
     Curve("Value loss", "", {"value_loss": "value"}, low=0.0),
@@ -132,7 +133,7 @@ CURVES = (
         "Time of an iteration", "seconds", {"sample_s": "sampling", "learn_s": "learning"}, low=0.0
     ),
 )
-"""In the order of the report."""
+"""In the order of the report; the style sheet has five colours for the lines of one."""
 
 COUNTERS = {"iteration", "env_steps", "dialogues", "tokens", "seconds", "num_episodes"}
 """Figures that only count; no chart shows them."""

@@ -32,7 +32,8 @@ from parley.platform.evaluation.report_charts import (
     short_number,
     thin_out,
 )
-from parley.platform.evaluation.report_curves import make_charts
+from parley.platform.evaluation.report_curves import CURVES, make_charts
+from parley.platform.evaluation.report_style import STYLE
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.platform.telemetry.transcripts import (
     Transcript,
@@ -286,6 +287,11 @@ def test_rows_become_lines_without_what_is_missing() -> None:
     assert make_charts([], {}) == []
     other, unnamed = make_charts(rows, {"workflow": "cartpole"})
     assert (other.title, unnamed.title) == ("KL of an update", "Eval kl")
+
+
+def test_every_line_of_a_chart_has_a_colour() -> None:
+    assert max(len(curve.keys) for curve in CURVES) <= 5
+    assert all(f".line.s{index} " in STYLE for index in range(5))
 
 
 def test_first_dialogues_stand_beside_the_last_with_the_same_opener() -> None:
