@@ -7,10 +7,8 @@ folder in the user's cache, so that another recipe never finds this one's model.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from parley.platform.models.building_progress import BuildingProgress
 from parley.platform.models.cache_folder import build_once, cache_root, find_damage
 from parley.platform.models.dialogue_tokens import TokenDialogues, encode_dialogues
 from parley.platform.models.ngrams import KneserNey
+from parley.platform.models.threads import limit_threads
 from parley.platform.models.tokenizer import train_tokenizer
 from parley.platform.models.training import LanguageTrainer, build_language_model, measure_losses
 from parley.platform.telemetry.files import to_json
@@ -99,7 +98,7 @@ def _build(recipe: EmbeddedRecipe, folder: Path, report: Report) -> None:
     report("encoding", 0.03)
     training = encode_dialogues(dialogues[: recipe.num_dialogues], tokenizer)
     heldout = encode_dialogues(dialogues[recipe.num_dialogues :], tokenizer)
-    with _threads(recipe.num_threads):
+    with limit_threads(recipe.num_threads):
         model, num_tokens = _train(recipe, tokenizer, training, report)
         report("measuring", 0.98)
         figures = _measure(model, training, heldout)
@@ -141,14 +140,3 @@ def _measure(
         "trigram_nats_per_token": KneserNey(training, 3, vocab_size).measure(heldout).mean,
         "heldout_tokens": heldout.num_targets,
     }
-
-
-@contextmanager
-def _threads(num_threads: int) -> Iterator[None]:
-    """At most so many torch threads, and no more than there are cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(num_threads, len(os.sched_getaffinity(0)))))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,0 +1,80 @@
+"""What a language model learns from and is measured on: loaded or generated, split, encoded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
+
+from parley.envs.dialogue.smalltalk import generate_dialogues
+from parley.envs.dialogue.topical_chat import (
+    Conversation,
+    Split,
+    load_conversations,
+    number_conversations,
+    split_conversations,
+)
+from parley.platform.config.pretraining import DialogueDataConfig, LanguageModelConfig
+from parley.platform.errors import InputError
+from parley.platform.models.dialogue_tokens import TokenDialogues, encode_dialogues
+from parley.platform.models.tokenizer import train_tokenizer
+
+
+class DialogueDataError(InputError):
+    """Dialogues that cannot be learned from."""
+
+
+@dataclass(frozen=True)
+class LanguageData:
+    """Three parts of a corpus as tokens; the tokenizer knows the training part only."""
+
+    tokenizer: PreTrainedTokenizerFast
+    training: TokenDialogues
+    selection: TokenDialogues
+    heldout: TokenDialogues
+    fingerprint: str
+    """Of the text of all three parts: a run is not resumed on other data."""
+    openers: list[str]
+    """The first turns of the selection part."""
+
+
+def load_split(config: DialogueDataConfig, seed: int) -> Split:
+    """The conversations of `data.path`, or generated ones, in three parts.
+
+    Raises:
+        DialogueDataError: the data cannot be read or split; the message says what to do.
+    """
+    try:
+        if config.path:
+            conversations = load_conversations(Path(config.path))
+        else:
+            conversations = number_conversations(generate_dialogues(config.num_dialogues, seed))
+        return split_conversations(conversations, config.holdout, config.selection)
+    except ValueError as error:
+        raise DialogueDataError(f"data.path: {error}" if config.path else str(error)) from error
+
+
+def encode_split(
+    split: Split, model: LanguageModelConfig, tokenizer: PreTrainedTokenizerFast | None = None
+) -> LanguageData:
+    """The parts as tokens of `tokenizer`, or of one that is trained on the training part."""
+    if tokenizer is None:
+        messages = (message for talk in split.training for message in talk.messages)
+        tokenizer = train_tokenizer(messages, model.vocab_size, model.context)
+    parts = (split.training, split.selection, split.heldout)
+    training, selection, heldout = (
+        encode_dialogues([talk.messages for talk in part], tokenizer) for part in parts
+    )
+    openers = [talk.messages[0] for talk in split.selection]
+    return LanguageData(tokenizer, training, selection, heldout, _fingerprint(parts), openers)
+
+
+def _fingerprint(parts: Sequence[Sequence[Conversation]]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for talk in part:
+            digest.update("\n".join([talk.id, *talk.messages, ""]).encode())
+    return digest.hexdigest()[:16]
