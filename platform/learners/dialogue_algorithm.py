@@ -247,7 +247,7 @@ class DialogueAlgorithm(TokenPPO):
         """A training opener for each of the dialogues."""
         openers, seed = self.playbill.openers, self.experiment.seed
         streams = {n: np.random.default_rng([seed, OPENER_STREAM, n]) for n in numbers}
-        return {n: openers[stream.integers(len(openers))] for n, stream in streams.items()}
+        return {n: openers[int(stream.integers(len(openers)))] for n, stream in streams.items()}
 
     def _request(
         self, purpose: int, seed: int, openers: Mapping[int, Tokens], past_self: Voice | None
