@@ -22,6 +22,12 @@ from parley.policies.dialogue.loading import LanguageModel, load_language_model
 from parley.policies.dialogue.sampling import Sampling
 from parley.policies.dialogue.speaker import NonFiniteLogitsError, Speaker
 
+ALONE = {
+    "sampling": {"temperature": 1.0, "top_k": 50, "top_p": 1.0},
+    "dialogue": {"max_reply_tokens": 32, "window": 0},
+}
+"""How a model speaks whose checkpoint says nothing of dialogues."""
+
 
 @dataclass(frozen=True)
 class ChatTurn:
@@ -123,9 +129,11 @@ class Agents:
         self._log = log
         facts = checkpoint.read_policy_facts()
         try:
+            if "seats" not in facts:  # a model that was pretrained speaks alone
+                facts = {"seats": {name: {"trained": True} for name in facts["modules"]}, **ALONE}
             self._seats: dict[str, Mapping[str, Any]] = dict(facts["seats"])
             self._configured: Mapping[str, Any] = facts.get("experiment", {}).get("seats", {})
-            self._window = int(facts["dialogue"].get("window", 0))
+            self._window = int(facts["dialogue"]["window"])
             self._sampling = Sampling(
                 **facts["sampling"], max_reply_tokens=int(facts["dialogue"]["max_reply_tokens"])
             )
@@ -133,7 +141,7 @@ class Agents:
             raise CheckpointError(
                 f"{display_path(checkpoint.path)} is not a checkpoint of a dialogue run: its "
                 f"policy.json does not say who talks and how ({type(error).__name__}: {error}); "
-                f"name one that parley train dialogue/distort wrote"
+                f"name one that parley train dialogue/distort or dialogue/pretrain wrote"
             ) from error
         if temperature is not None:
             self._sampling = replace(self._sampling, temperature=temperature)

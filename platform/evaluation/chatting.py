@@ -115,6 +115,8 @@ class Chat:
 
     def _swap(self, argument: str) -> None:
         before = self.partner
+        if self.agents.seat_after(before.seat) == before.seat:
+            raise InputError(f"there is no other agent than {before.seat}")
         self.partner = self.agents.partner(self.agents.seat_after(before.seat))
         if self.partner.tokenizer.get_vocab() != before.tokenizer.get_vocab():
             self.conversation = Conversation(self.partner.end_token)

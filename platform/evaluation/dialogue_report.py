@@ -59,7 +59,8 @@ def render_dialogues(transcripts: Sequence[Transcript]) -> str:
     ]
     shown = [transcript for pair in pairs for transcript in pair] + between
     darkest = darkest_nats(shown)
-    blocks = [_render_scale(darkest)]
+    learns = any(turn.rewards for transcript in shown for turn in transcript.turns)
+    blocks = [_render_scale(darkest, learns)]
     for pair in pairs:
         cards = "".join(_render_dialogue(transcript, darkest) for transcript in pair)
         blocks.append(f'<div class="pair">{cards}</div>')
@@ -174,12 +175,12 @@ def _phrase_row(phrase: RisenPhrase) -> str:
     )
 
 
-def _render_scale(darkest: float) -> str:
+def _render_scale(darkest: float, learns: bool) -> str:
+    marks = " Filled circles mark the seat that learns." if learns else ""
     return (
         '<div class="scale"><span>NLL of a token: 0</span><span class="bar"></span>'
         f"<span>{darkest:g} nats and more</span>"
-        "<span>Point at a token for its figure. Filled circles mark the seat that learns.</span>"
-        "</div>"
+        f"<span>Point at a token for its figure.{marks}</span></div>"
     )
 
 

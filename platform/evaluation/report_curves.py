@@ -107,6 +107,12 @@ CURVES = (
             "heldout_loss_done": "held out, ends",
         },
     ),
+    Curve(
+        "Loss of the language model",
+        NATS,
+        {"train_nats_per_token": "training", "selection_nats_per_token": "held out"},
+    ),
+    Curve("Perplexity", "per token", {"selection_perplexity": "held out"}),
     Curve("Policy loss", "", {"policy_loss": "policy"}),
     Curve("Value loss", "", {"value_loss": "value"}, low=0.0),
     Curve(

@@ -223,6 +223,19 @@ def test_models_that_are_gone_are_named_or_looked_up_anew(run: Path, tmp_path: P
         chat_path(run, None, 0, None)
 
 
+def test_a_pretrained_model_speaks_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"policy": "gpt2", "modules": ["speaker"]}
+
+    def save_policies(folder: Path) -> None:
+        save_language_model(make_model(2), folder / "speaker")
+
+    CheckpointStore(run / "checkpoints").save(5, save_policies, facts, {})
+    chat, out = talk(run, ["Hello", "/swap", "you?"])
+    assert [turn.seat for turn in chat.conversation.turns] == ["you", "speaker"] * 2
+    assert len(out) == 2
+    assert "no other agent than speaker" in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_another_kind_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
         chat_path(tmp_path / "absent", None, 0, None)
