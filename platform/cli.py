@@ -117,6 +117,9 @@ def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with the run in --run-dir, or with the newest run of EXPERIMENT",
     )
+    parser.add_argument(
+        "--data", metavar="FILE|DIR", type=Path, help="data to learn from (sets data.path)"
+    )
     parser.add_argument("--quick", action="store_true", help="the same path at a tenth of the work")
 
 

@@ -19,6 +19,9 @@ from parley.platform.telemetry.run_folder import RunFolder, latest_run
 
 TrainFunction = Callable[[ExperimentConfig, RunFolder, bool], Mapping[str, object]]
 
+DATA_KEY = "data.path"
+"""What `--data` sets; an experiment without this setting refuses it."""
+
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train as the arguments say; the run folder ends with a `result.json` in every case.
@@ -45,7 +48,9 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 
 def _open_run(arguments: argparse.Namespace) -> RunFolder:
-    overrides: list[str] = arguments.overrides
+    overrides: list[str] = [*arguments.overrides]
+    if arguments.data is not None:
+        overrides.append(f"{DATA_KEY}={arguments.data}")
     if not arguments.resume:
         config = load_experiment(arguments.experiment, overrides, quick=arguments.quick)
         return RunFolder.create(config, arguments.run_dir)

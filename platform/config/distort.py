@@ -82,9 +82,9 @@ class RewardConfig(Section):
 class AnchorConfig(Section):
     """What holds a trained seat at the model that it started as."""
 
-    kl: NonNegative = 0.1
+    kl: NonNegative = 2.5
     """Weight of the KL divergence from the starting point, both in nats per token; 0: none."""
-    kl_budget: Rate = 1.5
+    kl_budget: Rate = 0.8
     """Nats per token beyond which the weight grows."""
     adapt_rate: Fraction = 0.1
     """Largest relative change of the weight in one iteration; 0: it stays."""
@@ -161,7 +161,7 @@ class PoolConfig(Section):
 class DistortStopConfig(Section):
     """When training ends."""
 
-    max_iterations: Positive = 120
+    max_iterations: Positive = 80
     """Iterations of the whole run."""
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
 from parley.platform.config.distort import DialogueDistortConfig
+from parley.platform.config.pretraining import PretrainConfig
 from parley.platform.config.sections import ExperimentConfig
 
 EXPERIMENT_KINDS: dict[tuple[str, str], type[ExperimentConfig]] = {
     ("cartpole", "ppo"): CartPolePPOConfig,
     ("cartpole", "imitate"): CartPoleImitateConfig,
+    ("dialogue", "pretrain"): PretrainConfig,
     ("dialogue", "ppo"): DialogueDistortConfig,
     ("dialogue", "reinforce"): DialogueDistortConfig,
 }

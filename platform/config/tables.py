@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 POLICIES: dict[str, str] = {
+    "dialogpt": "any causal language model by name or folder, such as microsoft/DialoGPT-small",
+    "parley-tiny": "a small GPT-2 that parley trains on first use, where no weights can be had",
     "dhmm_gpt2": "GPT-2 with a differentiable HMM belief filter before attention",
     "gpt2": "the same GPT-2 without the filter",
     "mlp": "two-layer perceptron on one-hot tokens, the small baseline",
@@ -10,5 +12,7 @@ POLICIES: dict[str, str] = {
 
 ALGORITHMS: dict[str, str] = {
     "ppo": "proximal policy optimisation through RLlib",
+    "reinforce": "policy gradient with a leave-one-out baseline and Adafactor, through RLlib",
+    "pretrain": "next-token training on dialogues",
     "imitate": "supervised learning of recorded episodes as token sequences",
 }

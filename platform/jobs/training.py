@@ -13,6 +13,7 @@ from parley.platform.telemetry.run_folder import RunFolder
 JOBS = {
     ("cartpole", "ppo"): "parley.platform.jobs.ppo_job:run_ppo",
     ("cartpole", "imitate"): "parley.platform.jobs.imitation_job:run_imitation",
+    ("dialogue", "pretrain"): "parley.platform.jobs.pretrain_job:run_pretrain",
     ("dialogue", "ppo"): "parley.platform.jobs.distort_job:run_distort",
     ("dialogue", "reinforce"): "parley.platform.jobs.distort_job:run_distort",
 }
