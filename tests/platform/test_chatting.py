@@ -190,6 +190,25 @@ def test_the_command_reads_a_pipe(
     assert "no seat 'distroter' (did you mean distorter?)" in capsys.readouterr().err
 
 
+class Terminal(io.StringIO):
+    """Typed lines."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_prompts_and_names(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("Hello\n/swap\nand you?\n"))
+    assert main(["chat", str(run)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("you: ") == 4
+    assert "you: distorter: " in captured.out
+    assert "you: you: competitor: " in captured.out
+    assert captured.err.startswith("distorter (trained) answers; /help shows the commands\n")
+
+
 def test_a_workflow_without_words_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
