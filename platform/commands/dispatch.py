@@ -17,6 +17,8 @@ class WorkflowFunctions:
     train: str
     evaluate: str
     watch: str
+    evaluates_data: bool = False
+    """Whether `evaluate` may be given a file to measure on."""
     watched: str = "episode"
     """What `watch` writes into a file, in a word."""
     watch_options: frozenset[str] = frozenset()
@@ -34,7 +36,8 @@ WORKFLOWS = {
     ),
     "dialogue": WorkflowFunctions(
         train="parley.platform.jobs.training:train_experiment",
-        evaluate="parley.platform.evaluation.dialogue:evaluate_path",
+        evaluate="parley.platform.evaluation.dialogue_runs:evaluate_path",
+        evaluates_data=True,
         watch="parley.platform.evaluation.dialogue_watch:watch_path",
         watched="transcripts",
         watch_options=frozenset({"iteration", "show_all", "follow"}),

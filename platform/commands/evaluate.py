@@ -13,21 +13,24 @@ from parley.platform.commands.targets import workflow_at
 from parley.platform.errors import EXIT_DONE, InputError
 from parley.platform.telemetry.files import atomic_write_text, to_json
 
-EvaluateFunction = Callable[[Path, int | None, int | None], Mapping[str, object]]
+EvaluateFunction = Callable[..., Mapping[str, object]]
+"""(run or checkpoint, episodes, seed, data where the workflow takes it) -> the figures."""
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Measure the policy at `arguments.path`; print the figures and write them where asked."""
     workflow = workflow_at(arguments.path)
-    if arguments.data is not None:
+    functions = functions_of(workflow)
+    if arguments.data is not None and not functions.evaluates_data:
         raise InputError(
             f"{workflow} runs are measured by playing episodes and take no --data; leave it out"
         )
     out: Path | None = arguments.json
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--json {out}: there is no folder {out.parent}; make it first")
-    evaluate = cast("EvaluateFunction", load_function(functions_of(workflow).evaluate))
-    metrics = evaluate(arguments.path, arguments.episodes, arguments.seed)
+    evaluate = cast("EvaluateFunction", load_function(functions.evaluate))
+    data = {} if arguments.data is None else {"data": arguments.data}
+    metrics = evaluate(arguments.path, arguments.episodes, arguments.seed, **data)
     print_metrics(metrics)
     if out is not None:
         atomic_write_text(out, to_json(metrics, indent=2) + "\n")

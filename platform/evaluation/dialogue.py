@@ -1,19 +1,18 @@
 """What a policy does in dialogue: surprise, divergence and variety, with intervals.
 
-`measure_replies` turns dialogues into figures; `evaluate_path` plays them from a checkpoint, in
-this process and without Ray.
+`measure_replies` turns dialogues into figures; `evaluate_distorter` plays them from a checkpoint,
+in this process and without Ray.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parley.platform.checkpoints.store import Checkpoint, resolve_checkpoint
+from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.evaluation.attractors import distinct_n
 from parley.platform.evaluation.intervals import bootstrap_interval
@@ -70,20 +69,19 @@ def with_start(start: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     return metrics | now
 
 
-def evaluate_path(
-    path: Path, episodes: int | None = None, seed: int | None = None
+def evaluate_distorter(
+    checkpoint: Checkpoint, episodes: int | None = None, seed: int | None = None
 ) -> dict[str, Any]:
-    """Measure the trained seats of a run or checkpoint on held-out openers.
+    """Measure the trained seats of a checkpoint on held-out openers.
 
     Args:
-        path: a run folder or a checkpoint of one.
+        checkpoint: of self-play.
         episodes: dialogues; by default as the experiment says.
         seed: of the dialogues; likewise.
 
     Raises:
-        InputError: there is no sound checkpoint, or a model that it names cannot be had.
+        InputError: a model that the checkpoint names cannot be had.
     """
-    checkpoint = resolve_checkpoint(path)
     facts = checkpoint.read_policy_facts()
     config = DialogueDistortConfig.model_validate(facts["experiment"])
     sources = {seat: entry["model"] for seat, entry in facts["seats"].items()}

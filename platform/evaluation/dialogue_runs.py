@@ -1,0 +1,33 @@
+"""Which measure fits a run of the dialogue workflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from parley.platform.checkpoints.store import resolve_checkpoint
+from parley.platform.errors import InputError
+from parley.platform.evaluation.dialogue import evaluate_distorter
+from parley.platform.evaluation.pretraining import evaluate_pretrained
+
+
+def evaluate_path(
+    path: Path, episodes: int | None = None, seed: int | None = None, data: Path | None = None
+) -> dict[str, Any]:
+    """Measure a run or checkpoint: self-play by dialogues, pretraining by held-out text.
+
+    Args:
+        path: a run folder or a checkpoint in one.
+        episodes: dialogues.
+        seed: of played dialogues.
+        data: text to measure a pretrained model on.
+
+    Raises:
+        InputError: there is no sound checkpoint, or an argument does not fit it.
+    """
+    checkpoint = resolve_checkpoint(path)
+    if "experiment" not in checkpoint.read_policy_facts():
+        return evaluate_pretrained(checkpoint, episodes, data)
+    if data is not None:
+        raise InputError("self-play is measured by playing dialogues: leave out --data")
+    return evaluate_distorter(checkpoint, episodes, seed)

@@ -1,0 +1,70 @@
+"""How well a pretrained language model predicts dialogues it has not seen."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from parley.platform.checkpoints.store import Checkpoint
+from parley.platform.config.errors import display_path
+from parley.platform.config.loading import load_experiment
+from parley.platform.config.pretraining import PretrainConfig
+from parley.platform.errors import InputError
+from parley.platform.evaluation.intervals import bootstrap_rate_interval
+from parley.platform.models.dialogue_tokens import encode_dialogues
+from parley.platform.models.language_data import load_split
+from parley.platform.models.training import measure_losses
+from parley.platform.telemetry.run_folder import CONFIG_FILE
+from parley.policies.dialogue.loading import load_language_model
+
+
+def evaluate_pretrained(
+    checkpoint: Checkpoint, episodes: int | None, data: Path | None
+) -> dict[str, Any]:
+    """Nats per token and perplexity on held-out dialogues.
+
+    Args:
+        checkpoint: of `dialogue/pretrain`, in its run's folder.
+        episodes: dialogues, the first ones; None: all.
+        data: dialogues that the run did not learn from; None: the part that it held out.
+
+    Raises:
+        InputError: the run's settings or the dialogues cannot be had.
+    """
+    (folder,) = checkpoint.policy_folders.values()
+    model = load_language_model(folder)
+    config = _run_config(checkpoint)
+    if data is None:
+        talks = load_split(config.data, config.seed).heldout
+    else:
+        source = config.data.model_copy(update={"path": str(data)})
+        split = load_split(source, config.seed)
+        talks = [*split.training, *split.selection, *split.heldout]
+    tokenizer = cast("PreTrainedTokenizerFast", model.tokenizer)
+    dialogues = encode_dialogues([talk.messages for talk in talks[:episodes]], tokenizer)
+    losses = measure_losses(cast("GPT2LMHeadModel", model.model), dialogues)
+    interval = bootstrap_rate_interval(losses.nats, losses.counts)
+    return {
+        "heldout_nats_per_token": losses.mean,
+        "heldout_nats_per_token_ci95": list(interval),
+        "heldout_perplexity": math.exp(losses.mean),
+        "heldout_perplexity_ci95": [math.exp(bound) for bound in interval],
+        "heldout_tokens": int(np.sum(losses.counts)),
+        "heldout_dialogues": len(dialogues),
+    }
+
+
+def _run_config(checkpoint: Checkpoint) -> PretrainConfig:
+    for folder in list(checkpoint.path.absolute().parents)[:3]:
+        if (folder / CONFIG_FILE).is_file():
+            config = load_experiment(folder / CONFIG_FILE)
+            if isinstance(config, PretrainConfig):
+                return config
+    raise InputError(
+        f"{display_path(checkpoint.path)}: no {CONFIG_FILE} of a pretraining run above it, so its "
+        f"held-out dialogues are unknown; leave the checkpoint in its run's folder"
+    )
