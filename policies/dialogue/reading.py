@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from parley.policies.dialogue.cache import RowCache
-from parley.policies.dialogue.gpt2_steps import GPT2Network, is_plain_gpt2
+from parley.policies.dialogue.gpt2_network import GPT2Network, is_plain_gpt2
 
 Ids = NDArray[np.integer[Any]]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from parley.policies.dialogue.readers import choose_reader
+from parley.policies.dialogue.reader_choice import choose_reader
 from parley.policies.dialogue.reading import Ids, Reader
 from parley.policies.dialogue.sampling import NO_TOKEN, Draw, Sampling, draw
 
@@ -85,7 +86,7 @@ class Speaker:
         num_tokens: tokens drawn.
 
     Raises:
-        ValueError: the model cannot speak (see `readers.choose_reader`), or has no such end token.
+        ValueError: the model cannot speak (see `choose_reader`), or has no such end token.
     """
 
     def __init__(
@@ -272,11 +273,11 @@ class Speaker:
         """The tokens of all steps, sorted by row."""
         of_token = np.concatenate([step.speaking for step in steps])
         order = np.argsort(of_token, kind="stable")
-        ends = np.cumsum(np.bincount(of_token))[:-1]
+        ends = [0, *np.cumsum(np.bincount(of_token)).tolist()]
 
         def split(parts: Sequence[Tensor], dtype: type[Any]) -> list[NDArray[Any]]:
             together = torch.cat(list(parts)).cpu().numpy()[order].astype(dtype, copy=False)
-            return np.split(together, ends)
+            return [together[start:end] for start, end in pairwise(ends)]
 
         full_log_probs = split([step.chosen.full_log_probs for step in steps], np.float32)
         if not all(np.isfinite(of_row).all() for of_row in full_log_probs):

@@ -15,6 +15,7 @@ from parley.policies.dialogue.sampling import (
     MASKED_LOG_PROB,
     Sampling,
     draw,
+    find_top_k,
     support_mask,
     truncated_log_probs,
 )
@@ -185,13 +186,25 @@ def test_logits_that_are_no_numbers_are_marked(bad: float) -> None:
         assert ((drawn.tokens >= 0) & (drawn.tokens < V)).all()
 
 
-@pytest.mark.parametrize("vocab_size", [257, 2_000, 50_257])
-def test_the_top_k_of_large_vocabularies(vocab_size: int) -> None:
+@pytest.mark.parametrize("k", [1, 7, 50])
+@pytest.mark.parametrize("vocab_size", [V, 257, 2_000, 50_257])
+def test_the_top_k_of_any_vocabulary(vocab_size: int, k: int) -> None:
     logits = make_logits(9, vocab_size=vocab_size)
-    drawn = draw(logits, make_uniforms(9), Sampling(top_k=50))
-    assert drawn.support is not None
-    expected = logits.topk(50).indices
-    assert torch.equal(drawn.support.sort().values, expected.sort().values)
+    logits[3] *= 1e-30
+    logits[4] = logits[4].abs() + 1e30
+    logits[5] = -logits[5].abs()
+    logits[6, 5:] = -torch.inf
+    logits[7, :-5] = -torch.inf
+    k = min(k, vocab_size)
+    values, ids = find_top_k(logits, k)
+    assert torch.equal(values, logits.topk(k).values)
+    assert torch.equal(logits.gather(1, ids), values)
+    assert all(len(row.unique()) == k for row in ids)
+
+
+def test_the_top_k_of_equals() -> None:
+    values, ids = find_top_k(torch.zeros(3, 2_000), 50)
+    assert (values == 0).all() and torch.equal(ids, torch.arange(1_999, 1_949, -1).expand(3, 50))
 
 
 @pytest.mark.parametrize(
