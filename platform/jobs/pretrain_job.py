@@ -29,6 +29,7 @@ from parley.platform.models.training import (
     LanguageTrainer,
     build_language_model,
     choose_device,
+    load_gpt2,
     measure_losses,
 )
 from parley.platform.telemetry.progress import Column, Goal, Progress
@@ -293,8 +294,7 @@ class PretrainRun:
 
 
 def _load_weights(model: GPT2LMHeadModel, checkpoint: Checkpoint) -> None:
-    saved = GPT2LMHeadModel.from_pretrained(checkpoint.policy_folders[SPEAKER])
-    model.load_state_dict(saved.state_dict())
+    model.load_state_dict(load_gpt2(checkpoint.policy_folders[SPEAKER]).state_dict())
 
 
 def _to_device(model: GPT2LMHeadModel, device: torch.device) -> GPT2LMHeadModel:

@@ -136,6 +136,8 @@ def training_windows(
             room = int(random.integers(context // 4, context + 1))
         while begin < end_of_dialogue - 1:
             end = _last_turn_end(dialogues, begin, min(begin + room, end_of_dialogue))
+            if dialogues.tokens[end - 1] != dialogues.end_token:
+                end = _last_turn_end(dialogues, begin, min(begin + context, end_of_dialogue))
             windows.append(Window(begin, end, begin + 1))
             begin, room = end, context
     return [window for window in windows if window.length > 1]

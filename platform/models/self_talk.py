@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -53,7 +53,7 @@ def _draw_reply(
     device: torch.device,
 ) -> list[int]:
     tokens = torch.tensor([list(history)], device=device)
-    generate: Any = model.generate  # its type admits no concrete model
+    generate = cast(Any, model).generate  # its type admits no concrete model
     drawn = generate(
         tokens,
         attention_mask=torch.ones_like(tokens),

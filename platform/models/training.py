@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,12 @@ def build_language_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GPT2LMHeadModel(config)
+
+
+def load_gpt2(folder: Path) -> GPT2LMHeadModel:
+    """The model that `save_pretrained` wrote into `folder`, on the CPU."""
+    model: GPT2LMHeadModel = GPT2LMHeadModel.from_pretrained(folder)
+    return model
 
 
 def choose_device(num_gpus: float) -> torch.device:
