@@ -8,8 +8,8 @@ log-probabilities, entropies and the competitor's scores.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,24 +53,29 @@ class Outcome:
     num_tokens: int
     """Drawn, end tokens included."""
     seconds: float
+    processor_s: float
+    """Processor time of the processes that drew them: what counts on a machine that is shared."""
     forward_s: float = 0.0
     """In the models' forward passes; 0 where nobody looked."""
 
 
 def generate_alone(model: PreTrainedModel, work: Work, numbers: Sequence[int]) -> Outcome:
     """One dialogue after the other, the history encoded anew in every turn."""
-    started = time.perf_counter()
-    num_tokens = 0
-    for number in numbers:
-        num_tokens += _generate(model, work, [number])
-    return Outcome(num_tokens, time.perf_counter() - started)
+    return _clock(lambda: sum(_generate(model, work, [number]) for number in numbers))
 
 
 def generate_together(model: PreTrainedModel, work: Work, numbers: Sequence[int]) -> Outcome:
     """All dialogues in one left-padded batch, the histories encoded anew in every turn."""
-    started = time.perf_counter()
-    num_tokens = _generate(model, work, numbers)
-    return Outcome(num_tokens, time.perf_counter() - started)
+    return _clock(lambda: _generate(model, work, numbers))
+
+
+def _clock(hold: Callable[[], int]) -> Outcome:
+    """Clock what gives a number of tokens."""
+    started, processor_started = time.perf_counter(), time.process_time()
+    num_tokens = hold()
+    return Outcome(
+        num_tokens, time.perf_counter() - started, time.process_time() - processor_started
+    )
 
 
 @torch.inference_mode()
@@ -131,15 +136,17 @@ class ParleyPlayer:
     def play(self, numbers: Sequence[int]) -> Outcome:
         """Hold the dialogues `numbers` in batches of `num_rows`."""
         before = self._forward_s()
-        started = time.perf_counter()
+        outcome = _clock(lambda: self._hold(numbers))
+        return replace(outcome, forward_s=self._forward_s() - before)
+
+    def _hold(self, numbers: Sequence[int]) -> int:
         player = DialoguePlayer(self.settings, self.cast, seed=0, purpose=0)
         num_tokens = 0
         for first in range(0, len(numbers), self.work.num_rows):
             batch = numbers[first : first + self.work.num_rows]
             openers = [self.work.openers[n % len(self.work.openers)] for n in batch]
             num_tokens += sum(d.num_tokens_drawn for d in player.play(batch, openers))
-        seconds = time.perf_counter() - started
-        return Outcome(num_tokens, seconds, self._forward_s() - before)
+        return num_tokens
 
     def _forward_s(self) -> float:
         return sum(speaker.forward_s for speaker in self.cast.speakers)
@@ -179,7 +186,10 @@ class ParleyRunners:
         )
         seconds = time.perf_counter() - started
         return Outcome(
-            sum(o.num_tokens for o in outcomes), seconds, sum(o.forward_s for o in outcomes)
+            sum(o.num_tokens for o in outcomes),
+            seconds,
+            sum(o.processor_s for o in outcomes),
+            sum(o.forward_s for o in outcomes),
         )
 
     def stop(self) -> None:

@@ -50,7 +50,7 @@ def test_with_fixed_lengths_everyone_draws_equally_much() -> None:
 def test_ratios_are_taken_within_a_repetition(capsys: pytest.CaptureFixture[str]) -> None:
     speeds = {ALONE: [1.0, 2.0], TOGETHER: [5.0, 20.0], ONE: [10.0, 40.0], TWO: [12.0, 60.0]}
     results = [
-        Result("m", True, name, values, [0.2, 0.3] if name in (ONE, TWO) else [])
+        Result("m", True, name, values, [1.0, 1.0], [0.2, 0.3] if name in (ONE, TWO) else [])
         for name, values in speeds.items()
     ]
     assert dialogue_rollouts.ratios(results) == {
@@ -58,6 +58,7 @@ def test_ratios_are_taken_within_a_repetition(capsys: pytest.CaptureFixture[str]
         "one_over_together": 2.0,
         "two_over_one": 1.35,
     }
+    assert dialogue_rollouts.ratios(results, of_processor=True)["one_over_alone"] == 1.0
     dialogue_rollouts.print_results(dialogue_rollouts.QUICK_PLAN, results)
     printed = capsys.readouterr().out
     assert printed.count("reached") == 2 and printed.count("missed") == 2
