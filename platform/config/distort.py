@@ -107,7 +107,9 @@ class DialoguePPOConfig(Section):
     """Proximal policy optimisation with one importance ratio per token."""
 
     learning_rate: Rate = 3e-4
-    """Learning rate of AdamW."""
+    """Learning rate of AdamW for the language model."""
+    value_learning_rate: Rate = 3e-3
+    """Learning rate of AdamW for the value head."""
     gamma: Discount = 1.0
     """Discount of a token."""
     gae_lambda: Fraction = 0.95

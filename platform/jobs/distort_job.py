@@ -251,6 +251,7 @@ class DistortRun:
                 if checkpoint is None
                 else str(checkpoint.path.relative_to(self.run_folder.path))
             ),
+            "models": {seat: model.source for seat, model in self.task.models.items()},
         }
         self.run_folder.write_result(result)
         if stopped:
@@ -394,6 +395,7 @@ class DistortRun:
 
     def _facts(self) -> dict[str, Any]:
         return {
+            "workflow": self.config.workflow,
             "seats": {
                 seat: {"model": self.task.models[seat].source, "trained": seat in self.trackers}
                 for seat in self.config.seats

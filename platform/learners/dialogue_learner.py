@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
-import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -30,29 +29,39 @@ from parley.platform.learners.dialogue_batch import (
 from parley.platform.learners.ppo_learner import ADAM_EPSILON, TokenPPOLearner
 from parley.platform.learners.ppo_loss import PPOTerms, compute_ppo_loss
 from parley.platform.learners.reinforce_loss import compute_reinforce_loss
+from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.module import VALID, DialogueModule
 from parley.policies.dialogue.sampling import truncated_log_probs
 
-Parameters = list[torch.nn.Parameter]
 
-
-def make_adamw(parameters: Parameters, config: DialoguePPOConfig) -> Optimizer:
-    """AdamW, decaying matrices only."""
+def make_adamw(policy: DialogueActorCritic, config: DialoguePPOConfig) -> Optimizer:
+    """AdamW; only matrices of the language model decay, the value head has a rate of its own."""
+    parameters = list(policy.language_model.parameters())
     groups = [
         {
-            "params": [p for p in parameters if (p.dim() > 1) == decays],
-            "weight_decay": config.weight_decay if decays else 0.0,
+            "params": [p for p in parameters if p.dim() > 1],
+            "weight_decay": config.weight_decay,
             "lr_scale": 1.0,
-        }
-        for decays in (True, False)
+        },
+        {
+            "params": [p for p in parameters if p.dim() <= 1],
+            "weight_decay": 0.0,
+            "lr_scale": 1.0,
+        },
+        {
+            "params": list(policy.value_head.parameters()),
+            "weight_decay": 0.0,
+            "lr_scale": config.value_learning_rate / config.learning_rate,
+        },
     ]
     return AdamW(groups, lr=config.learning_rate, eps=ADAM_EPSILON, fused=True)
 
 
-def make_adafactor(parameters: Parameters, config: ReinforceConfig) -> Optimizer:
-    """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235) at a fixed learning rate."""
+def make_adafactor(policy: DialogueActorCritic, config: ReinforceConfig) -> Optimizer:
+    """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235) at a fixed rate; no values to learn."""
+    policy.value_head.requires_grad_(False)
     return Adafactor(
-        [{"params": parameters, "lr_scale": 1.0}],
+        [{"params": list(policy.language_model.parameters()), "lr_scale": 1.0}],
         lr=config.learning_rate,
         relative_step=False,
         scale_parameter=False,
@@ -60,10 +69,11 @@ def make_adafactor(parameters: Parameters, config: ReinforceConfig) -> Optimizer
     )
 
 
-OPTIMISERS: dict[str, Callable[[Parameters, Any], Optimizer]] = {
+OPTIMISERS: dict[str, Callable[[DialogueActorCritic, Any], Optimizer]] = {
     "ppo": make_adamw,
     "reinforce": make_adafactor,
 }
+"""Algorithm -> the optimiser of a policy."""
 
 
 class DialogueLearner(TokenPPOLearner):
@@ -77,13 +87,11 @@ class DialogueLearner(TokenPPOLearner):
         """One optimiser for a whole policy."""
         settings = self.config.learner_config_dict
         policy = cast("DialogueModule", self.module[module_id].unwrapped()).policy
-        if settings["algorithm"] == "reinforce":
-            policy.value_head.requires_grad_(False)
-        parameters = [p for p in policy.parameters() if p.requires_grad]
+        optimiser = OPTIMISERS[settings["algorithm"]](policy, settings["ppo"])
         self.register_optimizer(
             module_id=module_id,
-            optimizer=OPTIMISERS[settings["algorithm"]](parameters, settings["ppo"]),
-            params=parameters,
+            optimizer=optimiser,
+            params=[p for group in optimiser.param_groups for p in group["params"]],
             lr_or_lr_schedule=settings["ppo"].learning_rate,
         )
 

@@ -39,4 +39,4 @@ class DialogueActorCritic(nn.Module):
         rows, columns = valid.nonzero(as_tuple=True)
         chosen = hidden[rows, positions[rows, columns]]  # [N, D]
         logits = self.language_model.get_output_embeddings()(chosen)
-        return logits, self.value_head(chosen).squeeze(-1)
+        return logits, self.value_head(chosen.detach()).squeeze(-1)
