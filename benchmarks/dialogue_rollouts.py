@@ -77,9 +77,9 @@ PLANS = {
     "124M": Plan(
         "random GPT-2, 124 M",
         32,
-        4,
-        10,
-        num_alone=2,
+        6,
+        20,
+        num_alone=1,
         repetitions=3,
         has_natural_ends=False,
         is_bounded_by_weights=True,
@@ -173,8 +173,9 @@ def measure(plan: Plan, model: PreTrainedModel, work: Work) -> list[Result]:
 def measure_bounds(model: PreTrainedModel, num_rows: int) -> dict[str, float]:
     """How fast decoding could be at most on one core, in tokens per second.
 
-    A step over `num_rows` dialogues reads every weight once, and multiplies each with every row.
-    Keys and values, norms and the draw come on top and are left out.
+    A step over `num_rows` dialogues reads every weight once. Every token is multiplied with every
+    weight twice: by the model that draws it and by the one that listens. Keys and values, norms and
+    the draw come on top and are left out.
     """
     weights = [parameter for parameter in model.parameters() if parameter.ndim == 2]
     tables = {model.config.n_positions}  # looked up, not multiplied
@@ -192,7 +193,7 @@ def measure_bounds(model: PreTrainedModel, num_rows: int) -> dict[str, float]:
         "gigabytes_per_s": bytes_per_s / 1e9,
         "gigaflops_per_s": flops_per_s / 1e9,
         "bandwidth_bound": num_rows / (4 * num_weights / bytes_per_s),
-        "arithmetic_bound": num_rows / (2 * num_weights * num_rows / flops_per_s),
+        "arithmetic_bound": flops_per_s / (2 * 2 * num_weights),
     }
 
 
