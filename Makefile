@@ -14,10 +14,12 @@ help:  ## show these targets
 
 install: .venv/.base  ## make .venv with parley in it
 
-demo: .venv/.base  ## train CartPole, measure it, draw an episode and the learning curve
+demo: .venv/.base  ## train CartPole and draw it; let two models talk and report it
 	$(BIN)/parley train cartpole/ppo --run-dir $(RUN)
 	$(BIN)/parley evaluate $(RUN) --episodes 100 --seed 2026
 	$(BIN)/parley watch $(RUN) --out $(RUN)/episode.gif
+	$(BIN)/parley train dialogue/distort max_iterations=20 --run-dir $(RUN)-dialogue
+	$(BIN)/parley report $(RUN)-dialogue
 	@echo "learning curve: $(RUN)/learning_curve.png"
 
 test: .venv/.dev  ## the tests that take seconds

@@ -121,6 +121,8 @@ HOW_TESTED = {
     "parley train": "slow",
     "parley evaluate": "slow",
     "parley watch": "slow",
+    "parley chat": "slow",
+    "parley report": "slow",
     "make install": "target",
     "make demo": "target",
     "make test": "target",
@@ -137,6 +139,9 @@ HOW_TESTED = {
 }
 """First two words of a README command -> how it is tested: `quick` and `slow` run it here, `target`
 asks make whether it would, `reader` is left to the reader (it would change the machine)."""
+
+TYPED = "Hello\n/swap\nDo you like tea?\n"
+"""What the commands that read from a person are given."""
 
 
 def readme_commands() -> list[str]:
@@ -204,5 +209,7 @@ def readme_python() -> list[str]:
 
 def _run(command: str, folder: Path) -> None:
     program = [str(BIN / "parley"), *shlex.split(command)[1:]]
-    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        program, cwd=folder, input=TYPED, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
