@@ -193,16 +193,17 @@ def test_the_loss_is_over_the_seats_own_tokens_alone(name: str, algorithm: str) 
 def test_ppo_updates_equal_a_loop_in_plain_pytorch() -> None:
     policy, sampling = make_policy(0), SAMPLINGS["all"]
     rows = play_rows(policy, sampling, **NARROW)
-    overrides = ["ppo.learning_rate=1e-3", "ppo.weight_decay=0.1"]
+    overrides = ["ppo.learning_rate=1e-3", "ppo.value_learning_rate=5e-3", "ppo.weight_decay=0.1"]
     learner = make_learner(policy, sampling, *overrides)
     config = make_config(f"sampling.temperature={sampling.temperature}", *overrides)
     before = weights_of(learner)
     update(learner, rows, num_epochs=3)
-    parameters = list(policy.parameters())
+    parameters = list(policy.language_model.parameters())
     optimiser = torch.optim.AdamW(
         [
             {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.1},
             {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+            {"params": policy.value_head.parameters(), "weight_decay": 0.0, "lr": 5e-3},
         ],
         lr=1e-3,
         eps=ADAM_EPSILON,
@@ -210,7 +211,7 @@ def test_ppo_updates_equal_a_loop_in_plain_pytorch() -> None:
     for _ in range(3):
         optimiser.zero_grad()
         loss_of(policy, rows, config).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, config.ppo.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), config.ppo.max_grad_norm)
         optimiser.step()
     assert_equal_weights(learner, policy, before)
 
