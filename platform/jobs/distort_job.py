@@ -16,20 +16,18 @@ import ray
 from parley.envs.dialogue.reward import SurpriseScale
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
 from parley.platform.config.distort import DialogueDistortConfig
-from parley.platform.errors import ParleyError
-from parley.platform.evaluation.attractors import AttractorTracker
 from parley.platform.evaluation.dialogue import evaluation_openers, measure_replies, with_start
 from parley.platform.jobs.cluster import connect_ray
+from parley.platform.jobs.distort_figures import IterationFigures
 from parley.platform.jobs.stopping import StopSignal
-from parley.platform.jobs.transcribing import transcribe
+from parley.platform.jobs.transcribing import FaultyDialogueError, keep_fault, transcribe
+from parley.platform.learners.devices import gpus_per_learner
 from parley.platform.learners.dialogue_algorithm import (
     DialogueAlgorithm,
     Playbill,
-    build_dialogue_config,
     by_number,
-    mean_of,
 )
-from parley.platform.learners.devices import gpus_per_learner
+from parley.platform.learners.dialogue_config import build_dialogue_config
 from parley.platform.rollouts.calibration import measure_scale
 from parley.platform.rollouts.dialogue_player import (
     CALIBRATION,
@@ -39,12 +37,12 @@ from parley.platform.rollouts.dialogue_player import (
 from parley.platform.rollouts.dialogue_record import PlayedDialogue
 from parley.platform.rollouts.dialogue_runner import DialogueRunnerSettings, Voice
 from parley.platform.rollouts.dialogue_task import DialogueTask, make_dialogue_task
-from parley.platform.telemetry.files import atomic_write_text, to_json
 from parley.platform.telemetry.progress import Column, Goal, Progress
 from parley.platform.telemetry.quiet import quiet_rllib
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.platform.telemetry.transcripts import (
     TRANSCRIPTS_FILE,
+    Transcript,
     append_transcripts,
     drop_transcripts_after,
     format_transcript,
@@ -69,12 +67,6 @@ COLUMNS = (
     Column("reply_length", "length", ".1f"),
     Column("entropy", "entropy", ".2f"),
 )
-FAULT_FILE = "faulty_dialogue.json"
-LOSSES = ("policy_loss", "value_loss", "clip_fraction")
-
-
-class FaultyDialogueError(ParleyError):
-    """A model gave numbers that are none; the dialogue was kept."""
 
 
 def run_distort(
@@ -127,7 +119,8 @@ class DistortRun:
         self.run_folder = run_folder
         self.task = task
         self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
-        self.trackers = {seat: AttractorTracker() for seat in config.trained_seats}
+        self.seats = config.trained_seats
+        self.figures = IterationFigures(task, self.seats)
         self.iteration = 0
         self.seconds = 0.0
         self.start: dict[str, Any] = {}
@@ -148,19 +141,16 @@ class DistortRun:
             "DialogueAlgorithm",
             build_dialogue_config(config, runner, architectures, gpus).build_algo(),
         )
-        self.algorithm.cast(
+        self.algorithm.assign(
             Playbill(
-                frozen={seat: v for seat, v in voices.items() if seat not in self.trackers},
+                frozen={seat: v for seat, v in voices.items() if seat not in self.seats},
                 judge=voices[config.reward.judge],
-                starts={seat: voices[seat] for seat in self.trackers},
+                starts={seat: voices[seat] for seat in self.seats},
                 openers=task.train_openers,
             )
         )
         self.algorithm.load_weights(
-            {
-                seat: DialogueActorCritic(task.models[seat].model).state_dict()
-                for seat in self.trackers
-            }
+            {seat: DialogueActorCritic(task.models[seat].model).state_dict() for seat in self.seats}
         )
 
     @property
@@ -184,7 +174,7 @@ class DistortRun:
         started = time.perf_counter()
         losses = self.algorithm.train()["learners"]
         self.iteration += 1
-        figures = self._measure(losses)
+        figures = self.figures.measure(self.algorithm.record, losses, self.iteration)
         self._keep_transcripts()
         evaluation = self._evaluate_if_due()
         self.seconds += time.perf_counter() - started
@@ -222,8 +212,7 @@ class DistortRun:
         self.seconds = state["seconds"]
         self.start = state["start"]
         self.evaluated, self._evaluated_at = state["evaluated"], state["evaluated_at"]
-        for seat, tracker in self.trackers.items():
-            tracker.restore(state["trackers"][seat])
+        self.figures.restore(state["trackers"])
         scale = state["scale"]
         self.algorithm.scale = None if scale is None else SurpriseScale(**scale)
         self.algorithm.restore_training(state["algorithm"])
@@ -260,34 +249,14 @@ class DistortRun:
 
     def keep_fault(self, error: FaultyModelError) -> FaultyDialogueError:
         """Write down the dialogues in which a model failed; the error that ends the run."""
-        fault = error.fault
-        path = self.run_folder.path / FAULT_FILE
-        transcripts = self._transcribe(fault.dialogues, paid=False)
-        content = {
-            "iteration": self.iteration + 1,
-            "seat": fault.seat,
-            "turn": fault.turn,
-            "message": fault.message,
-            "dialogues": [
-                {"number": played.number, "text": format_transcript(shown), "tokens": played.tokens}
-                for played, shown in zip(fault.dialogues, transcripts, strict=True)
-            ],
-        }
-        atomic_write_text(path, to_json(content, indent=2) + "\n")
-        numbers = ", ".join(str(dialogue.number) for dialogue in fault.dialogues[:3])
-        return FaultyDialogueError(
-            f"the model of seat {fault.seat!r} gave logits that are not finite numbers in "
-            f"iteration {self.iteration + 1}, dialogue {numbers}, after {fault.turn} replies; the dialogue "
-            f"is kept in {path}. Use sound weights for that seat; what was learned before is in "
-            f"the last checkpoint, if there is one"
-        )
+        return keep_fault(error.fault, self.task, self.iteration + 1, self.run_folder.path)
 
     def close(self) -> None:
         """Stop runners and learners."""
         self.algorithm.stop()
 
     def _calibrate(self) -> SurpriseScale:
-        config, seats = self.config, list(self.trackers)
+        config = self.config
         openers = self.algorithm.draw_openers(range(config.reward.calibration_dialogues))
         dialogues = by_number(self.algorithm.play(CALIBRATION, config.seed, openers))
         judge = self.task.models[config.reward.judge]
@@ -299,7 +268,7 @@ class DistortRun:
         )
         return measure_scale(
             dialogues,
-            seats,
+            self.seats,
             speaker,
             self.task.settings,
             config.reward.ceiling_quantile,
@@ -310,7 +279,7 @@ class DistortRun:
         evaluation = self.config.evaluation
         openers = evaluation_openers(self.task, evaluation.episodes)
         dialogues = by_number(self.algorithm.play(EVALUATION, evaluation.seed, openers))
-        self.evaluated = measure_replies(dialogues, list(self.trackers))
+        self.evaluated = measure_replies(dialogues, self.seats)
         self._evaluated_at = self.iteration
         return self.evaluated
 
@@ -320,56 +289,17 @@ class DistortRun:
             return {}
         return _as_evaluation(self._evaluate())
 
-    def _measure(self, losses: Mapping[str, Any]) -> dict[str, Any]:
-        """The iteration's figures; means over the trained seats where there are several."""
-        record = self.algorithm.record
-        seats = list(self.trackers)
-        paid = [rewards for seat in seats for rewards in record.rewards[seat]]
-        parts = {name: mean_of(name, paid) for name in ("competitor_nll", "counted_nll")}
-        turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of(seats)]
-        variety = [self._track(seat) for seat in seats]
-        return {
-            "dialogues": len(record.dialogues),
-            "tokens": record.num_tokens,
-            "tokens_per_s": record.num_tokens / record.times.sample_s,
-            "sample_s": record.times.sample_s,
-            "learn_s": record.times.learn_s,
-            "outside_forward": record.outside_forward,
-            "reward": mean_of("total", paid),
-            **parts,
-            "kl": mean_of("kl", paid),
-            "kl_penalty": mean_of("kl_penalty", paid),
-            "anchor_kl": float(np.mean(list(record.kl_weights.values()))),
-            "entropy": float(np.concatenate([turn.entropies for turn in turns]).mean()),
-            **{name: _mean_over(variety, name) for name in variety[0] if name != "attractors"},
-            "attractors": [phrase for figures in variety for phrase in figures["attractors"]],
-            **{name: _mean_over([losses[seat] for seat in seats], name) for name in LOSSES},
-            **({"opponent": record.opponent} if record.opponent else {}),
-        }
-
-    def _track(self, seat: str) -> dict[str, Any]:
-        turns = [
-            t for dialogue in self.algorithm.record.dialogues for t in dialogue.turns_of([seat])
-        ]
-        end = self.task.settings.end_token
-        replies = [turn.tokens[turn.tokens != end].tolist() for turn in turns]
-        texts = self.task.tokenizer.batch_decode(replies)
-        return self.trackers[seat].update(self.iteration, replies, texts)
-
     def _keep_transcripts(self) -> None:
         dialogues = self.algorithm.record.dialogues[:: self.config.transcripts.keep_every]
         append_transcripts(self.run_folder.path / TRANSCRIPTS_FILE, self._transcribe(dialogues))
 
-    def _transcribe(self, dialogues: list[PlayedDialogue], paid: bool = True) -> list[Any]:
-        record = self.algorithm.record
-        opponent = record.opponent or self.config.reward.judge
-        rewards = {
-            seat: self.algorithm.pay(dialogues, seat) if paid else None for seat in self.trackers
-        }
+    def _transcribe(self, dialogues: list[PlayedDialogue]) -> list[Transcript]:
+        opponent = self.algorithm.record.opponent or self.config.reward.judge
+        rewards = {seat: self.algorithm.pay(dialogues, seat) for seat in self.seats}
         return [
             transcribe(
                 dialogue,
-                {seat: rows[index] for seat, rows in rewards.items() if rows is not None},
+                {seat: rows[index] for seat, rows in rewards.items()},
                 self.task,
                 self.iteration,
                 opponent,
@@ -379,7 +309,7 @@ class DistortRun:
 
     def _save_policies(self, folder: Path) -> None:
         weights = self.algorithm.policy_weights()
-        for seat in self.trackers:
+        for seat in self.seats:
             source = self.task.models[seat]
             architecture = take_apart(source.model).config
             policy = DialogueActorCritic(build_from_parts(architecture))
@@ -397,7 +327,7 @@ class DistortRun:
         return {
             "workflow": self.config.workflow,
             "seats": {
-                seat: {"model": self.task.models[seat].source, "trained": seat in self.trackers}
+                seat: {"model": self.task.models[seat].source, "trained": seat in self.seats}
                 for seat in self.config.seats
             },
             "sampling": self.config.sampling.model_dump(),
@@ -414,7 +344,7 @@ class DistortRun:
             "start": self.start,
             "evaluated": self.evaluated,
             "evaluated_at": self._evaluated_at,
-            "trackers": {seat: tracker.state() for seat, tracker in self.trackers.items()},
+            "trackers": self.figures.state(),
             "scale": (
                 None
                 if scale is None
@@ -437,10 +367,6 @@ def _make_voices(task: DialogueTask) -> dict[str, Voice]:
 
 def _as_evaluation(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {f"eval_{name}": value for name, value in figures.items() if not name.endswith("_ci95")}
-
-
-def _mean_over(tables: list[Any], name: str) -> float:
-    return float(np.mean([float(table[name]) for table in tables]))
 
 
 def _median(rows: list[dict[str, Any]], name: str) -> float | None:

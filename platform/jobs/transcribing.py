@@ -1,20 +1,63 @@
-"""From played dialogues to transcripts: the same ids, with their text and what they earned."""
+"""From played dialogues to transcripts: the same ids, with their text and what they earned.
+
+Also the record of a dialogue in which a model failed, which is kept before the run ends.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from parley.envs.dialogue.reward import ReplyReward
-from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayedTurn
+from parley.platform.errors import ParleyError
+from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayedTurn, PlayFault
 from parley.platform.rollouts.dialogue_task import DialogueTask
+from parley.platform.telemetry.files import atomic_write_text, to_json
 from parley.platform.telemetry.transcripts import (
     OPENER,
     Transcript,
     TranscriptTurn,
+    format_transcript,
     split_pieces,
 )
+
+FAULT_FILE = "faulty_dialogue.json"
+
+
+class FaultyDialogueError(ParleyError):
+    """A model gave numbers that are none; the dialogue was kept."""
+
+
+def keep_fault(
+    fault: PlayFault, task: DialogueTask, iteration: int, folder: Path
+) -> FaultyDialogueError:
+    """Write the dialogues in which a model failed into `folder`; the error that tells of them."""
+    dialogues = [
+        {
+            "number": dialogue.number,
+            "text": format_transcript(transcribe(dialogue, {}, task, iteration, fault.seat)),
+            "tokens": dialogue.tokens,
+        }
+        for dialogue in fault.dialogues
+    ]
+    content = {
+        "iteration": iteration,
+        "seat": fault.seat,
+        "turn": fault.turn,
+        "message": fault.message,
+        "dialogues": dialogues,
+    }
+    path = folder / FAULT_FILE
+    atomic_write_text(path, to_json(content, indent=2) + "\n")
+    numbers = ", ".join(str(dialogue.number) for dialogue in fault.dialogues[:3])
+    return FaultyDialogueError(
+        f"the model of seat {fault.seat!r} gave logits that are not finite numbers in iteration "
+        f"{iteration}, dialogue {numbers}, after {fault.turn} replies; the dialogue is kept in "
+        f"{path}. Use sound weights for that seat; what was learned before is in the last "
+        f"checkpoint, if there is one"
+    )
 
 
 def transcribe(

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
-from ray.rllib.core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -25,7 +23,6 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
 
-from parley.envs.dialogue.aec import make_action_space, make_observation_space
 from parley.envs.dialogue.reward import (
     ReplyReward,
     SurpriseScale,
@@ -39,7 +36,6 @@ from parley.platform.learners.dialogue_batch import (
     credit_by_return,
     make_rows,
 )
-from parley.platform.learners.dialogue_learner import DialogueLearner
 from parley.platform.learners.ppo_algorithm import (
     POLICY_PREFIX,
     IterationTimes,
@@ -50,13 +46,10 @@ from parley.platform.learners.self_pool import SelfPool
 from parley.platform.rollouts.dialogue_player import TRAINING, FaultyModelError
 from parley.platform.rollouts.dialogue_record import PlayedDialogue
 from parley.platform.rollouts.dialogue_runner import (
-    DialogueEnvRunner,
     DialogueRequest,
     DialogueRollout,
-    DialogueRunnerSettings,
     Voice,
 )
-from parley.policies.dialogue.module import DialogueModule
 
 Tokens = NDArray[np.int32]
 Rewards = dict[str, list[list[ReplyReward]]]
@@ -97,7 +90,7 @@ class IterationRecord:
 
 
 class DialogueAlgorithm(TokenPPO):
-    """Plays, rewards and learns; call `cast` before the first iteration."""
+    """Plays, rewards and learns; call `assign` before the first iteration."""
 
     def setup(self, config: Any) -> None:
         """Start runners and learners."""
@@ -109,7 +102,7 @@ class DialogueAlgorithm(TokenPPO):
         self.kl_weights = dict.fromkeys(self.experiment.trained_seats, self.experiment.anchor.kl)
         self.record = IterationRecord()
 
-    def cast(self, playbill: Playbill) -> None:
+    def assign(self, playbill: Playbill) -> None:
         """Say who plays."""
         self.playbill = playbill
         of = self.experiment.pool.of
@@ -222,7 +215,7 @@ class DialogueAlgorithm(TokenPPO):
         }
 
     def restore_training(self, state: Mapping[str, Any]) -> None:
-        """Go on where `training_state` was called; for a fresh algorithm that is cast."""
+        """Go on where `training_state` was called; for a fresh algorithm with its playbill."""
         self.iterations_done = state["iterations_done"]
         self.num_env_steps = state["num_env_steps"]
         self.kl_weights = dict(state["kl_weights"])
@@ -322,81 +315,6 @@ class DialogueAlgorithm(TokenPPO):
 def mean_of(name: str, rewards: Sequence[Sequence[ReplyReward]]) -> float:
     """The mean over replies of a part of their rewards."""
     return float(np.mean([reward.parts()[name] for row in rewards for reward in row]))
-
-
-def build_dialogue_config(
-    config: DialogueDistortConfig,
-    runner: DialogueRunnerSettings,
-    architectures: Mapping[str, Mapping[str, Any]],
-    num_gpus_per_learner: float,
-) -> PPOConfig:
-    """The RLlib configuration of an experiment.
-
-    Args:
-        config: the experiment.
-        runner: what runners need to know.
-        architectures: transformers configuration of each trained seat's model.
-        num_gpus_per_learner: for each learner.
-    """
-    observations = make_observation_space(runner.dialogue)
-    actions = make_action_space(runner.dialogue)
-    gradient = config.gradient
-    num_shares = max(1, config.learner.num_learners)
-    specs = {
-        seat: RLModuleSpec(
-            module_class=DialogueModule,
-            observation_space=observations,
-            action_space=actions,
-            model_config={"architecture": dict(architectures[seat])},
-        )
-        for seat in config.trained_seats
-    }
-    return (
-        PPOConfig(algo_class=DialogueAlgorithm)
-        .environment(
-            env=None,
-            env_config={"runner": runner, "experiment": config},
-            observation_space=observations,
-            action_space=actions,
-            disable_env_checking=True,
-        )
-        .framework("torch")
-        .debugging(seed=config.seed, log_level="ERROR")
-        .reporting(min_time_s_per_iteration=None, metrics_num_episodes_for_smoothing=100)
-        .env_runners(
-            env_runner_cls=DialogueEnvRunner,
-            num_env_runners=config.rollouts.num_env_runners,
-            num_envs_per_env_runner=config.rollouts.num_envs_per_env_runner,
-            sample_timeout_s=config.rollouts.sample_timeout_s,
-            create_local_env_runner=False,
-        )
-        .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=1000)
-        .learners(
-            num_learners=config.learner.num_learners,
-            num_gpus_per_learner=num_gpus_per_learner,
-            add_default_connectors_to_learner_pipeline=False,
-            learner_class=DialogueLearner,
-            learner_config_dict={
-                "algorithm": config.algorithm,
-                "ppo": gradient,
-                "temperature": config.sampling.temperature,
-                "seed": config.seed,
-                "num_threads": config.learner.num_threads,
-            },
-        )
-        .training(
-            num_epochs=getattr(gradient, "num_epochs", 1),
-            minibatch_size=max(1, gradient.minibatch_size // num_shares),
-            train_batch_size_per_learner=config.rollouts.dialogues_per_iteration // num_shares,
-            use_kl_loss=False,
-        )
-        .rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs=specs))
-        .multi_agent(
-            policies=list(config.trained_seats),
-            policies_to_train=list(config.trained_seats),
-            policy_mapping_fn=lambda agent_id, episode=None, **_: agent_id,
-        )
-    )
 
 
 def by_number(rollouts: Sequence[DialogueRollout]) -> list[PlayedDialogue]:

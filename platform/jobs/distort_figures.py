@@ -1,0 +1,79 @@
+"""The figures of an iteration of self-play, and the attractors that form over iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parley.platform.evaluation.attractors import AttractorTracker
+from parley.platform.learners.dialogue_algorithm import IterationRecord, mean_of
+from parley.platform.rollouts.dialogue_task import DialogueTask
+
+LOSSES = ("policy_loss", "value_loss", "clip_fraction")
+REWARD_PARTS = ("competitor_nll", "counted_nll", "kl", "kl_penalty")
+
+
+class IterationFigures:
+    """Measures iterations in their order; means over the trained seats where there are several.
+
+    Args:
+        task: whose tokenizer made the replies.
+        seats: the trained ones.
+    """
+
+    def __init__(self, task: DialogueTask, seats: Sequence[str]) -> None:
+        self.task = task
+        self.seats = seats
+        self.trackers = {seat: AttractorTracker() for seat in seats}
+
+    def measure(
+        self, record: IterationRecord, losses: Mapping[str, Any], iteration: int
+    ) -> dict[str, Any]:
+        """The figures of an iteration.
+
+        Args:
+            record: what was played and paid.
+            losses: the learners' results, by seat.
+            iteration: its number, from 1.
+        """
+        paid = [rewards for seat in self.seats for rewards in record.rewards[seat]]
+        turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of(self.seats)]
+        variety = [self._track(record, seat, iteration) for seat in self.seats]
+        return {
+            "dialogues": len(record.dialogues),
+            "tokens": record.num_tokens,
+            "tokens_per_s": record.num_tokens / record.times.sample_s,
+            "sample_s": record.times.sample_s,
+            "learn_s": record.times.learn_s,
+            "outside_forward": record.outside_forward,
+            "reward": mean_of("total", paid),
+            **{name: mean_of(name, paid) for name in REWARD_PARTS},
+            "anchor_kl": float(np.mean(list(record.kl_weights.values()))),
+            "entropy": float(np.concatenate([turn.entropies for turn in turns]).mean()),
+            **{name: _mean_over(variety, name) for name in variety[0] if name != "attractors"},
+            "attractors": [phrase for figures in variety for phrase in figures["attractors"]],
+            **{name: _mean_over([losses[seat] for seat in self.seats], name) for name in LOSSES},
+            **({"opponent": record.opponent} if record.opponent else {}),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {seat: tracker.state() for seat, tracker in self.trackers.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was called."""
+        for seat, tracker in self.trackers.items():
+            tracker.restore(state[seat])
+
+    def _track(self, record: IterationRecord, seat: str, iteration: int) -> dict[str, Any]:
+        turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of([seat])]
+        end = self.task.settings.end_token
+        replies = [turn.tokens[turn.tokens != end].tolist() for turn in turns]
+        texts = self.task.tokenizer.batch_decode(replies)
+        return self.trackers[seat].update(iteration, replies, texts)
+
+
+def _mean_over(tables: Sequence[Mapping[str, Any]], name: str) -> float:
+    return float(np.mean([float(table[name]) for table in tables]))
