@@ -80,8 +80,9 @@ def _reads_alike(model: PreTrainedModel) -> bool:
     try:
         reader.read([0, 1], [histories[0][:4], histories[1][:1]], [0, 0])
         last, scored = reader.read([1, 0], [histories[1][:4], histories[0][:6]], [2, 1])
-        reader.start([1, 0])
-        stepped = reader.step(torch.stack([second[4], first[6]]))
+        order = torch.from_numpy(reader.start([1, 0]))
+        following = torch.stack([second[4], first[6]])[order.to(model.device)]
+        stepped = reader.step(following)[order.argsort().to(model.device)]
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError):
         return False
     return (

@@ -43,8 +43,12 @@ class Reader(Protocol):
         """
         ...
 
-    def start(self, rows: Sequence[int]) -> None:
-        """These rows speak next; `step` takes their tokens in this order."""
+    def start(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        """These rows speak next.
+
+        Returns:
+            The order in which `step` takes their tokens: places in `rows`.
+        """
         ...
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -151,13 +155,15 @@ class CachedReader:
         self.forward_s += _now(self._device) - started
         return hidden
 
-    def start(self, rows: Sequence[int]) -> None:
+    def start(self, rows: Sequence[int]) -> NDArray[np.int64]:
         """See `Reader.start`."""
-        for place, row in enumerate(rows):
-            here = int(self._slots[row])
-            if here != place:
-                self._swap(np.array([place]), np.array([here]))
+        slots = self._slots[list(rows)]
+        is_taken = np.zeros(self.cache.num_rows, np.bool_)
+        is_taken[slots] = True
+        outside = slots[slots >= len(rows)]
+        self._swap(np.flatnonzero(~is_taken[: len(rows)]), outside)
         self._set_active(len(rows))
+        return np.argsort(self._slots[list(rows)])
 
     def step(self, tokens: Tensor) -> Tensor:
         """See `Reader.step`."""
@@ -232,9 +238,10 @@ class RereadingReader:
         ]
         return last, torch.cat(scored)
 
-    def start(self, rows: Sequence[int]) -> None:
+    def start(self, rows: Sequence[int]) -> NDArray[np.int64]:
         """See `Reader.start`."""
         self._speaking = list(rows)
+        return np.arange(len(rows))
 
     def step(self, tokens: Tensor) -> Tensor:
         """See `Reader.step`."""

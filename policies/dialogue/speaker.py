@@ -245,9 +245,10 @@ class Speaker:
 
     def _speak(self, rows: Sequence[int], hidden: Tensor, uniforms: Tensor) -> list[_Step]:
         """Draw until all rows have ended; hidden [R, D] stands at the ends of the histories."""
-        speaking = np.arange(len(rows))  # places in `rows`
+        speaking = self.reader.start(rows)  # places in `rows`
+        places = torch.from_numpy(speaking).to(self._device)
+        hidden, uniforms = hidden[places], uniforms[places]
         steps: list[_Step] = []
-        self.reader.start(rows)
         while True:
             forbidden = self.end_token if len(steps) < self.sampling.min_reply_tokens else None
             chosen = draw(self._logits(hidden), uniforms[:, len(steps)], self.sampling, forbidden)
