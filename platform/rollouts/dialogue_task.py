@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from parley.envs.dialogue.openers import load_openers, split_openers
 from parley.envs.dialogue.rules import Dialogue, DialogueSettings
-from parley.platform.checkpoints.store import MANIFEST_FILE, resolve_checkpoint
+from parley.platform.checkpoints.store import POLICIES_DIR, resolve_checkpoint
 from parley.platform.config.distort import DialogueConfig, DialogueDistortConfig, SamplingConfig
 from parley.platform.errors import InputError
 from parley.platform.models.resolving import resolve_model
@@ -98,7 +98,7 @@ def _load_models(names: Mapping[str, str], log: Callable[[str], None]) -> dict[s
 def _inside_run(name: str) -> str:
     """The folder of the model in a run or checkpoint; any other name as it is."""
     path = Path(name)
-    if not ((path / CHECKPOINTS_DIR).is_dir() or (path / MANIFEST_FILE).is_file()):
+    if not ((path / CHECKPOINTS_DIR).is_dir() or (path / POLICIES_DIR).is_dir()):
         return name
     folders = resolve_checkpoint(path).policy_folders
     if len(folders) > 1:
