@@ -32,9 +32,9 @@ from parley.platform.models.training import DialogueLosses, load_gpt2, measure_l
 from parley.platform.telemetry.run_folder import RunFolder
 
 SETTINGS = (
-    "training.num_steps=2400",
+    "training.num_steps=5000",
     "training.warmup_steps=100",
-    "training.eval_interval=400",
+    "training.eval_interval=1000",
 )
 """What differs from `dialogue/pretrain` on generated text."""
 QUICK_SETTINGS = ("training.num_steps=60", "training.warmup_steps=10", "training.eval_interval=30")
