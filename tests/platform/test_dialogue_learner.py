@@ -16,7 +16,7 @@ from transformers.optimization import Adafactor
 
 from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.config.loading import load_experiment
-from parley.platform.learners.dialogue_algorithm import _make_batch, build_dialogue_config
+from parley.platform.learners.dialogue_algorithm import _make_batch
 from parley.platform.learners.dialogue_batch import (
     ACTIONS,
     ADVANTAGES,
@@ -29,6 +29,7 @@ from parley.platform.learners.dialogue_batch import (
     credit_by_return,
     make_rows,
 )
+from parley.platform.learners.dialogue_config import build_dialogue_config
 from parley.platform.learners.dialogue_learner import DialogueLearner
 from parley.platform.learners.ppo_algorithm import POLICY_PREFIX
 from parley.platform.learners.ppo_learner import ADAM_EPSILON, NonFiniteLossError
