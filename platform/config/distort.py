@@ -97,7 +97,7 @@ class DialogueRolloutConfig(Section):
     """Worker processes."""
     num_envs_per_env_runner: Positive = 32
     """Dialogues that one worker holds together, in one batch."""
-    dialogues_per_iteration: Positive = 64
+    dialogues_per_iteration: Positive = 128
     """Dialogues of one iteration, over all workers."""
     sample_timeout_s: Rate = 600.0
     """Seconds to wait for the workers' dialogues."""
@@ -106,10 +106,14 @@ class DialogueRolloutConfig(Section):
 class DialoguePPOConfig(Section):
     """Proximal policy optimisation with one importance ratio per token."""
 
-    learning_rate: Rate = 3e-4
-    """Learning rate of AdamW for the language model."""
+    learning_rate: Rate = 1e-4
+    """Learning rate of AdamW for the language model, at the start."""
+    learning_rate_final: NonNegative = 1e-5
+    """Learning rate from `anneal_iterations` on; linear before."""
+    anneal_iterations: Positive = 60
+    """Iterations over which the learning rate goes to its final value."""
     value_learning_rate: Rate = 3e-3
-    """Learning rate of AdamW for the value head."""
+    """Learning rate of AdamW for the value head; falls as the other does."""
     gamma: Discount = 1.0
     """Discount of a token."""
     gae_lambda: Fraction = 0.95
@@ -124,7 +128,7 @@ class DialoguePPOConfig(Section):
     """Weight of the entropy bonus."""
     num_epochs: Positive = 2
     """Passes over one iteration's dialogues."""
-    minibatch_size: Positive = 16
+    minibatch_size: Positive = 32
     """Dialogues of one gradient step."""
     max_grad_norm: Rate = 1.0
     """Longest gradient; longer ones are scaled down."""
@@ -163,7 +167,7 @@ class PoolConfig(Section):
 class DistortStopConfig(Section):
     """When training ends."""
 
-    max_iterations: Positive = 80
+    max_iterations: Positive = 60
     """Iterations of the whole run."""
 
 
@@ -181,7 +185,7 @@ class DistortEvaluationConfig(Section):
 class TranscriptConfig(Section):
     """What is kept and shown of the dialogues."""
 
-    keep_every: Positive = 32
+    keep_every: Positive = 64
     """Every k-th dialogue of an iteration goes to `transcripts.jsonl`, the first one always."""
     show_interval: Count = 10
     """Iterations between dialogues printed while it trains; 0: none."""

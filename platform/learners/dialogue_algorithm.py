@@ -36,6 +36,7 @@ from parley.platform.learners.dialogue_batch import (
     credit_by_return,
     make_rows,
 )
+from parley.platform.learners.dialogue_learner import ITERATION
 from parley.platform.learners.ppo_algorithm import (
     POLICY_PREFIX,
     IterationTimes,
@@ -288,7 +289,10 @@ class DialogueAlgorithm(TokenPPO):
         batches = [_make_batch(columns, share, num_learners) for share in range(num_learners)]
         results = self.learner_group.update(
             **({"batch": batches[0]} if num_learners == 1 else {"batches": batches}),
-            timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps},
+            timesteps={
+                NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps,
+                ITERATION: self.iterations_done,
+            },
             num_epochs=self.config.num_epochs,
             minibatch_size=self.config.minibatch_size,
             shuffle_batch_per_epoch=True,
@@ -306,6 +310,8 @@ class DialogueAlgorithm(TokenPPO):
     def _adapt_anchor(self, rewards: Rewards) -> None:
         anchor = self.experiment.anchor
         for seat, rows in rewards.items():
+            if not any(rows):  # it never had its turn
+                continue
             kl = mean_of("kl", rows)
             self.kl_weights[seat] = next_kl_weight(
                 self.kl_weights[seat], kl, anchor.kl_budget, anchor.kl, anchor.adapt_rate

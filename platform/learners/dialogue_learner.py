@@ -33,6 +33,9 @@ from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.module import VALID, DialogueModule
 from parley.policies.dialogue.sampling import truncated_log_probs
 
+ITERATION = "iteration"
+"""Key of `timesteps`: how many iterations came before."""
+
 
 def make_adamw(policy: DialogueActorCritic, config: DialoguePPOConfig) -> Optimizer:
     """AdamW; only matrices of the language model decay, the value head has a rate of its own."""
@@ -96,12 +99,23 @@ class DialogueLearner(TokenPPOLearner):
         )
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Seed this update by its number, so that a resumed run shuffles as this one."""
+        """Seed this update by its number, so that a resumed run shuffles as this one; anneal."""
         PPOTorchLearner.before_gradient_based_update(self, timesteps=timesteps)
         number = int(timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
         stream = np.random.SeedSequence([self.config.learner_config_dict["seed"], number])
         np.random.seed(stream.generate_state(4))
+        for optimiser in self._named_optimizers.values():
+            self._set_optimizer_lr(optimiser, self._learning_rate(int(timesteps[ITERATION])))
         self._terms = {}
+
+    def _learning_rate(self, iteration: int) -> float:
+        """The rate of an iteration, counted from 0."""
+        gradient = self.config.learner_config_dict["ppo"]
+        if not isinstance(gradient, DialoguePPOConfig):
+            return float(gradient.learning_rate)
+        progress = min(1.0, iteration / gradient.anneal_iterations)
+        first, last = gradient.learning_rate, gradient.learning_rate_final
+        return first + (last - first) * progress
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]

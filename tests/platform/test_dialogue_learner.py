@@ -30,7 +30,7 @@ from parley.platform.learners.dialogue_batch import (
     make_rows,
 )
 from parley.platform.learners.dialogue_config import build_dialogue_config
-from parley.platform.learners.dialogue_learner import DialogueLearner
+from parley.platform.learners.dialogue_learner import ITERATION, DialogueLearner
 from parley.platform.learners.ppo_algorithm import POLICY_PREFIX
 from parley.platform.learners.ppo_learner import ADAM_EPSILON, NonFiniteLossError
 from parley.platform.learners.ppo_loss import compute_ppo_loss
@@ -102,7 +102,7 @@ def update(learner: DialogueLearner, rows: Rows, num_epochs: int = 1, size: int 
     """As `DialogueAlgorithm` asks for it; by default in one minibatch."""
     learner.update(
         batch=_make_batch({SEAT: rows}, 0, 1),
-        timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: 100},
+        timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: 100, ITERATION: 0},
         num_epochs=num_epochs,
         minibatch_size=size or len(rows[TOKENS]),
         shuffle_batch_per_epoch=True,

@@ -39,7 +39,7 @@ REFUSED = {
     "reward.judge=parrot": ["reward.judge", "'parrot'"],
     "reward.judge=distorter": ["reward.judge 'distorter' is trained", "frozen seat"],
     "seats.distorter.trained=false": ["no seat learns", "trained = true"],
-    "ppo.minibatch_size=128": ["ppo.minibatch_size 128", "64", "lower the first"],
+    "ppo.minibatch_size=256": ["ppo.minibatch_size 256", "128", "lower the first"],
     "seats.distorter.model=": ["seats.distorter.model"],
     "sampling.temperature=0.0": ["sampling.temperature", "greater than 0"],
     "sampling.top_p=0.0": ["sampling.top_p", "greater than 0"],
@@ -63,9 +63,9 @@ def test_override_is_refused(override: str, parts: list[str]) -> None:
 
 
 def test_the_minibatch_of_the_chosen_algorithm_counts() -> None:
-    with pytest.raises(ConfigError, match=r"reinforce\.minibatch_size 128"):
-        load("algorithm=reinforce", "reinforce.minibatch_size=128")
-    assert load("reinforce.minibatch_size=128").algorithm == "ppo"
+    with pytest.raises(ConfigError, match=r"reinforce\.minibatch_size 256"):
+        load("algorithm=reinforce", "reinforce.minibatch_size=256")
+    assert load("reinforce.minibatch_size=256").algorithm == "ppo"
 
 
 POOLS = {
