@@ -41,6 +41,8 @@ class IterationFigures:
         paid = [rewards for seat in self.seats for rewards in record.rewards[seat]]
         turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of(self.seats)]
         variety = [self._track(record, seat, iteration) for seat in self.seats]
+        # A seat that never had its turn has learned nothing and has no losses.
+        learned = [losses[seat] for seat in self.seats if LOSSES[0] in losses.get(seat, {})]
         return {
             "dialogues": len(record.dialogues),
             "tokens": record.num_tokens,
@@ -54,7 +56,7 @@ class IterationFigures:
             "entropy": float(np.concatenate([turn.entropies for turn in turns]).mean()),
             **{name: _mean_over(variety, name) for name in variety[0] if name != "attractors"},
             "attractors": [phrase for figures in variety for phrase in figures["attractors"]],
-            **{name: _mean_over([losses[seat] for seat in self.seats], name) for name in LOSSES},
+            **{name: _mean_over(learned, name) for name in LOSSES},
             **({"opponent": record.opponent} if record.opponent else {}),
         }
 
@@ -71,7 +73,7 @@ class IterationFigures:
         turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of([seat])]
         end = self.task.settings.end_token
         replies = [turn.tokens[turn.tokens != end].tolist() for turn in turns]
-        texts = self.task.tokenizer.batch_decode(replies)
+        texts = self.task.tokenizer.batch_decode(replies) if replies else []
         return self.trackers[seat].update(iteration, replies, texts)
 
 

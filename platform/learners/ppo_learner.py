@@ -141,14 +141,16 @@ class TokenPPOLearner(PPOTorchLearner):
         self._terms.setdefault(module_id, []).append(terms)
         return terms.total
 
-    def postprocess_gradients(self, gradients_dict: dict[Any, Tensor]) -> dict[Any, Tensor]:
+    def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
         """Scale the gradient of all modules together down to the allowed length.
+
+        A module that had no data in this update has None for gradients.
 
         Raises:
             NonFiniteLossError: a gradient is infinite or not a number.
         """
         max_norm = self.config.learner_config_dict["ppo"].max_grad_norm
-        gradients = list(gradients_dict.values())
+        gradients = [gradient for gradient in gradients_dict.values() if gradient is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm):
             raise NonFiniteLossError(

@@ -367,6 +367,31 @@ def test_two_seats_learn_beside_a_third(three_seats: Path, local_ray: None, tmp_
 
 
 @pytest.mark.slow
+def test_a_seat_that_never_has_its_turn_stays_as_it_is(
+    three_seats: Path, quick_model_folder: Path, local_ray: None, tmp_path: Path
+) -> None:
+    """As where the first seat has learned to end every talk at once."""
+    run = tmp_path / "run"
+    overrides = [*TINY, "stop.max_iterations=2", "dialogue.max_turns=1"]
+    assert main(["train", str(three_seats), "--run-dir", str(run), *overrides]) == 0
+    for row in read_rows(run)[1:]:
+        assert np.isfinite(
+            [row[name] for name in ("reward", "kl", "policy_loss", "anchor_kl")]
+        ).all()
+    checkpoint = CheckpointStore(run / "checkpoints").find("last")
+    assert checkpoint is not None
+    began = load_language_model(quick_model_folder).model.state_dict()
+    moved = {
+        seat: any(
+            (array != began[name]).any()
+            for name, array in load_language_model(path).model.state_dict().items()
+        )
+        for seat, path in checkpoint.policy_folders.items()
+    }
+    assert moved == {"anna": True, "ben": False}
+
+
+@pytest.mark.slow
 def test_only_what_learns_is_sent_to_the_runners(
     three_seats: Path, local_ray: None, tmp_path: Path
 ) -> None:
