@@ -251,10 +251,30 @@ def test_reinforce_updates_equal_a_loop_in_plain_pytorch() -> None:
     assert_equal_weights(learner, policy, before)
 
 
+@pytest.mark.parametrize(("iteration", "progress"), [(0, 0.0), (5, 0.5), (10, 1.0), (30, 1.0)])
+def test_the_learning_rates_go_down_a_straight_line_together(
+    iteration: int, progress: float
+) -> None:
+    learner = make_learner(
+        make_policy(0),
+        SAMPLINGS["plain"],
+        "ppo.learning_rate=1e-3",
+        "ppo.learning_rate_final=2e-4",
+        "ppo.value_learning_rate=5e-3",
+        "ppo.anneal_iterations=10",
+    )
+    steps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: 100, ITERATION: iteration}
+    learner.before_gradient_based_update(timesteps=steps)
+    ((_, optimiser),) = learner.get_optimizers_for_module(SEAT)
+    rate = 1e-3 - 8e-4 * progress
+    rates = [group["lr"] for group in optimiser.param_groups]
+    assert rates == pytest.approx([rate, rate, 5 * rate])
+
+
 def test_adafactor_is_set_as_the_recipe_says() -> None:
     policy = make_policy(0)
     learner = make_learner(policy, SAMPLINGS["plain"], "algorithm=reinforce")
-    update(learner, play_rows(policy, SAMPLINGS["plain"], "reinforce"))
+    update(learner, play_rows(policy, SAMPLINGS["plain"], "reinforce"))  # changes no rate
     ((_, optimiser),) = learner.get_optimizers_for_module(SEAT)
     assert isinstance(optimiser, Adafactor)
     (group,) = optimiser.param_groups
