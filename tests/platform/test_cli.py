@@ -49,8 +49,11 @@ def watch_nothing(path: Path, out: Path | None, seed: int) -> Path | None:
 @pytest.fixture
 def light_workflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The cartpole row served by the functions above, and an empty working directory."""
-    names = ("train_two_iterations", "evaluate_nothing", "watch_nothing")
-    row = WorkflowFunctions(*(f"{__name__}:{name}" for name in names))
+    row = WorkflowFunctions(
+        train=f"{__name__}:train_two_iterations",
+        evaluate=f"{__name__}:evaluate_nothing",
+        watch=f"{__name__}:watch_nothing",
+    )
     monkeypatch.setitem(dispatch.WORKFLOWS, "cartpole", row)
     monkeypatch.chdir(tmp_path)
     return tmp_path
