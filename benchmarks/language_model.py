@@ -5,7 +5,7 @@
 DATA is a file or folder of conversations, `topical_chat` below the folder that PARLEY_DATA names by
 default. Both learn from the same conversations and are asked for the same tokens of others: the
 model by `dialogue/pretrain` with the settings in `SETTINGS`, so that `parley train` with the same
-overrides gives the same figure, and an interpolated modified Kneser-Ney trigram of the same tokens.
+overrides gives the same figure, and modified Kneser-Ney models, a trigram and a 5-gram.
 """
 
 from __future__ import annotations
@@ -32,29 +32,33 @@ from parley.platform.models.training import DialogueLosses, load_gpt2, measure_l
 from parley.platform.telemetry.run_folder import RunFolder
 
 SETTINGS = (
-    "training.num_steps=5000",
+    "model.vocab_size=512",
+    "training.num_steps=5500",
     "training.warmup_steps=100",
-    "training.eval_interval=1000",
+    "training.eval_interval=1100",
 )
 """What differs from `dialogue/pretrain` on generated text."""
 QUICK_SETTINGS = ("training.num_steps=60", "training.warmup_steps=10", "training.eval_interval=30")
-TRIGRAM = 3
+ORDERS = (3, 5)
+"""Of the n-gram models: the trigram to beat, and one that sees nearly all that counts can tell."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both models on the same tokens of the same held-out conversations."""
+    """All models on the same tokens of the same held-out conversations."""
 
     model: DialogueLosses
-    trigram: DialogueLosses
+    ngrams: dict[int, DialogueLosses]
+    """By order."""
     num_parameters: int
     data: LanguageData
     seconds: float
 
     def lines(self) -> list[str]:
-        """The table: perplexities with intervals over conversations, and their ratio."""
+        """The table: perplexities, and their ratios to parley's, with intervals."""
         counts = self.model.counts
-        rows = [("parley", self.model.nats), ("Kneser-Ney trigram", self.trigram.nats)]
+        rows = [("parley", self.model.nats)]
+        rows += [(f"Kneser-Ney {n}-gram", losses.nats) for n, losses in self.ngrams.items()]
         header = f"{'':<20}{'nats/token':>12}{'perplexity':>12}   95 % interval"
         lines = [
             f"{len(self.data.training)} conversations, {self.data.training.num_targets:,} tokens "
@@ -68,16 +72,17 @@ class Comparison:
             mean = nats.sum() / counts.sum()
             interval = f"{math.exp(low):.1f} to {math.exp(high):.1f}"
             lines.append(f"{name:<20}{mean:>12.3f}{math.exp(mean):>12.1f}   {interval}")
-        difference = self.trigram.nats - self.model.nats
-        low, high = bootstrap_rate_interval(difference, counts)
-        ratio = math.exp(difference.sum() / counts.sum())
-        interval = f"{math.exp(low):.3f} to {math.exp(high):.3f}"
-        lines.append(f"{'ratio':<20}{'':>12}{ratio:>12.3f}   {interval} (trigram / parley)")
+        for order, losses in self.ngrams.items():
+            difference = losses.nats - self.model.nats
+            low, high = bootstrap_rate_interval(difference, counts)
+            ratio = math.exp(difference.sum() / counts.sum())
+            interval = f"{math.exp(low):.3f} to {math.exp(high):.3f}"
+            lines.append(f"{f'{order}-gram / parley':<32}{ratio:>12.3f}   {interval}")
         return lines
 
 
 def compare(data: Path, run_dir: Path, settings: Sequence[str]) -> Comparison:
-    """Train by `dialogue/pretrain`, count the trigram, measure both."""
+    """Train by `dialogue/pretrain`, count n-grams, measure all of them."""
     config = load_experiment("dialogue/pretrain", [*settings, f"data.path={data}"])
     assert isinstance(config, PretrainConfig)
     with RunFolder.create(config, run_dir) as run_folder:
@@ -85,13 +90,15 @@ def compare(data: Path, run_dir: Path, settings: Sequence[str]) -> Comparison:
     folder = resolve_checkpoint(run_dir).policy_folders[SPEAKER]
     tokenizer = load_tokenizer(folder)
     encoded = encode_split(load_split(config.data, config.seed), config.model, tokenizer)
-    trigram = KneserNey(encoded.training, TRIGRAM, len(tokenizer))
     model = load_gpt2(folder)
     losses = measure_losses(model, encoded.heldout)
-    reference = trigram.measure(encoded.heldout)
-    assert np.array_equal(losses.counts, reference.counts), "both are asked for the same tokens"
+    ngrams = {
+        order: KneserNey(encoded.training, order, len(tokenizer)).measure(encoded.heldout)
+        for order in ORDERS
+    }
+    assert all(np.array_equal(losses.counts, other.counts) for other in ngrams.values())
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Comparison(losses, reference, num_parameters, encoded, result["seconds"])
+    return Comparison(losses, ngrams, num_parameters, encoded, result["seconds"])
 
 
 def default_data() -> Path:

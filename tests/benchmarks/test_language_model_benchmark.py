@@ -31,8 +31,8 @@ def test_it_compares_both_on_the_same_tokens(
     printed = capsys.readouterr().out
     assert "parley train dialogue/pretrain" in printed
     assert "68 conversations" in printed
-    perplexities = [_figure(printed, name) for name in ("parley", "Kneser-Ney trigram")]
-    ratio = _figure(printed, "ratio")
+    perplexities = [_figure(printed, name) for name in ("parley", "Kneser-Ney 3-gram")]
+    ratio = _figure(printed, "3-gram / parley")
     assert ratio == pytest.approx(perplexities[1] / perplexities[0], rel=0.01)
 
 
