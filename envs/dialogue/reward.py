@@ -3,12 +3,13 @@
     x = mean_t -log p_judge(a_t | history, a_<t)                       nats per token
     R = f(x) - beta * mean_t [log pi(a_t | .) - log pi_start(a_t | .)]
     f(x) = x                    for x <= c
-         = c - s (x - c)        for x >  c,        s = max(1, (c - x_start) / (x_random - c))
+         = c - s (x - c)        for x >  c,        s = max(1, (c - x_0 + e) / (x_random - c - e))
 
-c is the ceiling: what fluent text can earn. x_start is what the starting policy earns, x_random
-what uniformly random tokens earn; the slope s makes f(x_random) <= x_start, so that gibberish is
-worth no more than having learned nothing. All three are measured before training
-(`platform.rollouts.calibration`). Pure functions of arrays.
+c is the ceiling: what fluent text can earn. x_0 is the mean surprise of the starting policy's
+replies and e = E[max(x - c, 0)] over them, x_random the mean of uniformly random tokens. The slope
+s makes f(x_random) <= E f(x) of the start, and f is concave: gibberish is worth no more than having
+learned nothing. All are measured before training (`platform.rollouts.calibration`). Pure functions
+of arrays.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class SurpriseScale:
     """Surprise that fluent text can reach."""
     random: float
     """Surprise of uniformly random tokens."""
+    excess: float = 0.0
+    """Mean of max(x - ceiling, 0) over the starting policy's replies."""
 
     def __post_init__(self) -> None:
         if not np.isfinite([self.start, self.ceiling, self.random]).all():
@@ -56,7 +59,9 @@ class SurpriseScale:
         """How steeply surprise beyond the ceiling is taken back; at least 1."""
         if self.random <= self.ceiling:  # and so no more surprising than the start
             return 1.0
-        return max(1.0, (self.ceiling - self.start) / (self.random - self.ceiling))
+        gap = self.random - self.ceiling
+        excess = self.excess if self.excess < gap / 2 else 0.0  # else all replies are alike
+        return max(1.0, (self.ceiling - self.start + excess) / (gap - excess))
 
     def count(self, surprise: Floats) -> Floats:
         """What surprise [...] is worth: itself up to the ceiling, less beyond."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -345,11 +346,7 @@ class DistortRun:
             "evaluated": self.evaluated,
             "evaluated_at": self._evaluated_at,
             "trackers": self.figures.state(),
-            "scale": (
-                None
-                if scale is None
-                else {"start": scale.start, "ceiling": scale.ceiling, "random": scale.random}
-            ),
+            "scale": None if scale is None else asdict(scale),
             "algorithm": self.algorithm.training_state(),
         }
 

@@ -33,6 +33,7 @@ from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.module import VALID, DialogueModule
 from parley.policies.dialogue.sampling import truncated_log_probs
 
+OUTPUTS = (Columns.ACTION_DIST_INPUTS, Columns.VF_PREDS)
 ITERATION = "iteration"
 """Key of `timesteps`: how many iterations came before."""
 
@@ -123,6 +124,8 @@ class DialogueLearner(TokenPPOLearner):
         """The algorithm's loss over the N tokens that the seat drew."""
         settings = self.config.learner_config_dict
         valid = batch[VALID]
+        if not valid.any():  # rows that only make up the number of a learner's share
+            return sum(0.0 * fwd_out[key].sum() for key in OUTPUTS)
         support = batch[SUPPORT][valid] if SUPPORT in batch else None
         log_probs = truncated_log_probs(
             fwd_out[Columns.ACTION_DIST_INPUTS], support, settings["temperature"]

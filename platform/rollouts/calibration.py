@@ -68,7 +68,9 @@ def measure_scale(
     random = float(_score(judge, noise, settings).mean())
     fluent = float(np.quantile(_score(judge, foreign, settings), ceiling_quantile))
     highest = start + HIGHEST_CEILING * (random - start) if random > start else fluent
-    return SurpriseScale(start=start, ceiling=max(start, min(fluent, highest)), random=random)
+    ceiling = max(start, min(fluent, highest))
+    excess = float(np.maximum(own - ceiling, 0.0).mean())
+    return SurpriseScale(start, ceiling, random, excess)
 
 
 def _surprise(turn: PlayedTurn) -> float:

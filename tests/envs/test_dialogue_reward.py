@@ -197,3 +197,20 @@ def test_the_anchor_grows_over_its_budget_and_comes_back_under_it() -> None:
     assert next_kl_weight(0.1, kl=1.5, budget=1.5, base=0.1, rate=0.1) == pytest.approx(0.1)
     assert next_kl_weight(0.4, kl=0.0, budget=1.5, base=0.1, rate=0.1) == pytest.approx(0.36)
     assert next_kl_weight(0.1, kl=0.0, budget=1.5, base=0.1, rate=0.1) == 0.1
+
+
+@given(
+    replies=st.lists(st.floats(0.1, 6.0), min_size=2, max_size=12),
+    above=st.floats(0.0, 1.0),
+    gap=st.floats(1.0, 10.0),
+)
+def test_random_tokens_earn_at_most_what_the_start_earns_on_average(
+    replies: list[float], above: float, gap: float
+) -> None:
+    """The start's own replies may exceed the ceiling; what they lose there is made up for."""
+    own = np.array(replies, np.float32)
+    ceiling = float(own.mean()) + above
+    excess = float(np.maximum(own - ceiling, 0.0).mean())
+    scale = SurpriseScale(float(own.mean()), ceiling, ceiling + 2 * excess + gap, excess)
+    noise = np.array([scale.random], np.float32)
+    assert scale.count(noise)[0] <= scale.count(own).mean() + 1e-4 * (1 + scale.slope)
