@@ -274,7 +274,12 @@ class PretrainRun:
         self._row_tokens, self._row_seconds = state["row_tokens"], state["row_seconds"]
 
     def _save(self, best_score: float | None) -> None:
-        facts = {"policy": "gpt2", "modules": [SPEAKER], "context": self.config.model.context}
+        facts = {
+            "workflow": self.config.workflow,
+            "policy": "gpt2",
+            "modules": [SPEAKER],
+            "context": self.config.model.context,
+        }
         state = {
             "data": self.data.fingerprint,
             "trainer": self.trainer.state(),
