@@ -62,8 +62,7 @@ def make_dialogue_task(
         models = _load_models(names, log)
         _check_shared_tokenizer(models)
         settings = _make_settings(config.dialogue, models)
-        openers = load_openers(Path(config.dialogue.openers) if config.dialogue.openers else None)
-        train, heldout = split_openers(openers, config.dialogue.openers_holdout)
+        train, heldout = _split_openers(config.dialogue)
         tokenizer = next(iter(models.values())).tokenizer
         return DialogueTask(
             models=models,
@@ -148,6 +147,15 @@ def _make_settings(
 def vocab_size_of(model: LanguageModel) -> int:
     """Ids that the model can read and draw."""
     return int(model.model.get_output_embeddings().weight.shape[0])
+
+
+def _split_openers(dialogue: DialogueConfig) -> tuple[list[str], list[str]]:
+    """The openers for training and those held out."""
+    openers = load_openers(Path(dialogue.openers) if dialogue.openers else None)
+    try:
+        return split_openers(openers, dialogue.openers_holdout)
+    except ValueError as error:
+        raise ValueError(f"{dialogue.openers} (dialogue.openers): {error}") from error
 
 
 def _encode(text: str, tokenizer: PreTrainedTokenizerBase, settings: DialogueSettings) -> Tokens:
