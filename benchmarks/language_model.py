@@ -33,9 +33,10 @@ from parley.platform.telemetry.run_folder import RunFolder
 
 SETTINGS = (
     "model.vocab_size=512",
-    "training.num_steps=5500",
+    "training.num_steps=10000",
+    "training.weight_decay=0.1",
     "training.warmup_steps=100",
-    "training.eval_interval=1100",
+    "training.eval_interval=1000",
 )
 """What differs from `dialogue/pretrain` on generated text."""
 QUICK_SETTINGS = ("training.num_steps=60", "training.warmup_steps=10", "training.eval_interval=30")
@@ -114,6 +115,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a few gradient steps")
     parser.add_argument("--run-dir", metavar="DIR", type=Path, help="keep the run here")
     arguments = parser.parse_intermixed_args(argv)
+    if not arguments.data.exists():
+        print(f"skipped: no conversations at {arguments.data}; name a file or folder of them")
+        return
     quick = QUICK_SETTINGS if arguments.quick else ()
     settings = [*SETTINGS, *quick, *arguments.settings]
     print(f"parley train dialogue/pretrain data.path={arguments.data} {' '.join(settings)}")
