@@ -6,7 +6,6 @@ a learner that is restored goes on as the one that was never stopped.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from parley.envs.cartpole.sequences import IGNORED_LABEL
 from parley.envs.cartpole.tokens import ACT_LEFT, ACT_RIGHT, DONE, STEP_TOKENS
 from parley.platform.config.cartpole import ImitationTrainingConfig
 from parley.platform.errors import ParleyError
+from parley.platform.models.schedule import learning_rate_factor
 from parley.policies.actor_critic import optimiser_groups
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
 
@@ -157,17 +157,6 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
         reduction="none",
     )
     return losses.view(targets.shape)
-
-
-def learning_rate_factor(step: int, warmup_steps: int, num_steps: int) -> float:
-    """The share of the peak learning rate at `step` of 0 to `num_steps` - 1.
-
-    A straight line up over `warmup_steps`, then half a cosine down to zero.
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / (num_steps - warmup_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 class ImitationLearner:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from parley.platform.learners.imitation import (
     ImitationLearner,
     KindLosses,
     WindowSource,
-    learning_rate_factor,
     token_losses,
 )
 from parley.policies.dhmm_gpt2 import DHMMGPT2Config, DHMMGPT2ForCausalLM
@@ -168,15 +166,6 @@ def test_ranks_together_take_the_step_of_one(source: WindowSource) -> None:
     scale = min(1.0, TRAINING.max_grad_norm / float(torch.nn.utils.get_total_norm(averaged)))
     for expected, found in zip(own, averaged, strict=True):
         torch.testing.assert_close(scale * found, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_learning_rate_rises_then_falls_to_zero() -> None:
-    factors = [learning_rate_factor(step, 10, 100) for step in range(100)]
-    assert factors[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
-    assert factors[10] == 1.0
-    assert all(later < earlier for earlier, later in pairwise(factors[10:]))
-    assert factors[55] == pytest.approx(0.5)
-    assert 0 < factors[99] < 1e-3
 
 
 def test_it_learns(source: WindowSource) -> None:
