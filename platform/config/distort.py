@@ -82,7 +82,7 @@ class RewardConfig(Section):
 class AnchorConfig(Section):
     """What holds a trained seat at the model that it started as."""
 
-    kl: NonNegative = 2.5
+    kl: NonNegative = 2.2
     """Weight of the KL divergence from the starting point, both in nats per token; 0: none."""
     kl_budget: Rate = 0.8
     """Nats per token beyond which the weight grows."""
