@@ -7,7 +7,7 @@ import argparse
 from parley.envs import ENVIRONMENTS
 from parley.platform.commands.tables import print_rows
 from parley.platform.config.loading import list_experiments
-from parley.platform.config.tables import ALGORITHMS, POLICIES
+from parley.platform.config.tables import ALGORITHMS, DIALOGUE_MODELS, POLICIES
 from parley.platform.errors import EXIT_DONE
 
 
@@ -17,7 +17,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     tables = {
         "experiments": list_experiments(),
         "environments": environments,
-        "policies": POLICIES,
+        "policies": {**DIALOGUE_MODELS, **POLICIES},
         "algorithms": ALGORITHMS,
     }
     for title, table in tables.items():

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-POLICIES: dict[str, str] = {
+DIALOGUE_MODELS: dict[str, str] = {
     "dialogpt": "any causal language model by name or folder, such as microsoft/DialoGPT-small",
     "parley-tiny": "a small GPT-2 that parley trains on first use, where no weights can be had",
+}
+"""What may sit in a seat of a dialogue."""
+
+POLICIES: dict[str, str] = {
     "dhmm_gpt2": "GPT-2 with a differentiable HMM belief filter before attention",
     "gpt2": "the same GPT-2 without the filter",
     "mlp": "two-layer perceptron on one-hot tokens, the small baseline",
 }
+"""The policies over windows of tokens."""
 
 ALGORITHMS: dict[str, str] = {
     "ppo": "proximal policy optimisation through RLlib",
