@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 import time
@@ -22,6 +23,8 @@ from parley.platform.cli import main
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import load_experiment, replace_overrides
 from parley.platform.config.pretraining import PretrainConfig
+from parley.platform.errors import InputError
+from parley.platform.evaluation.dialogue_runs import evaluate_path
 from parley.platform.jobs.pretrain_job import run_pretrain
 from parley.platform.models.training import NonFiniteLossError
 from parley.platform.telemetry.run_folder import RunFolder
@@ -190,3 +193,30 @@ def test_the_experiment_loads_and_names_wrong_keys() -> None:
     assert isinstance(load_experiment("dialogue/pretrain", quick=True), PretrainConfig)
     with pytest.raises(ConfigError, match=r"training\.num_stepz"):
         load_experiment("dialogue/pretrain", ["training.num_stepz=1"])
+
+
+def test_evaluating_a_run_gives_the_figures_of_its_result(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    assert main(["evaluate", str(finished), "--json", str(out)]) == 0
+    metrics = json.loads((finished / "result.json").read_text())["metrics"]
+    found = json.loads(out.read_text())
+    for name in ("heldout_nats_per_token", "heldout_perplexity", "heldout_tokens"):
+        assert found[name] == pytest.approx(metrics[name])
+
+
+def test_other_text_can_be_evaluated(finished: Path, tmp_path: Path) -> None:
+    talks = generate_dialogues(12, 5)
+    text = tmp_path / "talks.txt"
+    text.write_text("\n\n".join("\n".join(talk) for talk in talks), encoding="utf-8")
+    found = evaluate_path(finished, data=text)
+    assert found["heldout_dialogues"] == 12
+    assert evaluate_path(finished, episodes=5, data=text)["heldout_dialogues"] == 5
+
+
+def test_a_checkpoint_without_its_run_cannot_tell_what_was_held_out(
+    finished: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "a" / "b" / "c" / "copied"
+    shutil.copytree(resolve_checkpoint(finished).path, copied)
+    with pytest.raises(InputError, match="leave the checkpoint in its run's folder"):
+        evaluate_path(copied)
