@@ -19,21 +19,14 @@ import ray
 import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
-from ray.rllib.env.env_runner import EnvRunner
-from ray.rllib.utils.checkpoints import Checkpointable
-from ray.rllib.utils.metrics import (
-    NUM_ENV_STEPS_SAMPLED,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    WEIGHTS_SEQ_NO,
-)
 from transformers import PreTrainedModel
 
 from parley.envs.dialogue.rules import DialogueSettings
 from parley.platform.rollouts.dialogue_player import Cast, DialoguePlayer, FaultyModelError
 from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayFault
+from parley.platform.rollouts.weight_receiver import WeightReceiver
 from parley.policies.dialogue.loading import build_from_parts
 from parley.policies.dialogue.module import DialogueModule
 from parley.policies.dialogue.sampling import Sampling
@@ -104,7 +97,7 @@ class DialogueRollout:
     """The traceback of an error that a fresh runner would meet again."""
 
 
-class DialogueEnvRunner(EnvRunner, Checkpointable):
+class DialogueEnvRunner(WeightReceiver):
     """Plays its share of a `DialogueRequest`.
 
     The algorithm's `env_config` holds `runner`, its `DialogueRunnerSettings`.
@@ -113,8 +106,6 @@ class DialogueEnvRunner(EnvRunner, Checkpointable):
     def __init__(self, *, config: AlgorithmConfig, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         self.settings: DialogueRunnerSettings = self.config.env_config["runner"]
-        self.spaces = kwargs.get("spaces", {})
-        self._weights_seq_no = 0
         self._frozen: dict[str, Speaker] = {}
         self._trained: dict[str, Speaker] = {}
         torch.set_num_threads(1)  # runners share a machine: more threads would wait for each other
@@ -144,17 +135,15 @@ class DialogueEnvRunner(EnvRunner, Checkpointable):
             rollout.fault = error.fault
         except Exception:
             rollout.error = traceback.format_exc()
-        self._log_metrics(sum(len(dialogue.turns) for dialogue in rollout.dialogues))
+        self._count_env_steps(sum(len(dialogue.turns) for dialogue in rollout.dialogues))
         rollout.metrics = self.get_metrics()
         return rollout
 
     def sample(self, **kwargs: Any) -> list[Any]:
         """RLlib's own entry; dialogues are played by `play`, which is told who talks."""
-        raise NotImplementedError("ask for dialogues by play(state, request)")
-
-    def get_metrics(self) -> Any:
-        """RLlib's metrics since the last call."""
-        return self.metrics.reduce()
+        raise NotImplementedError(
+            "sample() cannot say who talks to whom; ask for dialogues by play(state, request)"
+        )
 
     def get_spaces(self) -> dict[str, Any]:
         """Observation and action space of every module; those of `parley/Dialogue`."""
@@ -170,38 +159,6 @@ class DialogueEnvRunner(EnvRunner, Checkpointable):
             INPUT_ENV_SINGLE_SPACES: by_seat,
             **dict.fromkeys(modules, spaces),
         }
-
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The trained weights and their number, as RLlib's synchronisation wants them."""
-        return {
-            COMPONENT_RL_MODULE: self.module.get_state(inference_only=True),
-            WEIGHTS_SEQ_NO: self._weights_seq_no,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take trained weights; those already held are not loaded again."""
-        number = state.get(WEIGHTS_SEQ_NO, 0)
-        if COMPONENT_RL_MODULE in state and (number == 0 or number != self._weights_seq_no):
-            weights = state[COMPONENT_RL_MODULE]
-            if isinstance(weights, ray.ObjectRef):  # RLlib's own synchronisation nests a reference
-                weights = ray.get(weights)
-            self.module.set_state(weights)
-            self._weights_seq_no = number
-
-    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """How RLlib makes another runner like this one."""
-        return (), {"config": self.config}
-
-    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
-        """The trained modules."""
-        return [(COMPONENT_RL_MODULE, self.module)]
-
-    def assert_healthy(self) -> None:
-        """A finished constructor is all that it takes."""
-
-    def ping(self) -> str:
-        """Answer RLlib's health check."""
-        return "pong"
 
     def _play_share(self, request: DialogueRequest, rollout: DialogueRollout) -> None:
         numbers = list(request.shares.get(self.worker_index or 0, ()))
@@ -251,7 +208,3 @@ class DialogueEnvRunner(EnvRunner, Checkpointable):
         """Give back the memory of models that nobody needs any more, such as old selves."""
         for model_id in set(self._frozen) - wanted:
             del self._frozen[model_id]
-
-    def _log_metrics(self, num_env_steps: int) -> None:
-        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, num_env_steps, reduce="sum")
-        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, num_env_steps, reduce="lifetime_sum")

@@ -19,22 +19,13 @@ from typing import Any, cast
 
 import gymnasium
 import numpy as np
-import ray
 import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
-from ray.rllib.env.env_runner import EnvRunner
-from ray.rllib.utils.checkpoints import Checkpointable
-from ray.rllib.utils.metrics import (
-    EPISODE_RETURN_MEAN,
-    NUM_ENV_STEPS_SAMPLED,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    WEIGHTS_SEQ_NO,
-)
+from ray.rllib.utils.metrics import EPISODE_RETURN_MEAN
 
 from parley.platform.rollouts.advantages import estimate_advantages
 from parley.platform.rollouts.fragment import (
@@ -45,6 +36,7 @@ from parley.platform.rollouts.fragment import (
     cut_episodes,
 )
 from parley.platform.rollouts.vector_task import VectorEnv
+from parley.platform.rollouts.weight_receiver import WeightReceiver
 from parley.policies.rl_module import TokenModule
 
 Space = gymnasium.spaces.Space[Any]
@@ -81,7 +73,7 @@ class RunnerSettings:
     """Factor on the rewards that the learner sees."""
 
 
-class VectorEnvRunner(EnvRunner, Checkpointable):
+class VectorEnvRunner(WeightReceiver):
     """Plays `rollout_fragment_length` steps of all its environments per call.
 
     The algorithm's `env_config` holds `runner`, its `RunnerSettings`; `policy_mapping_fn` gives
@@ -92,13 +84,11 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def __init__(self, *, config: AlgorithmConfig, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
-        self.spaces = kwargs.get("spaces", {})
         self.settings: RunnerSettings = self.config.env_config["runner"]
         self.agent_ids = list(self.settings.agent_ids)
         mapping: Callable[..., str] = self.config.policy_mapping_fn
         self.module_ids = [mapping(agent_id, None) for agent_id in self.agent_ids]
         self.num_envs: int = self.config.num_envs_per_env_runner
-        self._weights_seq_no = 0
         self._num_calls = 0
         self._tokens: NDArray[np.int64] | None = None
         self.make_env()
@@ -146,10 +136,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         """Play one fragment with the weights at hand (RLlib's own entry)."""
         return self._play()[0]
 
-    def get_metrics(self) -> Any:
-        """RLlib's metrics since the last call."""
-        return self.metrics.reduce()
-
     def get_spaces(self) -> dict[str, Any]:
         """Observation and action space of every module and of the environment."""
         spaces = cast(
@@ -184,38 +170,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self._returns = np.array(state["returns"])
         for generator, saved in zip(self._action_generators, state["actions"], strict=True):
             generator.bit_generator.state = saved
-
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The weights and their number, as RLlib's synchronisation wants them."""
-        return {
-            COMPONENT_RL_MODULE: self.module.get_state(inference_only=True),
-            WEIGHTS_SEQ_NO: self._weights_seq_no,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take weights; those already held are not loaded again."""
-        number = state.get(WEIGHTS_SEQ_NO, 0)
-        if COMPONENT_RL_MODULE in state and (number == 0 or number != self._weights_seq_no):
-            weights = state[COMPONENT_RL_MODULE]
-            if isinstance(weights, ray.ObjectRef):  # RLlib's own synchronisation nests a reference
-                weights = ray.get(weights)
-            self.module.set_state(weights)
-            self._weights_seq_no = number
-
-    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """How RLlib makes another runner like this one."""
-        return (), {"config": self.config}
-
-    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
-        """The modules."""
-        return [(COMPONENT_RL_MODULE, self.module)]
-
-    def assert_healthy(self) -> None:
-        """A finished constructor is all that it takes."""
-
-    def ping(self) -> str:
-        """Answer RLlib's health check."""
-        return "pong"
 
     @property
     def _num_steps(self) -> int:
@@ -333,7 +287,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         return returns
 
     def _log_metrics(self, num_env_steps: int, returns: list[float]) -> None:
-        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, num_env_steps, reduce="sum")
-        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, num_env_steps, reduce="lifetime_sum")
+        self._count_env_steps(num_env_steps)
         for value in returns:
             self.metrics.log_value(EPISODE_RETURN_MEAN, value, window=100)

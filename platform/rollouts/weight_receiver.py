@@ -1,0 +1,69 @@
+"""What parley's env runners share: how RLlib gives them weights and looks after them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import COMPONENT_RL_MODULE
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import (
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    WEIGHTS_SEQ_NO,
+)
+
+
+class WeightReceiver(EnvRunner, Checkpointable):
+    """An env runner whose modules get numbered weights; subclasses make `module` and play."""
+
+    module: MultiRLModule
+
+    def __init__(self, *, config: AlgorithmConfig, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        self.spaces = kwargs.get("spaces", {})
+        self._weights_seq_no = 0
+
+    def get_metrics(self) -> Any:
+        """RLlib's metrics since the last call."""
+        return self.metrics.reduce()
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The weights and their number, as RLlib's synchronisation wants them."""
+        return {
+            COMPONENT_RL_MODULE: self.module.get_state(inference_only=True),
+            WEIGHTS_SEQ_NO: self._weights_seq_no,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take weights; those already held are not loaded again."""
+        number = state.get(WEIGHTS_SEQ_NO, 0)
+        if COMPONENT_RL_MODULE in state and (number == 0 or number != self._weights_seq_no):
+            weights = state[COMPONENT_RL_MODULE]
+            if isinstance(weights, ray.ObjectRef):  # RLlib's own synchronisation nests a reference
+                weights = ray.get(weights)
+            self.module.set_state(weights)
+            self._weights_seq_no = number
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How RLlib makes another runner like this one."""
+        return (), {"config": self.config}
+
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        """The modules."""
+        return [(COMPONENT_RL_MODULE, self.module)]
+
+    def assert_healthy(self) -> None:
+        """A finished constructor is all that it takes."""
+
+    def ping(self) -> str:
+        """Answer RLlib's health check."""
+        return "pong"
+
+    def _count_env_steps(self, count: int) -> None:
+        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, count, reduce="sum")
+        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, count, reduce="lifetime_sum")
