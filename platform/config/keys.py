@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import cast, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
 from parley.platform.config.errors import ConfigError, nearest
 from parley.platform.config.sections import ExperimentConfig, Section
 
@@ -25,38 +23,49 @@ def field_types(
     """
     types: dict[str, object] = {}
     for name, field in kind.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Section):
-            types.update(field_types(annotation, prefix=f"{prefix}{name}."))
-        elif (inner := _named_section(annotation)) is not None:
-            for item in _names(name, field, table):
-                types.update(field_types(inner, prefix=f"{prefix}{name}.{item}."))
-        else:
-            types[prefix + name] = annotation
+        default = field.get_default(call_default_factory=True)
+        given = (table or {}).get(name, default)
+        types.update(_open_field(field.annotation, given, prefix + name))
     return types
 
 
 def short_keys(kind: type[Section], table: Mapping[str, object]) -> dict[str, str]:
-    """Names of named sections -> the key that they stand for where the section has one."""
+    """Names of sections -> the key that they stand for where the section has one."""
     keys: dict[str, str] = {}
     for name, field in kind.model_fields.items():
-        short = getattr(_named_section(field.annotation), "SHORT_KEY", None)
-        if short is not None:
-            for item in _names(name, field, table):
-                keys[item] = f"{name}.{item}.{short}"
+        if (short := getattr(field.annotation, "SHORT_KEY", None)) is not None:
+            keys[name] = f"{name}.{short}"
+        elif (short := getattr(_named_value(field.annotation), "SHORT_KEY", None)) is not None:
+            given = table.get(name, field.get_default(call_default_factory=True))
+            keys.update({item: f"{name}.{item}.{short}" for item in _names(given)})
     return keys
 
 
-def _named_section(annotation: object) -> type[Section] | None:
-    """The section class of a `dict[name, section]`."""
+def _open_field(annotation: object, given: object, path: str) -> dict[str, object]:
+    """The settings at `path`: one, those of a section, or those of each section in a table."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        table = given if isinstance(given, Mapping) else None
+        return field_types(annotation, table, f"{path}.")
+    if (inner := _named_value(annotation)) is None:
+        return {path: annotation}
+    types: dict[str, object] = {}
+    for item in _names(given):
+        value = cast("Mapping[str, object]", given)[item]
+        types.update(_open_field(inner, value, f"{path}.{item}"))
+    return types
+
+
+def _named_value(annotation: object) -> object:
+    """What a table of sections by name holds: the section, or another such table; else None."""
     arguments = get_args(annotation)
-    if get_origin(annotation) is dict and issubclass(arguments[1], Section):
-        return cast("type[Section]", arguments[1])
-    return None
+    if get_origin(annotation) is not dict:
+        return None
+    inner = arguments[1]
+    is_section = isinstance(inner, type) and issubclass(inner, Section)
+    return inner if is_section or _named_value(inner) is not None else None
 
 
-def _names(name: str, field: FieldInfo, table: Mapping[str, object] | None) -> list[str]:
-    given = (table or {}).get(name, field.get_default(call_default_factory=True))
+def _names(given: object) -> list[str]:
     return [str(item) for item in given] if isinstance(given, Mapping) else []
 
 

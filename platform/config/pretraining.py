@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,9 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 class DialogueDataConfig(Section):
     """The dialogues to learn from."""
+
+    SHORT_KEY: ClassVar[str] = "path"
+    """`data=FOLDER` means `data.path=FOLDER`."""
 
     path: str = ""
     """File or folder of conversations (Topical-Chat's JSON, or text with one turn a line); empty:

@@ -6,6 +6,7 @@ A new experiment is a class in a module of its own, made of `sections`, and a ro
 from __future__ import annotations
 
 from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
+from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.config.pretraining import PretrainConfig
 from parley.platform.config.sections import ExperimentConfig
@@ -16,5 +17,6 @@ EXPERIMENT_KINDS: dict[tuple[str, str], type[ExperimentConfig]] = {
     ("dialogue", "pretrain"): PretrainConfig,
     ("dialogue", "ppo"): DialogueDistortConfig,
     ("dialogue", "reinforce"): DialogueDistortConfig,
+    ("dialogue", "dpo"): DialogueDPOConfig,
 }
 """(workflow, algorithm) of a TOML file -> the class of its settings."""

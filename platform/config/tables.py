@@ -18,6 +18,7 @@ POLICIES: dict[str, str] = {
 ALGORITHMS: dict[str, str] = {
     "ppo": "proximal policy optimisation through RLlib",
     "reinforce": "policy gradient with a leave-one-out baseline and Adafactor, through RLlib",
+    "dpo": "direct preference optimisation through TRL, alone or swept by Tune",
     "pretrain": "next-token training on dialogues",
     "imitate": "supervised learning of recorded episodes as token sequences",
 }

@@ -1,0 +1,1 @@
+"""Preference data: violated and repaired responses become pairs, split by conversation."""
