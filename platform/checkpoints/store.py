@@ -94,19 +94,15 @@ class CheckpointStore:
             trainer_state: for `--resume`; see `state_tree`.
             best_score: given where this is the best policy so far.
         """
-        final = self.folder / f"iteration_{iteration:06d}"
-        partial = self.folder / f".{final.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / POLICIES_DIR).mkdir(parents=True)
-        save_policies(partial / POLICIES_DIR)
-        (partial / POLICY_FILE).write_text(to_json(facts, indent=2), encoding="utf-8")
-        save_tree(trainer_state, partial / TRAINER_STEM)
-        _write_manifest(partial)
-        _flush(partial)
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        sync_folder(self.folder)
+        final = self._path(iteration)
+        write_checkpoint(final, save_policies, facts, trainer_state)
+        return self._register(final, iteration, best_score)
+
+    def _path(self, iteration: int) -> Path:
+        return self.folder / f"iteration_{iteration:06d}"
+
+    def _register(self, final: Path, iteration: int, best_score: float | None) -> Checkpoint:
+        """Point to a checkpoint that has been written, and remove old ones."""
         self._point("last", final, {"iteration": iteration})
         if best_score is not None:
             self._point("best", final, {"iteration": iteration, "mean_return": best_score})
@@ -164,6 +160,44 @@ class CheckpointStore:
         for path in sorted(paths)[: -self.keep]:
             if path.name != best:
                 shutil.rmtree(path)
+
+
+def write_checkpoint(
+    folder: Path,
+    save_policies: Callable[[Path], None],
+    facts: Mapping[str, Any],
+    trainer_state: Any,
+) -> None:
+    """Write a checkpoint under a hidden name, then rename it; one of that name is replaced.
+
+    Args:
+        folder: its place.
+        save_policies: writes the policies' folders into the folder it is given.
+        facts: for `policy.json`.
+        trainer_state: for `--resume`; see `state_tree`.
+    """
+    partial = _begin(folder)
+    (partial / POLICIES_DIR).mkdir(parents=True)
+    save_policies(partial / POLICIES_DIR)
+    (partial / POLICY_FILE).write_text(to_json(facts, indent=2), encoding="utf-8")
+    save_tree(trainer_state, partial / TRAINER_STEM)
+    _write_manifest(partial)
+    _finish(partial, folder)
+
+
+def _begin(final: Path) -> Path:
+    """The hidden name under which `final` is written; nothing is there."""
+    partial = final.parent / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    return partial
+
+
+def _finish(partial: Path, final: Path) -> None:
+    _flush(partial)
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+    sync_folder(final.parent)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

@@ -14,7 +14,6 @@ from parley.platform.config.sections import (
     ExperimentConfig,
     ExperimentName,
     Fraction,
-    LearnerConfig,
     NonNegative,
     Positive,
     Rate,
@@ -41,7 +40,7 @@ class PreferenceDataConfig(Section):
     num_generated: Annotated[int, Field(ge=40)] = 2_000
     """Generated pairs, where `path` is empty."""
     max_prompt_tokens: Count = 0
-    """Prompts are cut from the left to so many tokens; 0: only as far as the model's window asks."""
+    """Prompts are cut from the left to so many tokens; 0: only as far as the window asks."""
     max_response_tokens: Positive = 128
     """Pairs with a longer response are left out, and counted."""
 
@@ -103,6 +102,16 @@ class DPOSection(Section):
     """Compute activations again in the backward pass: slower, in less memory."""
 
 
+class DPOLearnerConfig(Section):
+    """Where the gradients of a trial are computed."""
+
+    num_gpus_per_learner: NonNegative | None = None
+    """GPUs of a trial; 0 learns on the CPU; absent: one where there is one."""
+    num_threads: Count = 2
+    """Torch threads of a run on the CPU; 0: as many as torch chooses. The trials of a sweep use as
+    many as they have CPUs."""
+
+
 class GenerationConfig(Section):
     """How responses are written for held-out prompts."""
 
@@ -158,7 +167,7 @@ class DialogueDPOConfig(ExperimentConfig):
     lora: LoraConfig = LoraConfig()
     supervised: SupervisedConfig = SupervisedConfig()
     dpo: DPOSection = DPOSection()
-    learner: LearnerConfig = LearnerConfig()
+    learner: DPOLearnerConfig = DPOLearnerConfig()
     generation: GenerationConfig = GenerationConfig()
     judges: JudgesConfig = JudgesConfig()
     evaluation: DPOEvaluationConfig = DPOEvaluationConfig()
@@ -173,16 +182,6 @@ class DialogueDPOConfig(ExperimentConfig):
                 "dpo.device_batch_size",
                 f"dpo.device_batch_size {part} does not divide dpo.batch_size {whole}; choose one "
                 f"of its divisors",
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_learners(self) -> Self:
-        if self.learner.num_learners > 1:
-            raise conflict(
-                "learner.num_learners",
-                f"learner.num_learners {self.learner.num_learners}: a DPO trial learns in one "
-                f"process; write 0 or 1, and let a sweep run trials side by side",
             )
         return self
 

@@ -6,8 +6,8 @@ A new experiment is a class in a module of its own, made of `sections`, and a ro
 from __future__ import annotations
 
 from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
-from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.distort import DialogueDistortConfig
+from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.pretraining import PretrainConfig
 from parley.platform.config.sections import ExperimentConfig
 

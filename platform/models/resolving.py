@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
+from parley.platform.checkpoints.store import CheckpointError, resolve_checkpoint
+from parley.platform.config.errors import display_path
 from parley.platform.models.embedded import EMBEDDED_NAME, EmbeddedRecipe, embedded_model
 
 AUTO_NAME = "auto"
 PREFERRED_MODEL = "microsoft/DialoGPT-small"
+CHECKPOINT_MARKS = ("config.toml", "manifest.json")
+"""What marks a run of parley, and a checkpoint."""
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -20,13 +25,15 @@ def resolve_model(
 
     Args:
         name: `parley-tiny`, which is built on first use; `auto`, which is DialoGPT-small where its
-            weights lie in the local Hugging Face cache and parley-tiny otherwise; anything else is
-            a folder or a Hugging Face name and returned as it is.
+            weights lie in the local Hugging Face cache and parley-tiny otherwise; a run or
+            checkpoint of parley, which means its policy; anything else is a folder or a Hugging
+            Face name and returned as it is.
         log: is told in one line where `auto` falls back.
         recipe: of the embedded model.
 
     Raises:
         CacheError: the embedded model has to be built and the cache cannot be written.
+        CheckpointError: the run has no sound checkpoint, or one of several policies.
     """
     if name == AUTO_NAME:
         if is_downloaded(PREFERRED_MODEL):
@@ -35,7 +42,23 @@ def resolve_model(
         name = EMBEDDED_NAME
     if name == EMBEDDED_NAME:
         return str(embedded_model(recipe))
+    if any((Path(name) / file).is_file() for file in CHECKPOINT_MARKS):
+        return str(_policy_folder(Path(name)))
     return name
+
+
+def _policy_folder(path: Path) -> Path:
+    """The language model that a run or checkpoint of parley trained."""
+    checkpoint = resolve_checkpoint(path)
+    folders = checkpoint.policy_folders
+    trained = checkpoint.read_policy_facts().get("trained")
+    names = [str(trained)] if isinstance(trained, str) and trained in folders else list(folders)
+    if len(names) != 1:
+        raise CheckpointError(
+            f"{display_path(path)} holds several policies; name one of their folders: "
+            f"{', '.join(display_path(folder) for folder in folders.values())}"
+        )
+    return folders[names[0]]
 
 
 def is_downloaded(name: str) -> bool:
