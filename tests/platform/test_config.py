@@ -79,6 +79,7 @@ PAGES = {
     "dialogue/pretrain": "configuration_pretrain.md",
     "dialogue/ppo": "configuration_distort.md",
     "dialogue/reinforce": "configuration_distort.md",
+    "dialogue/dpo": "configuration_dpo.md",
 }
 
 
