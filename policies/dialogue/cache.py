@@ -134,6 +134,14 @@ class RowCache(Cache):
             to, source = (torch.from_numpy(slots).to(store.device) for slots in (here, there))
             part[to] = part[source]
 
+    def copy(self, source: int, slots: NDArray[np.int64]) -> None:
+        """Put what the slot `source` holds into others."""
+        held = int(self.lengths[source])
+        self.lengths[slots] = held
+        for store in self.stores:
+            to = torch.from_numpy(slots).to(store.device)
+            store[to, :, :, :held] = store[source, :, :, :held].clone()
+
     def release(self) -> None:
         """Hold nothing, and give the memory back."""
         self.lengths[:] = 0

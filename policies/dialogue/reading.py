@@ -43,6 +43,10 @@ class Reader(Protocol):
         """
         ...
 
+    def copy(self, row: int, others: Sequence[int]) -> None:
+        """The rows `others` hold what `row` holds, as if each had read it."""
+        ...
+
     def start(self, rows: Sequence[int]) -> NDArray[np.int64]:
         """These rows speak next.
 
@@ -155,6 +159,11 @@ class CachedReader:
         self.forward_s += _now(self._device) - started
         return hidden
 
+    def copy(self, row: int, others: Sequence[int]) -> None:
+        """See `Reader.copy`."""
+        self.cache.copy(int(self._slots[row]), self._slots[list(others)])
+        self._ids[list(others)] = self._ids[row]
+
     def start(self, rows: Sequence[int]) -> NDArray[np.int64]:
         """See `Reader.start`."""
         slots = self._slots[list(rows)]
@@ -237,6 +246,11 @@ class RereadingReader:
             for i, (end, n) in enumerate(zip(ends, num_scored, strict=True))
         ]
         return last, torch.cat(scored)
+
+    def copy(self, row: int, others: Sequence[int]) -> None:
+        """See `Reader.copy`."""
+        for other in others:
+            self._histories[other] = list(self._histories[row])
 
     def start(self, rows: Sequence[int]) -> NDArray[np.int64]:
         """See `Reader.start`."""

@@ -1,0 +1,129 @@
+"""Prompts and their completions as token ids, and what a language model thinks of completions.
+
+A completion is a space, the response without superfluous white space, and the end token: what a
+model learns to write behind a prompt and what it is measured on are the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from parley.platform.models.batches import plan_batches
+from parley.policies.dialogue.loading import LanguageModel
+from parley.policies.dialogue.reading import find_base_model
+
+BATCH_TOKENS = 8_192
+"""Tokens, padding included, that are read together."""
+LOGITS_PER_CHUNK = 2**24
+"""Logits held at once: 64 MiB."""
+
+Ids = list[int]
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
+    """The ids of each prompt, without special tokens; an end token that is spelt out is left out.
+
+    A prompt of no token becomes one end token: a model cannot continue nothing.
+    """
+    end_token = int(tokenizer.eos_token_id)
+    encoded = _encode(tokenizer, prompts)
+    return [[token for token in ids if token != end_token] or [end_token] for ids in encoded]
+
+
+def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]) -> list[Ids]:
+    """The ids of each response as a completion: one space before it, the end token behind it."""
+    end_token = int(tokenizer.eos_token_id)
+    encoded = _encode(tokenizer, [f" {plain_text(response)}" for response in responses])
+    return [[*(token for token in ids if token != end_token), end_token] for ids in encoded]
+
+
+def plain_text(text: str) -> str:
+    """`text` with single spaces in place of any white space, and none at its ends."""
+    return " ".join(text.split())
+
+
+def completion_log_probs(
+    language_model: LanguageModel,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    batch_tokens: int = BATCH_TOKENS,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """How likely a model finds each response after its prompt.
+
+    A prompt that leaves no room in the model's context is cut from the left; a response that is
+    longer than the context by itself is cut from the right.
+
+    Args:
+        language_model: what reads; it stays in the mode it is in.
+        prompts, responses: N each.
+        batch_tokens: tokens, padding included, that are read together.
+
+    Returns:
+        The log-probability of each completion, its end token included: float64 [N], in nats; and
+        how many tokens it has: int64 [N], at least 1.
+    """
+    if len(prompts) != len(responses):
+        raise ValueError(f"{len(prompts)} prompts and {len(responses)} responses: one for each")
+    sums, counts = np.zeros(len(prompts)), np.zeros(len(prompts), np.int64)
+    if not prompts:
+        return sums, counts
+    tokenizer, context = language_model.tokenizer, language_model.context
+    heads = encode_prompts(tokenizer, prompts)
+    tails = [ids[: context - 1] for ids in encode_responses(tokenizer, responses)]
+    rows = [[*h[-(context - len(t)) :], *t] for h, t in zip(heads, tails, strict=True)]
+    lengths = np.array([len(row) for row in rows], np.int64)
+    counts[:] = [len(tail) for tail in tails]
+    for picked in plan_batches(lengths, batch_tokens):
+        log_probs = _score([rows[i] for i in picked], counts[picked], language_model.model)
+        starts = np.cumsum(counts[picked]) - counts[picked]
+        sums[picked] = np.add.reduceat(log_probs, starts)
+    return sums, counts
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Ids]:
+    if not texts:
+        return []
+    encoded: list[Ids] = tokenizer(list(texts), add_special_tokens=False, verbose=False)[
+        "input_ids"
+    ]
+    return encoded
+
+
+@torch.inference_mode()
+def _score(
+    rows: Sequence[Ids], counts: NDArray[np.int64], model: PreTrainedModel
+) -> NDArray[np.float64]:
+    """Log-probabilities of the last `counts[i]` tokens of every row, one behind the other."""
+    width = max(map(len, rows))
+    tokens = np.zeros((len(rows), width), np.int64)  # padding behind a row changes nothing before
+    row_of, column_of = [], []
+    for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
+        tokens[i, : len(row)] = row
+        row_of.append(np.full(count, i))
+        column_of.append(np.arange(len(row) - count, len(row)))
+    rows_at, columns_at = (torch.from_numpy(np.concatenate(part)) for part in (row_of, column_of))
+    ids = torch.from_numpy(tokens)
+    output = find_base_model(model)(input_ids=ids.to(model.device), use_cache=False)
+    hidden = output.last_hidden_state[rows_at, columns_at - 1]  # [A, D]
+    head = model.get_output_embeddings()
+    return _log_probs(head, hidden, ids[rows_at, columns_at].to(model.device))
+
+
+def _log_probs(head: nn.Module, hidden: Tensor, targets: Tensor) -> NDArray[np.float64]:
+    """Log-probabilities [A] of targets [A] from the hidden states [A, D] before them."""
+    size = max(1, LOGITS_PER_CHUNK // int(head.weight.shape[0]))  # type: ignore[index]
+    parts = [
+        -F.cross_entropy(
+            head(hidden[i : i + size]).float(), targets[i : i + size], reduction="none"
+        )
+        for i in range(0, len(targets), size)
+    ]
+    joined: NDArray[np.float64] = torch.cat(parts).cpu().numpy().astype(np.float64)
+    return joined
