@@ -217,7 +217,8 @@ TRAINING = Templates(
         ("first", "last"), ("always", "never"), ("more", "less"), ("most", "fewest"),
         ("before", "after"), ("won", "lost"), ("old", "young"), ("good", "bad"), ("is", "is not"),
         ("was", "was not"), ("can", "cannot"), ("are", "are not"), ("did", "did not"),
-        ("has", "has never"), ("right", "wrong"), ("love", "hate"), ("big", "tiny"), ("began", "ended"),
+        ("has", "has never"), ("right", "wrong"), ("love", "hate"), ("big", "tiny"),
+        ("began", "ended"),
     ),
     factors=(0.5, 2.0, 3.0, 0.1, 1.5, 0.3, 5.0, 0.7),
 )  # fmt: skip

@@ -13,8 +13,8 @@ _FUNCTION_WORDS = """
     at away back be because been before being both but by came can can't come could couldn't did
     didn't do does doesn't doing don't done down each either else ever every everyone everything few
     first for from get gets getting give go goes going gonna good got great guess had has have
-    haven't having he he's hear heard hello her here hers hey hi him his how however i i'd i'll i'm i've if
-    in indeed interesting into is isn't it it's its just kind knew know last less let like liked
+    haven't having he he's hear heard hello her here hers hey hi him his how however i i'd i'll i'm
+    i've if in indeed interesting into is isn't it it's its just kind knew know last less let like liked
     likes little lol lot lots made make makes many may maybe me mean might more most much must my
     myself need never new nice no not now of off oh ok okay on once one only onto or other others
     our out over own people per perhaps please pretty probably quite rather read really right said
