@@ -25,6 +25,7 @@ COMMANDS = {
     "watch": "parley.platform.commands.watch:run_watch",
     "chat": "parley.platform.commands.chat:run_chat",
     "report": "parley.platform.commands.report:run_report",
+    "data": "parley.platform.commands.data:run_data",
     "doctor": "parley.platform.commands.doctor:run_doctor",
 }
 """Command -> the function that runs it: parsed arguments in, exit code out."""
@@ -91,6 +92,7 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     _add_watch_arguments(add("watch", "show an episode or dialogues of a run, or write them"))
     _add_chat_arguments(add("chat", "talk to an agent of a dialogue run"))
     _add_report_arguments(add("report", "a run as one HTML file: curves, figures, dialogues"))
+    _add_data_arguments(add("data", "preference pairs from repairs, split by conversation"))
     add("doctor", "what this machine can do: Ray, GPU, ports, versions")
     return parser, parsers
 
@@ -165,6 +167,48 @@ def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="file to write (default: report.html in RUN)"
     )
+
+
+def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", metavar="prepare", choices=["prepare"], help="the one action")
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        type=Path,
+        help="JSON or JSONL: repairs (input_text, target_text) or prompt, chosen, rejected",
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--split",
+        metavar="SHARE",
+        type=_share,
+        default=0.9,
+        help="share of the pairs to train on, the rest is held out (default: 0.9)",
+    )
+    parser.add_argument("--seed", metavar="S", type=_count, default=0, help="seed of the split")
+    parser.add_argument(
+        "--format", choices=["parquet", "jsonl"], default="parquet", help="(default: parquet)"
+    )
+    parser.add_argument(
+        "--reading-sets",
+        metavar="FILE",
+        type=Path,
+        help="texts of the evidence pointers (FS1), by conversation; without it they stay",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace what `parley data prepare` wrote in DIR"
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1: both sides need pairs")
+    return value
 
 
 def _positive(text: str) -> int:

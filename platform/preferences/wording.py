@@ -1,0 +1,32 @@
+"""When two texts count as the same, and the turns that a context is made of."""
+
+from __future__ import annotations
+
+import re
+
+MIN_UTTERANCE_WORDS = 6
+"""Shorter utterances (`Hi, how are you?`) are said in many conversations and tell none apart."""
+
+SPEAKER = re.compile(r"\[[^\[\]]{1,40}\]:")
+"""What opens a turn of a context: `[agent_1]:`."""
+
+
+def squeeze(text: str) -> str:
+    """`text` with every run of white space as one space, and none at the ends."""
+    return " ".join(text.split())
+
+
+def likeness(text: str) -> str:
+    """What identical utterances have in common: the text without its case and white space."""
+    return squeeze(text).casefold()
+
+
+def is_long(text: str) -> bool:
+    """Whether `text` is long enough to tell a conversation from others."""
+    return len(text.split()) >= MIN_UTTERANCE_WORDS
+
+
+def split_turns(context: str) -> list[str]:
+    """The turns of a context, without speakers and without empty turns."""
+    turns = (squeeze(turn) for turn in SPEAKER.split(context))
+    return [turn for turn in turns if turn]
