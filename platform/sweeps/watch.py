@@ -1,0 +1,116 @@
+"""What happens to trials, as Tune tells it: kept in the records, `trials.json` and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from parley.platform.sweeps.record import TrialRecord, write_records
+from parley.platform.sweeps.table import SweepTable
+from parley.platform.sweeps.trial_folder import Row, TrialFolder
+from parley.platform.sweeps.worker import ROW, read_plan
+
+KILLED = (
+    "its worker was killed from outside, by lack of memory as a rule; lower dpo.device_batch_size "
+    "or run fewer trials at a time by sweep.max_concurrent"
+)
+
+
+class SweepWatch(tune.Callback):
+    """Keeps the records of a sweep's trials.
+
+    Args:
+        records: the trials so far, by number; Optuna's join as they are drawn.
+        run_folder: where `trials.json` is written.
+        trials: folder of the trials' folders.
+        keep: checkpoints that each trial keeps.
+        table: shows the trials.
+        on_row: takes each measure, with its trial's record.
+        is_stopping: whether the sweep is being stopped, so that trials that end are unfinished.
+    """
+
+    def __init__(
+        self,
+        records: dict[int, TrialRecord],
+        run_folder: Path,
+        trials: Path,
+        keep: int,
+        table: SweepTable,
+        on_row: Callable[[TrialRecord, Row], None],
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._records = records
+        self._run_folder = run_folder
+        self._trials = trials
+        self._keep = keep
+        self._table = table
+        self._on_row = on_row
+        self._is_stopping = is_stopping
+        self._show()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles its settings into a snapshot, which nothing reads: see sweep.py.
+        return tune.Callback, ()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune's hook: a worker begins, or goes on with, a trial."""
+        self._find(trial).status = "running"
+        self._show()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Tune's hook: a measure."""
+        row = result.get(ROW)
+        if row is None:
+            return
+        record = self._find(trial)
+        if row.get("diverged"):
+            record.diverged = True
+            return
+        record.rows = [*(old for old in record.rows if old["evaluation"] < row["evaluation"]), row]
+        self._on_row(record, row)
+        self._show()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune's hook: a trial came to its end, or was ended."""
+        record = self._find(trial)
+        if record.diverged:
+            record.status, record.error = "failed", record.folder.read_error()
+        elif record.folder.is_done:
+            record.status = "done"
+        elif not self._is_stopping():
+            record.status = "stopped early"
+        self._show()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune's hook: a trial failed and will be tried again."""
+        record = self._find(trial)
+        record.num_retries += 1
+        error = record.folder.read_error() or KILLED
+        self._table.say(
+            f"trial {record.plan.number} failed and is tried again: {error.splitlines()[0]}"
+        )
+        self._show()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune's hook: a trial failed for the last time."""
+        record = self._find(trial)
+        record.status = "failed"
+        record.error = record.folder.read_error() or KILLED
+        self._show()
+
+    def _find(self, trial: Any) -> TrialRecord:
+        plan = read_plan(trial.config)
+        if plan.number not in self._records:
+            folder = TrialFolder(self._trials / plan.name, self._keep)
+            self._records[plan.number] = TrialRecord(plan, folder)
+        return self._records[plan.number]
+
+    def _show(self) -> None:
+        records = [self._records[number] for number in sorted(self._records)]
+        write_records(self._run_folder, records)
+        self._table.update(records)

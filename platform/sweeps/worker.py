@@ -1,0 +1,186 @@
+"""What runs in a trial's worker: one trial after the other in the same process.
+
+Ray Tune keeps the process alive from trial to trial (`reuse_actors`), so libraries are imported and
+modules' caches are filled once for each worker. Tune itself receives figures, and as checkpoint a
+pointer into the trial's folder: the folder is the truth, also for a sweep that goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.errors import ParleyError
+from parley.platform.sweeps.space import TrialPlan, trial_config
+from parley.platform.sweeps.trial_folder import Row, Save, SavedMeasure, TrialFolder
+from parley.platform.telemetry.quiet import quiet_libraries
+
+PLAN = "plan"
+"""Key of a trial's `TrialPlan` in Tune's configuration: a table of `TRIAL` and of `VALUES`."""
+TRIAL, VALUES = "trial", "values"
+SCORE, EVALUATION, ROW = "score", "evaluation", "row"
+"""Keys of what Tune receives at each measure."""
+DIVERGED_SCORE = -1.0
+"""Score that Tune receives for a trial whose figures are not finite: below every other."""
+POINTER_FILE = "trial.txt"
+THREAD_TIMEOUT_S = "60"
+"""How long a stopped trial may take to return before its process is replaced."""
+WATCHED = ("score", "loss", "eval_loss")
+"""Figures that must stay finite."""
+
+Report = Callable[[Mapping[str, object], Save | None], bool]
+"""Takes a measure, with a `score`, and what writes a checkpoint; False: the trial shall return."""
+Trial = Callable[[DialogueDPOConfig, Any, Path, Report, Path | None], Mapping[str, object]]
+"""A trial: settings, what all trials share, its folder, where to report, the checkpoint folder to
+continue from; gives its final figures."""
+
+
+class DivergedError(ParleyError, FloatingPointError):
+    """A figure of a trial that is no longer a finite number."""
+
+
+def run_in_worker(
+    config: dict[str, Any],
+    *,
+    trial: Trial,
+    base: DialogueDPOConfig,
+    shared: object,
+    folder: Path,
+) -> None:
+    """Run the trial that Tune's `config` names, from its newest checkpoint where it has one.
+
+    Args:
+        config: `PLAN` -> the trial's number and values.
+        trial: what to run.
+        base: settings of the sweep.
+        shared: what all trials share, from the object store.
+        folder: of all trials.
+    """
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = THREAD_TIMEOUT_S
+    quiet_libraries()
+    plan = read_plan(config)
+    own = TrialFolder(folder / plan.name, base.checkpoint.keep)
+    with own.locked():
+        session = TrialSession(own, plan, _find_donor(folder, plan))
+        try:
+            settings = trial_config(base, plan.values)
+            figures = trial(settings, shared, own.path, session.report, session.restore)
+        except FloatingPointError as error:
+            session.note_diverged(error)
+            figures = {}
+        except Exception as error:
+            own.write_error(error)
+            raise
+        if not session.is_stopped:
+            own.write_done(figures)
+    if session.was_ended:
+        # The session of Tune has been told to end; another report would wait for ever.
+        sys.exit(0)
+
+
+def read_plan(config: Mapping[str, Any]) -> TrialPlan:
+    """The trial that Tune's configuration names."""
+    plan = config[PLAN]
+    return TrialPlan(int(plan[TRIAL]), dict(plan[VALUES]))
+
+
+def tune_config(plan: TrialPlan) -> dict[str, Any]:
+    """The opposite of `read_plan`."""
+    return {TRIAL: plan.number, VALUES: dict(plan.values)}
+
+
+class TrialSession:
+    """One trial's reports, from the trial's checkpoint or another's on.
+
+    Attributes:
+        restore: folder that the trial wrote into and continues from.
+        is_stopped: whether the trial was told to return before its end.
+        was_ended: whether it was Tune that ended it.
+    """
+
+    def __init__(self, own: TrialFolder, plan: TrialPlan, donor: SavedMeasure | None) -> None:
+        self._own = own
+        self._plan = plan
+        self.is_stopped = False
+        self.was_ended = False
+        rows = own.open_rows()
+        if donor is not None:
+            own.adopt(donor, plan.values)
+        newest = own.newest()
+        self.restore = None if newest is None else newest.state
+        self._num_rows = int(rows[-1]["evaluation"]) if rows else 0
+        self._earlier_s = float(rows[-1]["seconds"]) if rows else 0.0
+        self._start_s = time.monotonic()
+
+    def report(self, figures: Mapping[str, object], save: Save | None = None) -> bool:
+        """Note a measure and a checkpoint; give whether the trial shall go on.
+
+        Raises:
+            KeyError: the figures have no score.
+            SystemExit: it was told to return, and reported again.
+        """
+        if self.is_stopped:
+            sys.exit(0)
+        if SCORE not in figures:
+            raise KeyError(f"a trial's report needs a score; it has {sorted(figures)}")
+        broken = [name for name in WATCHED if not _is_finite(figures.get(name, 0.0))]
+        if broken:
+            return self.note_diverged(DivergedError(f"{', '.join(broken)} is not a finite number"))
+        row = self._make_row(figures)
+        if save is not None:
+            self._own.save(row, save)
+        self._own.append_row(row)
+        return self._tell(row, has_checkpoint=save is not None)
+
+    def note_diverged(self, error: Exception) -> bool:
+        """End the trial at figures that are not finite: once more would give the same ones."""
+        self._own.write_error(error)
+        row = {**self._make_row({}), SCORE: DIVERGED_SCORE, "diverged": True}
+        self._tell(row, has_checkpoint=False)
+        self.is_stopped = True
+        return False
+
+    def _make_row(self, figures: Mapping[str, object]) -> Row:
+        self._num_rows += 1
+        return {
+            "evaluation": self._num_rows,
+            **figures,
+            "seconds": self._earlier_s + time.monotonic() - self._start_s,
+            "config": dict(self._plan.values),
+        }
+
+    def _tell(self, row: Row, has_checkpoint: bool) -> bool:
+        told = {SCORE: float(row[SCORE]), EVALUATION: row["evaluation"], ROW: row}
+        try:
+            if has_checkpoint:
+                with tempfile.TemporaryDirectory(prefix="parley-") as pointer:
+                    Path(pointer, POINTER_FILE).write_text(self._plan.name, encoding="utf-8")
+                    tune.report(told, checkpoint=tune.Checkpoint.from_directory(pointer))
+            else:
+                tune.report(told)
+        except SystemExit:
+            self.is_stopped = self.was_ended = True
+        return not self.is_stopped
+
+
+def _find_donor(folder: Path, plan: TrialPlan) -> SavedMeasure | None:
+    """Another trial's newest checkpoint, where population-based training copies from it."""
+    pointer = tune.get_checkpoint()
+    if pointer is None:
+        return None
+    with pointer.as_directory() as path:
+        name = Path(path, POINTER_FILE).read_text(encoding="utf-8")
+    return None if name == plan.name else TrialFolder(folder / name).newest()
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
