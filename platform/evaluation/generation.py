@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from parley.platform.config.dpo import DialogueDPOConfig
-from parley.platform.models.completions import encode_prompts, plain_text
+from parley.platform.models.completions import encode_prompts
+from parley.platform.preferences.sentences import normalise_space
 from parley.policies.dialogue.loading import LanguageModel
 from parley.policies.dialogue.reader_choice import choose_reader
 from parley.policies.dialogue.reading import Reader
@@ -38,6 +39,7 @@ class Decoding:
         num_beams: of beam search.
         temperature, top_p: of drawn tokens.
         batch_size: responses that are written together.
+        max_prompt_tokens: longer prompts are cut from the left; 0: only as the context asks.
 
     Raises:
         ValueError: several candidates of a method that has only one.
@@ -50,6 +52,7 @@ class Decoding:
     temperature: float = 0.8
     top_p: float = 0.9
     batch_size: int = 64
+    max_prompt_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.method != "sample" and self.num_candidates != 1:
@@ -85,6 +88,7 @@ def decoding_of(config: DialogueDPOConfig, method: Method, num_candidates: int =
         temperature=settings.temperature,
         top_p=settings.top_p,
         batch_size=settings.batch_size,
+        max_prompt_tokens=config.data.max_prompt_tokens,
     )
 
 
@@ -114,6 +118,7 @@ def generate(
             f"max_new_tokens {decoding.max_new_tokens} leaves no room for a prompt in the model's "
             f"context of {language_model.context} tokens; lower generation.max_new_tokens"
         )
+    room = min(room, decoding.max_prompt_tokens or room)
     encoded = [ids[-room:] for ids in encode_prompts(language_model.tokenizer, prompts)]
     order = np.argsort([-len(ids) for ids in encoded], kind="stable")
     num_together = max(1, decoding.batch_size // decoding.num_candidates)
@@ -251,7 +256,7 @@ def _to_response(language_model: LanguageModel, tokens: list[int]) -> Response:
     spoken = tokens[:-1] if closed else tokens
     text = str(language_model.tokenizer.decode(spoken, clean_up_tokenization_spaces=False))
     first_line = next((line for line in text.splitlines() if line.strip()), "")
-    return Response(plain_text(first_line), np.array(spoken, np.int64), closed)
+    return Response(normalise_space(first_line), np.array(spoken, np.int64), closed)
 
 
 @contextmanager

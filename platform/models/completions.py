@@ -1,7 +1,7 @@
 """Prompts and their completions as token ids, and what a language model thinks of completions.
 
-A completion is a space, the response without superfluous white space, and the end token: what a
-model learns to write behind a prompt and what it is measured on are the same ids.
+A completion is a space, the response and the end token: what a model learns to write behind a
+prompt, and what it is measured on.
 """
 
 from __future__ import annotations
@@ -40,29 +40,26 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -
 def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]) -> list[Ids]:
     """The ids of each response as a completion: one space before it, the end token behind it."""
     end_token = int(tokenizer.eos_token_id)
-    encoded = _encode(tokenizer, [f" {plain_text(response)}" for response in responses])
+    encoded = _encode(tokenizer, [f" {response}" for response in responses])
     return [[*(token for token in ids if token != end_token), end_token] for ids in encoded]
-
-
-def plain_text(text: str) -> str:
-    """`text` with single spaces in place of any white space, and none at its ends."""
-    return " ".join(text.split())
 
 
 def completion_log_probs(
     language_model: LanguageModel,
     prompts: Sequence[str],
     responses: Sequence[str],
+    max_prompt_tokens: int = 0,
     batch_tokens: int = BATCH_TOKENS,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """How likely a model finds each response after its prompt.
 
-    A prompt that leaves no room in the model's context is cut from the left; a response that is
-    longer than the context by itself is cut from the right.
+    A prompt that leaves no room in the model's context is cut from the left, for all its responses
+    alike; a response that is longer than the context by itself is cut from the right.
 
     Args:
         language_model: what reads; it stays in the mode it is in.
         prompts, responses: N each.
+        max_prompt_tokens: longer prompts are cut to so many tokens; 0: none is.
         batch_tokens: tokens, padding included, that are read together.
 
     Returns:
@@ -75,9 +72,16 @@ def completion_log_probs(
     if not prompts:
         return sums, counts
     tokenizer, context = language_model.tokenizer, language_model.context
-    heads = encode_prompts(tokenizer, prompts)
     tails = [ids[: context - 1] for ids in encode_responses(tokenizer, responses)]
-    rows = [[*h[-(context - len(t)) :], *t] for h, t in zip(heads, tails, strict=True)]
+    rooms: dict[str, int] = {}
+    for prompt, tail in zip(prompts, tails, strict=True):
+        room = min(context - len(tail), max_prompt_tokens or context)
+        rooms[prompt] = min(room, rooms.get(prompt, room))
+    heads = [
+        ids[-rooms[prompt] :]
+        for ids, prompt in zip(encode_prompts(tokenizer, prompts), prompts, strict=True)
+    ]
+    rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
     lengths = np.array([len(row) for row in rows], np.int64)
     counts[:] = [len(tail) for tail in tails]
     for picked in plan_batches(lengths, batch_tokens):

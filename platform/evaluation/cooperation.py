@@ -1,0 +1,272 @@
+"""How cooperative a tuned generator is on held-out prompts, beside what it has to be compared with.
+
+The pipeline (generate, detect, re-rank, repair) knows its own detector only. What counts is the
+verdict of a judge that took no part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.evaluation.cooperation_metrics import (
+    BASE,
+    BEAM,
+    HUMAN,
+    REJECTED,
+    REPAIRED,
+    RERANKED,
+    SAMPLED,
+    TUNED,
+    UNTUNED,
+    UNTUNED_RERANKED,
+    Answers,
+    Verdicts,
+    check_criteria,
+    keep_samples,
+    name_figures,
+    name_rate,
+    name_rates,
+)
+from parley.platform.evaluation.cooperation_table import (
+    LEGEND,
+    SystemFigures,
+    find_violations,
+    format_table,
+    measure_system,
+)
+from parley.platform.evaluation.generation import decoding_of, generate
+from parley.platform.evaluation.preference import PairLogProbs, mean_loss, measure_accuracy
+from parley.platform.evaluation.questions import Questions, choose_questions
+from parley.platform.evaluation.repairing import repair
+from parley.platform.evaluation.reranking import Choice, choose_best, violation_risks
+from parley.platform.judges.detector import Detector
+from parley.platform.models.completions import completion_log_probs
+from parley.platform.preferences.exchange import MAXIMS, Exchange
+from parley.platform.preferences.pair import PreferencePair
+from parley.policies.dialogue.loading import LanguageModel
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CooperationResult:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: figures by their contract's names.
+        table: the systems in order.
+        samples: some prompts with every system's answer and both verdicts, as plain values.
+        lines: the table and the criteria as text.
+    """
+
+    metrics: dict[str, Any]
+    table: list[SystemFigures]
+    samples: list[dict[str, Any]]
+    lines: list[str]
+
+
+def quick_cooperation(
+    model: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    judge: Detector,
+    config: DialogueDPOConfig,
+    num_prompts: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Figures of the model's greedy responses, for use in training.
+
+    Args:
+        model: what is trained; afterwards in the mode it was in.
+        pairs: held out.
+        judge: what counts.
+        config: how responses are written.
+        num_prompts, seed: see `choose_questions`; the same prompts every time.
+    """
+    questions = choose_questions(pairs, num_prompts, seed)
+    written = generate(model, questions.prompts, decoding_of(config, "greedy"))
+    rows = questions.exchanges([responses[0].text for responses in written])
+    judged = find_violations(judge, rows)
+    figures = measure_system(TUNED, rows, questions.conversations, judged, judged)
+    return {
+        **name_rate("cooperative_rate", figures.cooperative),
+        **name_rates("violation_rate_by_maxim", figures.violations),
+        "distinct_2": figures.distinct_2,
+        "response_words": figures.words,
+        "repeated_responses": figures.repeated,
+    }
+
+
+def evaluate_generator(
+    tuned: LanguageModel,
+    reference: LanguageModel,
+    base: LanguageModel | None,
+    pairs: Sequence[PreferencePair],
+    detector: Detector,
+    judge: Detector,
+    config: DialogueDPOConfig,
+    num_prompts: int,
+    seed: int,
+    report: Report,
+) -> CooperationResult:
+    """Preference accuracy on all pairs, and cooperative rates of all systems on the prompts.
+
+    Args:
+        tuned: what DPO made.
+        reference: what it started from.
+        base: the model before supervised tuning, where that is another one.
+        pairs: of held-out conversations.
+        detector: ranks and repairs.
+        judge: counts; it took no part in training and takes none in ranking.
+        config: how responses are written, and DPO's beta.
+        num_prompts: see `choose_questions`.
+        seed: of prompts and of drawn responses.
+        report: is told in one line what is being done, then given the table.
+
+    Raises:
+        InputError: there is no pair, or a prompt has another form.
+    """
+    questions = choose_questions(pairs, num_prompts, seed)
+    report(f"measuring preferences on {len(pairs)} held-out pairs")
+    metrics = measure_preferences(tuned, reference, pairs, config)
+    report(f"answering {len(questions.pairs)} held-out prompts")
+    answers: Answers = {
+        HUMAN: [pair.chosen for pair in questions.pairs],
+        REJECTED: [pair.rejected for pair in questions.pairs],
+    }
+    if base is not None:
+        answers[BASE] = _write(base, questions, config)
+    answers |= _run_pipelines(tuned, reference, questions, detector, config, seed)
+    report("judging the answers")
+    table, verdicts = [], {}
+    for name, texts in answers.items():
+        rows = questions.exchanges(texts)
+        found = Verdicts(find_violations(judge, rows), find_violations(detector, rows))
+        perplexity = _perplexity(reference, questions, texts, config)
+        table.append(
+            measure_system(
+                name, rows, questions.conversations, found.judged, found.detected, perplexity
+            )
+        )
+        verdicts[name] = found
+    metrics |= name_figures(table, verdicts, questions.conversations)
+    criteria = check_criteria(metrics)
+    metrics["criteria"] = {criterion.name: criterion.is_met for criterion in criteria}
+    marks = [f"{'met' if c.is_met else 'NOT MET':<8}{c.text}" for c in criteria]
+    lines = [*format_table(table), *LEGEND, *marks]
+    for line in lines:
+        report(line)
+    return CooperationResult(metrics, table, keep_samples(questions, answers, verdicts), lines)
+
+
+def measure_preferences(
+    tuned: LanguageModel,
+    reference: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    config: DialogueDPOConfig,
+) -> dict[str, Any]:
+    """Accuracy by implicit reward and by likelihood per token, loss, perplexity of the chosen.
+
+    The accuracy without a suffix is that of the implicit reward against the reference.
+    """
+    log_probs = pair_log_probs(tuned, reference, pairs, config.data.max_prompt_tokens)
+    margins = log_probs.implicit_margins(config.dpo.beta)
+    likelihood = measure_accuracy(log_probs.likelihood_margins(), pairs)
+    return {
+        **measure_accuracy(margins, pairs).metrics(),
+        **name_rate("likelihood_accuracy_per_token", likelihood.accuracy),
+        "eval_loss": mean_loss(margins),
+        "heldout_pairs": len(pairs),
+        **log_probs.chosen_perplexities(),
+    }
+
+
+def pair_log_probs(
+    tuned: LanguageModel,
+    reference: LanguageModel,
+    pairs: Sequence[PreferencePair],
+    max_prompt_tokens: int = 0,
+) -> PairLogProbs:
+    """What both models think of both responses of N pairs, each computed here."""
+    prompts = [pair.prompt for pair in pairs] * 2
+    responses = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    (tuned_sums, counts), (reference_sums, _) = (
+        completion_log_probs(model, prompts, responses, max_prompt_tokens)
+        for model in (tuned, reference)
+    )
+    shape = (2, len(pairs))
+    return PairLogProbs(
+        tuned_sums.reshape(shape).T, reference_sums.reshape(shape).T, counts.reshape(shape).T
+    )
+
+
+def repair_choices(
+    detector: Detector, contexts: Sequence[tuple[str, str]], choices: Sequence[Choice]
+) -> list[str]:
+    """One repair pass over the choices that the detector flags; kept where the risk falls."""
+    texts = [choice.text for choice in choices]
+    flagged = [i for i, choice in enumerate(choices) if choice.risk >= 0.0 and choice.text.strip()]
+    rows = [Exchange(*contexts[i], texts[i]) for i in flagged]
+    flags = find_violations(detector, rows)
+    mended = []
+    for i, row, found in zip(flagged, rows, flags, strict=True):
+        maxims = [maxim for maxim, is_violated in zip(MAXIMS, found, strict=True) if is_violated]
+        repaired = repair(row, maxims, choices[i].others)
+        mended.append(row._replace(response=repaired.text))
+    for i, row, risk in zip(flagged, mended, violation_risks(detector, mended), strict=True):
+        if risk < choices[i].risk:
+            texts[i] = row.response
+    return texts
+
+
+def _run_pipelines(
+    tuned: LanguageModel,
+    reference: LanguageModel,
+    questions: Questions,
+    detector: Detector,
+    config: DialogueDPOConfig,
+    seed: int,
+) -> Answers:
+    """What the models answer, alone and behind the detector; re-ranking gets the same for both."""
+    answers = {UNTUNED: _write(reference, questions, config)}
+    drawn = _draw_candidates(reference, questions, config, seed)
+    candidates = [[g, *d] for g, d in zip(answers[UNTUNED], drawn, strict=True)]
+    choices = choose_best(detector, questions.contexts, candidates)
+    answers[UNTUNED_RERANKED] = [choice.text for choice in choices]
+    answers[TUNED] = _write(tuned, questions, config)
+    beams = generate(tuned, questions.prompts, decoding_of(config, "beam"))
+    answers[BEAM] = [responses[0].text for responses in beams]
+    drawn = _draw_candidates(tuned, questions, config, seed)
+    answers[SAMPLED] = [texts[0] for texts in drawn]
+    candidates = [[g, *d] for g, d in zip(answers[TUNED], drawn, strict=True)]
+    choices = choose_best(detector, questions.contexts, candidates)
+    answers[RERANKED] = [choice.text for choice in choices]
+    answers[REPAIRED] = repair_choices(detector, questions.contexts, choices)
+    return answers
+
+
+def _write(model: LanguageModel, questions: Questions, config: DialogueDPOConfig) -> list[str]:
+    """Greedy responses."""
+    written = generate(model, questions.prompts, decoding_of(config, "greedy"))
+    return [responses[0].text for responses in written]
+
+
+def _draw_candidates(
+    model: LanguageModel, questions: Questions, config: DialogueDPOConfig, seed: int
+) -> list[list[str]]:
+    decoding = decoding_of(config, "sample", config.generation.candidates)
+    drawn = generate(model, questions.prompts, decoding, seed)
+    return [[response.text for response in responses] for responses in drawn]
+
+
+def _perplexity(
+    reference: LanguageModel, questions: Questions, texts: list[str], config: DialogueDPOConfig
+) -> float:
+    sums, counts = completion_log_probs(
+        reference, questions.prompts, texts, config.data.max_prompt_tokens
+    )
+    return float(np.exp(-sums.sum() / counts.sum()))

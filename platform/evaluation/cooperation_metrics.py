@@ -1,0 +1,154 @@
+"""The figures of an evaluation by their contract's names, the criteria, and answers to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parley.platform.evaluation.cooperation_table import SystemFigures
+from parley.platform.evaluation.preference import Rate, clustered_rate
+from parley.platform.evaluation.questions import Questions
+from parley.platform.preferences.exchange import MAXIMS
+
+HUMAN, REJECTED, BASE, UNTUNED, TUNED = "human", "rejected", "base", "untuned", "tuned"
+BEAM, SAMPLED, RERANKED, REPAIRED = "tuned_beam", "tuned_sampled", "reranked", "repaired"
+UNTUNED_RERANKED = "untuned_reranked"
+"""Names of the systems: in the table, and behind the names of the figures."""
+
+NUM_SAMPLES = 24
+"""Prompts that are kept with all answers, to be read."""
+
+LEAST_COOPERATIVE, MOST_QUALITY_VIOLATIONS = 0.65, 0.10
+"""The bounds of the criteria."""
+
+Answers = dict[str, list[str]]
+"""System -> its response to each prompt."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What was found in a system's responses, bool [N, 4] by the order of `MAXIMS`."""
+
+    judged: NDArray[np.bool_]
+    """By the independent judge."""
+    detected: NDArray[np.bool_]
+    """By the pipeline's detector."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A condition that a tuned generator shall meet."""
+
+    name: str
+    text: str
+    """What is asked, and what was found."""
+    is_met: bool
+
+
+def name_rate(name: str, rate: Rate) -> dict[str, Any]:
+    """A rate with its interval beside it."""
+    return {name: rate.value, f"{name}_ci95": list(rate.interval)}
+
+
+def name_rates(name: str, rates: Mapping[str, Rate]) -> dict[str, Any]:
+    """Rates by maxim with their intervals beside them."""
+    return {
+        name: {maxim: rate.value for maxim, rate in rates.items()},
+        f"{name}_ci95": {maxim: list(rate.interval) for maxim, rate in rates.items()},
+    }
+
+
+def name_figures(
+    table: Sequence[SystemFigures], verdicts: Mapping[str, Verdicts], conversations: Sequence[str]
+) -> dict[str, Any]:
+    """All systems' figures; those of the tuned model's greedy responses without a suffix.
+
+    `cooperative_gain` is how much oftener these are cooperative than the untuned model's, prompt
+    by prompt.
+    """
+    by_name = {system.name: system for system in table}
+    metrics: dict[str, Any] = {}
+    for name in (TUNED, *(name for name in by_name if name != TUNED)):
+        rate_name = f"cooperative_rate{_suffix(name)}"
+        metrics |= name_rate(rate_name, by_name[name].cooperative)
+    cooperative = {name: ~verdicts[name].judged.any(axis=1) for name in (TUNED, UNTUNED)}
+    gains = cooperative[TUNED].astype(float) - cooperative[UNTUNED].astype(float)
+    metrics |= name_rate("cooperative_gain", clustered_rate(gains, conversations))
+    metrics |= name_rate("cooperative_rate_by_detector", by_name[TUNED].detector_cooperative)
+    for name in (TUNED, UNTUNED, RERANKED, REPAIRED, HUMAN):
+        metrics |= name_rates(f"violation_rate_by_maxim{_suffix(name)}", by_name[name].violations)
+    for name in (TUNED, UNTUNED, RERANKED, HUMAN):
+        system = by_name[name]
+        metrics |= {
+            f"distinct_1{_suffix(name)}": system.distinct_1,
+            f"distinct_2{_suffix(name)}": system.distinct_2,
+            f"response_words{_suffix(name)}": system.words,
+            f"repeated_responses{_suffix(name)}": system.repeated,
+            f"response_perplexity{_suffix(name)}": system.perplexity,
+        }
+    return metrics | {"prompts": len(conversations)}
+
+
+def check_criteria(metrics: Mapping[str, Any]) -> list[Criterion]:
+    """The criteria of success, for the tuned model's greedy responses."""
+    rate, untuned = metrics["cooperative_rate"], metrics["cooperative_rate_untuned"]
+    quality = metrics["violation_rate_by_maxim"]["quality"]
+    return [
+        Criterion(
+            "cooperative_rate_above_65",
+            f"cooperative rate above {LEAST_COOPERATIVE:.0%}: {rate:.1%}",
+            rate > LEAST_COOPERATIVE,
+        ),
+        Criterion(
+            "better_than_untuned",
+            f"better than the untuned model: {rate:.1%} against {untuned:.1%}",
+            rate > untuned,
+        ),
+        Criterion(
+            "quality_violations_below_10",
+            f"quality violations below {MOST_QUALITY_VIOLATIONS:.0%}: {quality:.1%}",
+            quality < MOST_QUALITY_VIOLATIONS,
+        ),
+    ]
+
+
+def keep_samples(
+    questions: Questions, answers: Answers, verdicts: Mapping[str, Verdicts], num: int = NUM_SAMPLES
+) -> list[dict[str, Any]]:
+    """Some prompts, evenly over all, with every system's answer and what was found in it."""
+    total = len(questions.pairs)
+    places = sorted({round(i * (total - 1) / max(1, num - 1)) for i in range(min(num, total))})
+    samples = []
+    for place in places:
+        pair, (context, evidence) = questions.pairs[place], questions.contexts[place]
+        given = {
+            name: {
+                "text": texts[place],
+                "violations": _maxims(verdicts[name].judged[place]),
+                "detected": _maxims(verdicts[name].detected[place]),
+            }
+            for name, texts in answers.items()
+        }
+        samples.append(
+            {
+                "id": pair.id,
+                "conversation": pair.conversation,
+                "context": context,
+                "evidence": evidence,
+                "maxim": pair.maxim,
+                "answers": given,
+            }
+        )
+    return samples
+
+
+def _suffix(name: str) -> str:
+    return "" if name == TUNED else f"_{name.removeprefix('tuned_')}"
+
+
+def _maxims(flags: NDArray[np.bool_]) -> list[str]:
+    return [maxim for maxim, is_found in zip(MAXIMS, flags, strict=True) if is_found]

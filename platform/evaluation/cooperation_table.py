@@ -1,0 +1,150 @@
+"""The figures of one set of responses, and the table that sets several beside each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parley.platform.evaluation.attractors import distinct_n
+from parley.platform.evaluation.preference import Rate, clustered_rate
+from parley.platform.judges.detector import Detector
+from parley.platform.preferences.exchange import MAXIMS, Exchange
+from parley.platform.preferences.sentences import find_words, normalise_space
+
+
+@dataclass(frozen=True)
+class SystemFigures:
+    """What one system's responses are like; rates are shares of the prompts."""
+
+    name: str
+    cooperative: Rate
+    """The independent judge flags nothing."""
+    violations: dict[str, Rate]
+    """By maxim, as the judge sees it."""
+    detector_cooperative: Rate
+    """The pipeline's own detector flags nothing."""
+    detector_violations: dict[str, Rate]
+    perplexity: float
+    """Per token under the reference; NaN where nothing was measured."""
+    distinct_1: float
+    distinct_2: float
+    """Different words, and pairs of words, of all; both fall as there are more responses."""
+    words: float
+    """Mean length."""
+    repeated: float
+    """Share of the responses that were given word for word to an earlier prompt."""
+    empty: float
+
+    def as_row(self) -> dict[str, Any]:
+        """Plain values for JSON, each rate with its interval."""
+        row: dict[str, Any] = {"name": self.name}
+        for name in ("cooperative", "detector_cooperative"):
+            rate: Rate = getattr(self, name)
+            row |= {name: rate.value, f"{name}_ci95": list(rate.interval)}
+        for name in ("violations", "detector_violations"):
+            rates: Mapping[str, Rate] = getattr(self, name)
+            row[name] = {maxim: rate.value for maxim, rate in rates.items()}
+            row[f"{name}_ci95"] = {maxim: list(rate.interval) for maxim, rate in rates.items()}
+        for name in ("perplexity", "distinct_1", "distinct_2", "words", "repeated", "empty"):
+            row[name] = getattr(self, name)
+        return row
+
+
+def measure_system(
+    name: str,
+    rows: Sequence[Exchange],
+    conversations: Sequence[str],
+    judged: NDArray[np.bool_],
+    detected: NDArray[np.bool_],
+    perplexity: float = math.nan,
+) -> SystemFigures:
+    """The figures of a system's responses.
+
+    Args:
+        name: the system's.
+        rows: its N responses in their contexts, N >= 1.
+        conversations: of each; intervals resample them.
+        judged, detected: bool [N, 4], the violations that the judge and the detector found.
+        perplexity: of the responses.
+    """
+    texts = [normalise_space(row.response).lower() for row in rows]
+    words = [[word.lower() for word in find_words(text)] for text in texts]
+    places: dict[str, int] = {}
+    ids = [[places.setdefault(word, len(places)) for word in reply] for reply in words]
+    return SystemFigures(
+        name=name,
+        cooperative=clustered_rate(_find_clean(judged), conversations),
+        violations=_by_maxim(judged, conversations),
+        detector_cooperative=clustered_rate(_find_clean(detected), conversations),
+        detector_violations=_by_maxim(detected, conversations),
+        perplexity=perplexity,
+        distinct_1=distinct_n(ids, 1),
+        distinct_2=distinct_n(ids, 2),
+        words=float(np.mean([len(text.split()) for text in texts])),
+        repeated=1.0 - len(set(texts)) / len(texts),
+        empty=float(np.mean([not text for text in texts])),
+    )
+
+
+def find_violations(detector: Detector, rows: Sequence[Exchange]) -> NDArray[np.bool_]:
+    """What a detector flags, bool [N, 4]; an empty response says too little whoever judges."""
+    flags = np.zeros((len(rows), len(MAXIMS)), np.bool_)
+    spoken = np.array([bool(row.response.strip()) for row in rows], np.bool_)
+    flags[~spoken, MAXIMS.index("quantity")] = True
+    if spoken.any():
+        kept = [row for row, speaks in zip(rows, spoken, strict=True) if speaks]
+        flags[spoken] = detector.find_violations(kept)
+    return flags
+
+
+LEGEND = (
+    "Per cent of the responses. cooperative: the independent judge flags nothing, with the",
+    "95 % interval over conversations; then what it flags, by maxim. own: cooperative by",
+    "the pipeline's own detector. ppl: perplexity under the reference. dist2: distinct pairs",
+    "of words. len: words. rep: responses given word for word before.",
+)
+
+
+def format_table(systems: Sequence[SystemFigures]) -> list[str]:
+    """The table as lines of at most 80 columns; shares in per cent."""
+    names = "".join(f"{maxim[:4]:>5}" for maxim in MAXIMS)
+    head = f"{'responses':<17}{'cooperative':<15}{names}{'own':>5}{'ppl':>7}{'dist2':>6}"
+    return [f"{head}{'len':>4}{'rep':>4}", *map(_format_row, systems)]
+
+
+def _format_row(system: SystemFigures) -> str:
+    low, high = (_per_cent(bound) for bound in system.cooperative.interval)
+    rate = f"{_per_cent(system.cooperative.value, 1)} ({low}-{high})"
+    flags = "".join(f"{_per_cent(system.violations[maxim].value, 1):>5}" for maxim in MAXIMS)
+    own = _per_cent(system.detector_cooperative.value)
+    perplexity = _number(system.perplexity, 1 if system.perplexity < 1000 else 0)
+    return (
+        f"{system.name.replace('_', ' '):<17}{rate:<15}{flags}{own:>5}{perplexity:>7}"
+        f"{_number(system.distinct_2, 2):>6}{_number(system.words, 0):>4}"
+        f"{_per_cent(system.repeated):>4}"
+    )
+
+
+def _per_cent(share: float, digits: int = 0) -> str:
+    return _number(100 * share, 0 if share == 1.0 else digits)
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _find_clean(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The rows [N] of [N, 4] in which nothing is flagged."""
+    return np.logical_not(flags.any(axis=1))
+
+
+def _by_maxim(flags: NDArray[np.bool_], conversations: Sequence[str]) -> dict[str, Rate]:
+    return {
+        maxim: clustered_rate(flags[:, column], conversations)
+        for column, maxim in enumerate(MAXIMS)
+    }
