@@ -120,8 +120,8 @@ def keep_samples(
     questions: Questions, answers: Answers, verdicts: Mapping[str, Verdicts], num: int = NUM_SAMPLES
 ) -> list[dict[str, Any]]:
     """Some prompts, evenly over all, with every system's answer and what was found in it."""
-    total = len(questions.pairs)
-    places = sorted({round(i * (total - 1) / max(1, num - 1)) for i in range(min(num, total))})
+    last, steps = len(questions.pairs) - 1, max(1, min(num, len(questions.pairs)) - 1)
+    places = sorted({round(step * last / steps) for step in range(steps + 1)})
     samples = []
     for place in places:
         pair, (context, evidence) = questions.pairs[place], questions.contexts[place]

@@ -41,7 +41,7 @@ CLAUSE = re.compile(
     r",?\s+(?:and then|and|but|so|because)\s+(?=(?:i|you|he|she|it|we|they)\b)", re.I
 )
 """Where two clauses meet, the second with a subject of its own."""
-DOUBLED = re.compile(r"([.!?,;:])(?:\s*[.,;:])+")
+DOUBLED = re.compile(r"\s*([.!?,;:])(?:\s*[.,;:])+")
 """A mark with further ones behind it; an ellipsis is none (it is set aside first)."""
 ELLIPSIS = re.compile(r"\.{3,}")
 

@@ -54,5 +54,5 @@ def perturbed(folder: Path, size: float = 0.02, seed: int = 0) -> LanguageModel:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.model.parameters():
-            parameter += size * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
     return model
