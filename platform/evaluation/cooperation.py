@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation_metrics import (
     BASE,
     BEAM,
+    EVALUATION_FILE,
     HUMAN,
     REJECTED,
     REPAIRED,
@@ -48,6 +50,7 @@ from parley.platform.judges.detector import Detector
 from parley.platform.models.completions import completion_log_probs
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.pair import PreferencePair
+from parley.platform.telemetry.files import atomic_write_text, to_json
 from parley.policies.dialogue.loading import LanguageModel
 
 Report = Callable[[str], None]
@@ -68,6 +71,21 @@ class CooperationResult:
     table: list[SystemFigures]
     samples: list[dict[str, Any]]
     lines: list[str]
+
+    def write(self, folder: Path, source: str = "") -> None:
+        """Keep it in a run folder, for the report.
+
+        Args:
+            folder: of the run; an earlier evaluation is replaced.
+            source: what was evaluated on which data, in words.
+        """
+        content = {
+            "source": source,
+            "metrics": self.metrics,
+            "table": [system.as_row() for system in self.table],
+            "samples": self.samples,
+        }
+        atomic_write_text(folder / EVALUATION_FILE, to_json(content, indent=1) + "\n")
 
 
 def quick_cooperation(

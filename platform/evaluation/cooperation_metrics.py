@@ -25,6 +25,9 @@ NUM_SAMPLES = 24
 LEAST_COOPERATIVE, MOST_QUALITY_VIOLATIONS = 0.65, 0.10
 """The bounds of the criteria."""
 
+EVALUATION_FILE = "evaluation.json"
+"""The latest evaluation of a run, beside its result: figures, table and samples."""
+
 Answers = dict[str, list[str]]
 """System -> its response to each prompt."""
 
