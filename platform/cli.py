@@ -21,6 +21,7 @@ from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED,
 COMMANDS = {
     "list": "parley.platform.commands.listing:run_list",
     "train": "parley.platform.commands.train:run_train",
+    "tune": "parley.platform.commands.tune:run_tune",
     "evaluate": "parley.platform.commands.evaluate:run_evaluate",
     "watch": "parley.platform.commands.watch:run_watch",
     "chat": "parley.platform.commands.chat:run_chat",
@@ -88,6 +89,7 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
 
     add("list", "experiments, environments, policies, algorithms: one line each")
     _add_train_arguments(add("train", "train a policy, as an experiment says"))
+    _add_train_arguments(add("tune", "search an experiment's settings: many trials, the best kept"))
     _add_evaluate_arguments(add("evaluate", "measure a run's policy on fresh episodes"))
     _add_watch_arguments(add("watch", "show an episode or dialogues of a run, or write them"))
     _add_chat_arguments(add("chat", "talk to an agent of a dialogue run"))

@@ -25,6 +25,8 @@ class WorkflowFunctions:
     """Flags of `parley watch`, by the names of the function's arguments, that it understands."""
     chat: str | None = None
     """None where the agents do not speak to people."""
+    tune: str | None = None
+    """None where no experiment has settings to search."""
     report: str = "parley.platform.evaluation.run_report:write_report"
 
 
@@ -36,6 +38,7 @@ WORKFLOWS = {
     ),
     "dialogue": WorkflowFunctions(
         train="parley.platform.jobs.training:train_experiment",
+        tune="parley.platform.jobs.sweep_job:tune_experiment",
         evaluate="parley.platform.evaluation.dialogue_runs:evaluate_path",
         evaluates_data=True,
         watch="parley.platform.evaluation.dialogue_watch:watch_path",

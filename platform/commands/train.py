@@ -1,4 +1,7 @@
-"""`parley train`: settings, run folder, training, and a result whatever happens."""
+"""`parley train`: settings, run folder, training, and a result whatever happens.
+
+`parley tune` does the same with another function: `run_recorded` serves both.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from parley.platform.config.loading import load_experiment
 from parley.platform.config.resuming import resumed_settings
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import EXIT_DONE, InputError
-from parley.platform.telemetry.run_folder import RunFolder, latest_run
+from parley.platform.telemetry.run_folder import TRIALS_FILE, RunFolder, RunFolderError, latest_run
 
 TrainFunction = Callable[[ExperimentConfig, RunFolder, bool], Mapping[str, object]]
 
@@ -30,13 +33,28 @@ def run_train(arguments: argparse.Namespace) -> int:
         ConfigError, RunFolderError: before anything is started.
         Exception: whatever stopped the training, after it was recorded in the result.
     """
-    with _open_run(arguments) as run_folder:
+    return run_recorded(arguments, lambda workflow: functions_of(workflow).train, _refuse_sweep)
+
+
+def run_recorded(
+    arguments: argparse.Namespace,
+    name_function: Callable[[str], str],
+    check_resumed: Callable[[Path], None],
+) -> int:
+    """Run a function on a run folder; whatever happens, it ends with a `result.json`.
+
+    Args:
+        arguments: `command`, and those of `parley train`.
+        name_function: `module:function` of a workflow, a `TrainFunction`.
+        check_resumed: raises for the folder of a run that the command cannot go on with.
+    """
+    with _open_run(arguments, check_resumed) as run_folder:
         config = run_folder.config
         print(f"run folder: {display_path(run_folder.path)}", flush=True)
         start_s = time.monotonic()
         try:
-            train = cast("TrainFunction", load_function(functions_of(config.workflow).train))
-            result = train(config, run_folder, arguments.resume)
+            run = cast("TrainFunction", load_function(name_function(config.workflow)))
+            result = run(config, run_folder, arguments.resume)
         except BaseException as error:
             never_began = isinstance(error, InputError) and not arguments.resume
             if not (never_began and run_folder.discard()):
@@ -47,7 +65,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _open_run(arguments: argparse.Namespace) -> RunFolder:
+def _open_run(arguments: argparse.Namespace, check_resumed: Callable[[Path], None]) -> RunFolder:
     overrides: list[str] = [*arguments.overrides]
     if arguments.data is not None:
         overrides.append(f"{DATA_KEY}={arguments.data}")
@@ -57,13 +75,23 @@ def _open_run(arguments: argparse.Namespace) -> RunFolder:
     experiment = load_experiment(arguments.experiment).experiment
     path: Path = arguments.run_dir or latest_run(experiment)
     stored = RunFolder.open(path).config
+    check_resumed(path)
     if stored.experiment != experiment:
         raise ConfigError(
             f"{display_path(path)} is a run of {stored.experiment}, not of {experiment}; write "
-            f"parley train {stored.experiment} --run-dir {path} --resume"
+            f"parley {arguments.command} {stored.experiment} --run-dir {path} --resume"
         )
     settings = resumed_settings(stored, arguments.experiment, overrides, arguments.quick)
     return RunFolder.resume(path, settings)
+
+
+def _refuse_sweep(path: Path) -> None:
+    """Raise where the folder is that of a sweep, whose trials `parley tune` goes on with."""
+    if (path / TRIALS_FILE).is_file():
+        raise RunFolderError(
+            f"{display_path(path)} is a sweep; go on with it by parley tune --resume, or name "
+            f"another run with --run-dir"
+        )
 
 
 def _record_failure(run_folder: RunFolder, error: BaseException, seconds: float) -> None:

@@ -14,8 +14,8 @@ from parley.platform.errors import InputError
 from parley.platform.sweeps.space import TrialPlan
 from parley.platform.sweeps.trial_folder import Row, SavedMeasure, TrialFolder
 from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.telemetry.run_folder import TRIALS_FILE
 
-TRIALS_FILE = "trials.json"
 Status = Literal["pending", "running", "done", "stopped early", "failed"]
 FINISHED: tuple[Status, ...] = ("done", "stopped early", "failed")
 
@@ -41,8 +41,9 @@ class TrialRecord:
 
     @property
     def config(self) -> dict[str, Value]:
-        """Value of each searched setting: the latest, which a population changes on the way."""
-        return dict(self.rows[-1]["config"] if self.rows else self.plan.values)
+        """Value of each searched setting, at the best measure: a population changes them."""
+        row = self.best_row
+        return dict(self.plan.values if row is None else row["config"])
 
     @property
     def best_row(self) -> Row | None:

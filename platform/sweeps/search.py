@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import optuna
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -23,6 +24,7 @@ class OptunaDraws(OptunaSearch):
     """
 
     def __init__(self, config: DialogueDPOConfig, records: Sequence[TrialRecord]) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         drawn = len(records)
         super().__init__(
             space=self.convert_search_space(tune_space(config)),

@@ -25,10 +25,12 @@ class SweepTable:
     """Shows the trials while they run; a context manager, so that the terminal is left in order.
 
     Args:
+        num_trials: how many there will be.
         stream: where to write; standard error by default, so that standard output stays data.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, num_trials: int, stream: TextIO | None = None) -> None:
+        self._num_trials = num_trials
         self._console = Console(file=stream or sys.stderr)
         self._live: Live | None = None
         self._reported: set[int] = set()
@@ -58,7 +60,7 @@ class SweepTable:
         for record in ended:
             if record.plan.number not in self._reported:
                 self._reported.add(record.plan.number)
-                self.say(f"{len(ended)} of {len(records)}: {_line(record)}")
+                self.say(f"{len(ended)} of {self._num_trials}: {_line(record)}")
 
     def say(self, text: str) -> None:
         """Print a line above the live table, or between the plain ones."""

@@ -7,6 +7,7 @@ pointer into the trial's folder: the folder is the truth, also for a sweep that 
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import sys
@@ -20,6 +21,7 @@ from ray import tune
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import ParleyError
+from parley.platform.models.training import NonFiniteLossError
 from parley.platform.sweeps.space import TrialPlan, trial_config
 from parley.platform.sweeps.trial_folder import Row, Save, SavedMeasure, TrialFolder
 from parley.platform.telemetry.quiet import quiet_libraries
@@ -74,7 +76,7 @@ def run_in_worker(
         try:
             settings = trial_config(base, plan.values)
             figures = trial(settings, shared, own.path, session.report, session.restore)
-        except FloatingPointError as error:
+        except (FloatingPointError, NonFiniteLossError) as error:
             session.note_diverged(error)
             figures = {}
         except Exception as error:
@@ -82,6 +84,7 @@ def run_in_worker(
             raise
         if not session.is_stopped:
             own.write_done(figures)
+    gc.collect()  # the next trial begins in this process, and models hold themselves in cycles
     if session.was_ended:
         # The session of Tune has been told to end; another report would wait for ever.
         sys.exit(0)
@@ -163,7 +166,8 @@ class TrialSession:
         try:
             if has_checkpoint:
                 with tempfile.TemporaryDirectory(prefix="parley-") as pointer:
-                    Path(pointer, POINTER_FILE).write_text(self._plan.name, encoding="utf-8")
+                    place = f"{self._plan.name}/{row[EVALUATION]}"
+                    Path(pointer, POINTER_FILE).write_text(place, encoding="utf-8")
                     tune.report(told, checkpoint=tune.Checkpoint.from_directory(pointer))
             else:
                 tune.report(told)
@@ -173,13 +177,20 @@ class TrialSession:
 
 
 def _find_donor(folder: Path, plan: TrialPlan) -> SavedMeasure | None:
-    """Another trial's newest checkpoint, where population-based training copies from it."""
+    """Another trial's checkpoint, where population-based training copies from it.
+
+    Where the other one has gone on and has let go of it: the next one that it has kept.
+    """
     pointer = tune.get_checkpoint()
     if pointer is None:
         return None
     with pointer.as_directory() as path:
-        name = Path(path, POINTER_FILE).read_text(encoding="utf-8")
-    return None if name == plan.name else TrialFolder(folder / name).newest()
+        name, _, number = Path(path, POINTER_FILE).read_text(encoding="utf-8").partition("/")
+    if name == plan.name:
+        return None
+    found = TrialFolder(folder / name).checkpoints()
+    later = [saved for saved in found if int(saved.row[EVALUATION]) >= int(number)]
+    return later[0] if later else None
 
 
 def _is_finite(value: object) -> bool:

@@ -30,6 +30,8 @@ RUNS_DIR = Path("runs")
 
 CONFIG_FILE, METRICS_FILE, RESULT_FILE = "config.toml", "metrics.jsonl", "result.json"
 CHECKPOINTS_DIR, LOCK_FILE = "checkpoints", ".lock"
+TRIALS_FILE = "trials.json"
+"""The trials of a sweep; no other run has it."""
 RESULT_KEYS = ("status", "seconds", "metrics", "checkpoint")
 STATUSES = ("done", "failed", "stopped")
 

@@ -1,0 +1,75 @@
+"""`parley tune`: many trials of an experiment side by side; the best one is kept and measured."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from parley.platform.commands.dispatch import WORKFLOWS, functions_of
+from parley.platform.commands.train import run_recorded
+from parley.platform.config.errors import ConfigError, display_path
+from parley.platform.config.loading import load_experiment
+from parley.platform.errors import InputError
+from parley.platform.telemetry.run_folder import (
+    CONFIG_FILE,
+    RUNS_DIR,
+    TRIALS_FILE,
+    RunFolderError,
+)
+
+
+def run_tune(arguments: argparse.Namespace) -> int:
+    """Search as the arguments say; the run folder ends with a `result.json` in every case.
+
+    Raises:
+        ConfigError, RunFolderError: before anything is started.
+        Exception: whatever stopped the sweep, after it was recorded in the result.
+    """
+    experiment = load_experiment(arguments.experiment)
+    _find_tune(experiment.workflow)
+    if arguments.resume and arguments.run_dir is None:
+        arguments.run_dir = _latest_sweep(experiment.experiment)
+    return run_recorded(arguments, _find_tune, _check_sweep)
+
+
+def _find_tune(workflow: str) -> str:
+    """The function of a workflow that sweeps.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    tune = functions_of(workflow).tune
+    if tune is None:
+        tunable = ", ".join(name for name, row in WORKFLOWS.items() if row.tune is not None)
+        raise ConfigError(
+            f"experiments of {workflow} have no settings to search; parley tune serves those of "
+            f"{tunable}, such as dialogue/dpo"
+        )
+    return tune
+
+
+def _check_sweep(path: Path) -> None:
+    """Raise where the folder is that of a single training."""
+    if not (path / TRIALS_FILE).is_file():
+        raise RunFolderError(
+            f"{display_path(path)} is not a sweep: it has no {TRIALS_FILE}; go on with it by "
+            f"parley train --resume, or name a sweep with --run-dir"
+        )
+
+
+def _latest_sweep(experiment: str) -> Path:
+    """The newest sweep of `experiment` below `runs/`.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [
+        path.parent
+        for path in sorted((RUNS_DIR / experiment).glob(f"*/{CONFIG_FILE}"))
+        if (path.parent / TRIALS_FILE).is_file()
+    ]
+    if not found:
+        raise InputError(
+            f"no sweep of {experiment} below {RUNS_DIR / experiment}; name one with --run-dir"
+        )
+    return found[-1]

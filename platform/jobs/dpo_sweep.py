@@ -1,0 +1,42 @@
+"""What DPO brings to a sweep: its preparation, its trial, and what becomes of the best one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from parley.platform.checkpoints.store import CheckpointStore, open_checkpoint
+from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.jobs.dpo_job import measure_generator, store_generator, write_samples
+from parley.platform.jobs.dpo_preparation import prepare
+from parley.platform.jobs.dpo_trial import run_trial
+from parley.platform.jobs.sweep_job import SweepParts
+from parley.platform.sweeps.trial_folder import SavedMeasure
+from parley.platform.telemetry.progress import Progress
+from parley.platform.telemetry.run_folder import RunFolder
+
+
+def conclude_dpo(
+    config: DialogueDPOConfig,
+    run_folder: RunFolder,
+    shared: Any,
+    best: SavedMeasure,
+    progress: Progress,
+) -> tuple[str, dict[str, Any]]:
+    """Export the best checkpoint of a sweep of DPO, and measure it as a training run does."""
+    trial = open_checkpoint(best.state)
+
+    def copy_trial(target: Path) -> None:
+        shutil.copytree(trial.path, target, dirs_exist_ok=True)
+
+    store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
+    checkpoint = store_generator(
+        store, run_folder.path, best.row, copy_trial, float(best.row["score"])
+    )
+    outcome = measure_generator(config, shared, checkpoint, progress.say)
+    write_samples(run_folder.path, outcome)
+    return str(checkpoint.path.relative_to(run_folder.path)), dict(outcome.metrics)
+
+
+DPO_PARTS = SweepParts(prepare=prepare, trial=run_trial, conclude=conclude_dpo)

@@ -1,0 +1,223 @@
+"""The job of `parley tune`: prepare once, run the trials, keep the best checkpoint, measure it.
+
+    preparation ─► object store ─► trials in Ray's workers ─► best checkpoint ─► evaluation
+
+What is particular to an algorithm are the three functions of its `SweepParts`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.config.errors import ConfigError
+from parley.platform.config.sections import ExperimentConfig
+from parley.platform.errors import ParleyError
+from parley.platform.jobs.cluster import connect_ray
+from parley.platform.jobs.stopping import StopSignal
+from parley.platform.sweeps.record import TrialRecord, find_best, write_records
+from parley.platform.sweeps.space import trial_config
+from parley.platform.sweeps.sweep import SweepHooks, load_records, run_trials
+from parley.platform.sweeps.table import SweepTable, print_trials
+from parley.platform.sweeps.trial_folder import Row, SavedMeasure
+from parley.platform.sweeps.worker import Trial
+from parley.platform.telemetry.progress import Progress
+from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.telemetry.run_folder import RunFolder
+
+SWEEPS = {("dialogue", "dpo"): "parley.platform.jobs.dpo_sweep:DPO_PARTS"}
+"""(workflow, algorithm) -> its `SweepParts`; a new algorithm is a row here."""
+SHOWN_ERROR_CHARS = 2000
+
+
+class SweepFailedError(ParleyError):
+    """A sweep in which no trial came to a result."""
+
+
+@dataclass(frozen=True)
+class SweepParts:
+    """What an algorithm brings to its sweep."""
+
+    prepare: Callable[[DialogueDPOConfig, Path, Progress], Any]
+    """What all trials share."""
+    trial: Trial
+    """One trial, in a worker."""
+    conclude: Callable[
+        [DialogueDPOConfig, RunFolder, Any, SavedMeasure, Progress], tuple[str, dict[str, Any]]
+    ]
+    """Takes the best trial's settings, the run, what is shared and the best checkpoint; gives the
+    exported checkpoint's place in the run, and its final figures."""
+
+
+def tune_experiment(
+    config: ExperimentConfig, run_folder: RunFolder, resume: bool
+) -> dict[str, Any]:
+    """Sweep an experiment; the run folder holds its result afterwards.
+
+    Raises:
+        ConfigError: the experiment has no settings to search, or they cannot be used.
+        KeyboardInterrupt: it was stopped; everything is saved.
+        SweepFailedError: no trial came to a result.
+    """
+    quiet_libraries()
+    if not isinstance(config, DialogueDPOConfig):
+        raise ConfigError(
+            f"{config.experiment} has no settings to search; parley tune serves experiments of "
+            f"{', '.join(algorithm for _, algorithm in SWEEPS)}, such as dialogue/dpo"
+        )
+    module, _, name = SWEEPS[config.workflow, config.algorithm].partition(":")
+    parts: SweepParts = getattr(import_module(module), name)
+    return run_sweep(config, run_folder, resume, parts)
+
+
+def run_sweep(
+    config: DialogueDPOConfig, run_folder: RunFolder, resume: bool, parts: SweepParts
+) -> dict[str, Any]:
+    """Prepare, run the trials, and conclude with the best of them; see `tune_experiment`."""
+    records = load_records(config, run_folder.path, resume)
+    with StopSignal() as stop, ExitStack() as cluster:
+        sweep = SweepRun(config, run_folder, records, stop)
+        with Progress(()) as progress:
+            shared = parts.prepare(config, run_folder.path, progress)
+            num_trials = max(1, config.sweep.max_concurrent)
+            num_cpus = math.ceil(num_trials * config.sweep.cpus_per_trial)
+            cluster.enter_context(connect_ray(config.ray, num_cpus, progress))
+        with cluster:
+            sweep.run(parts.trial, shared)
+        if stop.received:
+            sweep.conclude_stopped()
+        with Progress(()) as progress, progress.status("measuring the best checkpoint"):
+            return sweep.conclude(parts, shared, progress)
+
+
+class SweepRun:
+    """A sweep whose measures and result go into a run folder.
+
+    Args:
+        config: the experiment.
+        run_folder: where everything is written.
+        records: the trials as far as they are known.
+        stop: ends the sweep.
+    """
+
+    def __init__(
+        self,
+        config: DialogueDPOConfig,
+        run_folder: RunFolder,
+        records: list[TrialRecord],
+        stop: StopSignal,
+    ) -> None:
+        self.config = config
+        self.run_folder = run_folder
+        self.records = records
+        self.stop = stop
+        self._begin_s = time.monotonic()
+        self._num_rows = 0
+        write_records(run_folder.path, records)
+        self._restore_metrics()
+
+    def run(self, trial: Trial, shared: object) -> None:
+        """Run what is unfinished, and show it."""
+        num_trials = len(self.records)
+        if self.config.sweep.search == "optuna":
+            num_trials = self.config.sweep.num_samples
+        with SweepTable(num_trials) as table:
+            table.known(self.records)
+            hooks = SweepHooks(table, self._append_row, lambda: self.stop.received)
+            self.records = run_trials(
+                self.config, self.run_folder.path, self.records, trial, shared, hooks
+            )
+        print_trials(self.records)
+
+    def conclude(self, parts: SweepParts, shared: Any, progress: Progress) -> dict[str, Any]:
+        """Export and measure the best checkpoint; write the result.
+
+        Raises:
+            SweepFailedError: no trial came to a result.
+        """
+        found = find_best(self.records)
+        if found is None:
+            self._raise_failed()
+        record, best = found
+        values = best.row["config"]
+        settings = trial_config(self.config, values)
+        checkpoint, figures = parts.conclude(settings, self.run_folder, shared, best, progress)
+        statuses = [other.status for other in self.records]
+        metrics = {
+            **figures,
+            "best_trial": record.plan.name,
+            "best_config": values,
+            "best_score": best.row["score"],
+            "trials": len(self.records),
+            "trials_done": statuses.count("done"),
+            "trials_stopped_early": statuses.count("stopped early"),
+            "trials_failed": statuses.count("failed"),
+        }
+        return self._write_result("done", metrics, checkpoint)
+
+    def conclude_stopped(self) -> NoReturn:
+        """Write the result of a sweep that may go on; each trial's last checkpoint stands.
+
+        Raises:
+            KeyboardInterrupt: always; that is what stopped it.
+        """
+        found = find_best(self.records)
+        metrics = {} if found is None else {"best_trial": found[0].plan.name, **found[1].row}
+        self._write_result("stopped", metrics, None)
+        raise KeyboardInterrupt
+
+    def _append_row(self, record: TrialRecord, row: Row) -> None:
+        """Keep a measure in `metrics.jsonl`; its `iteration` counts those of all trials."""
+        self._num_rows += 1
+        own = {"iteration": self._num_rows, "trial": record.plan.name}
+        self.run_folder.append_metrics({**row, **own})
+
+    def _restore_metrics(self) -> None:
+        """Bring `metrics.jsonl` to what the trials' own folders say, in the order it had."""
+        truth = {
+            (record.plan.name, row["evaluation"]): (record, row)
+            for record in self.records
+            for row in record.rows
+        }
+        noted = [
+            (str(row.get("trial")), cast("int", row.get("evaluation")))
+            for row in self.run_folder.read_metrics()
+        ]
+        order = dict.fromkeys([*(key for key in noted if key in truth), *truth])
+        self.run_folder.drop_metrics_after(0)
+        for key in order:
+            self._append_row(*truth[key])
+
+    def _raise_failed(self) -> NoReturn:
+        """Say once what the trials died of.
+
+        Raises:
+            SweepFailedError: always.
+        """
+        errors = [record.error for record in self.records if record.error]
+        alike = len({error.splitlines()[0] for error in errors}) == 1
+        shown = errors[0][:SHOWN_ERROR_CHARS] if errors else "no trial saved a checkpoint"
+        count = "all" if alike else "the first"
+        raise SweepFailedError(
+            f"none of {len(self.records)} trials came to a result; {count} of them: {shown}\n"
+            f"where it happened stands in trials/*/error.txt below the run folder"
+        )
+
+    def _write_result(
+        self, status: str, metrics: Mapping[str, Any], checkpoint: str | None
+    ) -> dict[str, Any]:
+        result = {
+            "status": status,
+            "seconds": time.monotonic() - self._begin_s,
+            "metrics": dict(metrics),
+            "checkpoint": checkpoint,
+        }
+        self.run_folder.write_result(result)
+        return result
