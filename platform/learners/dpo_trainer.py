@@ -1,0 +1,376 @@
+"""TRL's DPO on shared prompts: the only module that knows TRL.
+
+Loss, metrics, accumulation of figures and the loop are TRL's and transformers'. Three things are
+parley's: what a batch looks like (`dpo_batches`), how the log-probabilities in it are computed
+(`dpo_forward`), and that the reference's are given rather than computed. TRL's loss code asks a
+model for log-probabilities of a batch; it is handed a stand-in that answers from the packed rows.
+
+A gradient step is a function of the settings, the seed and the state before it: a trainer that is
+restored goes on as the one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import datasets  # type: ignore[import-untyped]
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    get_scheduler,
+)
+from transformers.pytorch_utils import Conv1D
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.utils import FusedCausalLMOutput, disable_dropout_in_model
+
+from parley.platform.config.dpo import DialogueDPOConfig, DPOSection, LoraConfig
+from parley.platform.errors import InputError
+from parley.platform.learners.dpo_batches import PackedResponses
+from parley.platform.learners.dpo_data import PairDataError, TokenPairs
+from parley.platform.learners.dpo_forward import ResponseForward
+from parley.platform.learners.dpo_loader import PairLoader, num_gradient_steps
+from parley.platform.learners.dpo_state import load_state, save_state
+from parley.platform.models.training import NonFiniteLossError
+
+SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+"""dpo.schedule -> transformers' name."""
+ROW_KEYS = {
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "rewards/margins": "margin",
+    "rewards/accuracies": "accuracy",
+    "rewards/chosen": "reward_chosen",
+    "rewards/rejected": "reward_rejected",
+    "logps/chosen": "log_prob_chosen",
+    "logps/rejected": "log_prob_rejected",
+    "entropy": "entropy",
+    "grad_norm": "grad_norm",
+    "length/chosen": "response_tokens_chosen",
+    "length/rejected": "response_tokens_rejected",
+}
+"""TRL's name of a figure -> its name in a training row; means over the steps since the last row."""
+
+Report = Callable[[dict[str, float]], bool]
+"""Takes a row of figures; says whether to stop."""
+
+
+class SharedPromptDPOTrainer(DPOTrainer):
+    """TRL's trainer with prompts read once and a reference that is given.
+
+    Make one with `build_trainer`, call `restore` to go on with an earlier run, then `run`.
+
+    Args:
+        model: the policy.
+        tokenizer: of the model.
+        pairs: what to learn, with the reference's log-probabilities.
+        dpo: the settings.
+        seed: of the batches and of the adapters' dropout.
+        arguments: TRL's own settings.
+        adapters: peft's settings, where adapters are trained in place of the weights.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        pairs: TokenPairs,
+        dpo: DPOSection,
+        seed: int,
+        arguments: DPOConfig,
+        adapters: Any = None,
+    ) -> None:
+        use_cache = model.config.use_cache
+        super().__init__(
+            model=model,
+            args=arguments,
+            # TRL wants a dataset; the batches come from `PairLoader`.
+            train_dataset=datasets.Dataset.from_dict({"pair": range(len(pairs))}),
+            data_collator=_keep,
+            processing_class=tokenizer,
+            peft_config=adapters,
+        )
+        model.config.use_cache = use_cache
+        vars(model).pop("forward", None)  # TRL's fused head, for which there is no use here
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Flow(self))
+        self.pairs = pairs
+        self.dpo = dpo
+        self.seed = seed
+        self.num_steps = 0
+        """Gradient steps so far, over all parts of an interrupted run."""
+        self.total_steps = num_gradient_steps(pairs, dpo)
+        assert isinstance(self.model, nn.Module)
+        self.policy: nn.Module = self.model
+        """The model, inside adapters where it has them."""
+        self._base = model
+        self.forward = ResponseForward(self.policy)
+        self.interval_steps = 1
+        self._report: Report = lambda row: False
+        self._reported_step, self._reported_at = 0, time.perf_counter()
+        self._trained = [p for p in self.policy.parameters() if p.requires_grad]
+        self._optimiser = self.create_optimizer()
+        self._schedule = get_scheduler(
+            SCHEDULES[dpo.schedule], self._optimiser, dpo.warmup_steps, self.total_steps
+        )
+        self.lr_scheduler = self._schedule
+
+    def run(self, report: Report, interval_steps: int) -> None:
+        """Take the remaining gradient steps.
+
+        Args:
+            report: gets a row every `interval_steps` steps and after the last one.
+            interval_steps: gradient steps between rows.
+
+        Raises:
+            NonFiniteLossError: the loss or the gradient is not a number.
+        """
+        self._report, self.interval_steps = report, interval_steps
+        self._reported_step, self._reported_at = self.num_steps, time.perf_counter()
+        if self.num_steps < self.total_steps:
+            self.train()
+
+    def state_for_resume(self) -> dict[str, Any]:
+        """Trained weights, moments and counters as plain values and arrays, see `state_tree`."""
+        state = save_state(self.policy, self._optimiser, self.accelerator.scaler)
+        return {"step": self.num_steps, "fingerprint": self.pairs.fingerprint, **state}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_for_resume`, of the same pairs, with any beta and learning rate.
+
+        Raises:
+            PairDataError: it belongs to other pairs or another tokenizer.
+        """
+        self.pairs.check_same(state["fingerprint"])
+        load_state(state, self.policy, self._optimiser, self.accelerator.scaler)
+        self.num_steps = int(state["step"])
+        place = {"last_epoch": self.num_steps, "_step_count": self.num_steps + 1}
+        self._schedule.load_state_dict(self._schedule.state_dict() | place)
+        peaks, factors = self._schedule.base_lrs, self._schedule.lr_lambdas
+        for group, peak, factor in zip(self._optimiser.param_groups, peaks, factors, strict=True):
+            group["lr"] = peak * factor(self.num_steps)
+
+    def merged_policy(self) -> PreTrainedModel:
+        """The policy as a plain model: itself, or a copy that took its adapters in."""
+        if self.policy is self._base:
+            return self._base
+        merged: PreTrainedModel = deepcopy(self.policy).merge_and_unload()  # type: ignore[operator]
+        return merged
+
+    def get_train_dataloader(self) -> PairLoader:  # type: ignore[override]
+        """The batches of the remaining steps."""
+        return PairLoader(
+            self.pairs, self.dpo, self.seed, self.num_steps, self.forward.shares_prompts
+        )
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Compute the gradient of one step's pairs, part by part; give their mean loss."""
+        noise = np.random.SeedSequence([self.seed, self.num_steps]).generate_state(1)
+        torch.manual_seed(int(noise[0]))
+        losses = [
+            super(SharedPromptDPOTrainer, self).training_step(model, part)
+            for part in inputs["parts"]
+        ]
+        loss = torch.stack(losses).sum()
+        norm = self.accelerator.clip_grad_norm_(self._trained, self.dpo.max_grad_norm)
+        scaled = self.accelerator.scaler is not None
+        if not torch.isfinite(loss) or not (scaled or torch.isfinite(norm)):
+            raise NonFiniteLossError(
+                f"the loss is {loss.item()} and the gradient's length {norm.item()} at gradient "
+                f"step {self.num_steps + 1}; lower dpo.learning_rate or dpo.max_grad_norm"
+            )
+        self._metrics["train"]["grad_norm"].append(norm.item())
+        return loss
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Tensor:
+        """TRL's loss of one part, times its share of the step's pairs."""
+        packed = PackedResponses(**inputs["packed"])
+        lengths = inputs["trl"]["completion_mask"].sum(1).float().chunk(2)
+        for name, counts in zip(("chosen", "rejected"), lengths, strict=True):
+            self._metrics["train"][f"length/{name}"].append(counts.mean().item())
+        with self.accelerator.autocast():
+            scores = self.forward.score(packed)
+
+        def answer(**_: Any) -> FusedCausalLMOutput:
+            return FusedCausalLMOutput(
+                log_probs=_spread(scores.log_probs, packed.places),
+                entropy=_spread(scores.entropies, packed.places),
+                mean_logits=_spread(scores.mean_logits, packed.places),
+                is_top1=_spread(scores.is_top, packed.places),
+            )
+
+        return super().compute_loss(answer, inputs["trl"]) * inputs["share"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Turn TRL's figures into a row and hand it on."""
+        if "loss" not in logs:
+            return  # transformers' summary of the whole run
+        super().log(logs, start_time)
+        row = {name: logs[key] for key, name in ROW_KEYS.items()}
+        for side in ("chosen", "rejected"):
+            ratio = row[f"reward_{side}"] / self.dpo.beta
+            row[f"log_ratio_{side}"] = ratio / row[f"response_tokens_{side}"]
+        now, steps = time.perf_counter(), self.num_steps - self._reported_step
+        seconds = now - self._reported_at
+        per_epoch = self.total_steps / self.dpo.num_epochs
+        row = {
+            "step": self.num_steps,
+            "epoch": self.num_steps / per_epoch,
+            **row,
+            "pairs_per_s": steps * self.dpo.batch_size / seconds,
+        }
+        if self._report(row):
+            self.control.should_training_stop = True
+        self._reported_step, self._reported_at = self.num_steps, time.perf_counter()
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
+        """The pairs are tokens already."""
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
+        """The reference's log-probabilities are given."""
+        return dataset
+
+    def _send_telemetry(self) -> None:
+        """Nothing leaves the machine."""
+
+
+def _keep(batch: Any) -> Any:
+    """In place of TRL's collator, which would not be called."""
+    return batch
+
+
+class _Flow(TrainerCallback):
+    """Counts gradient steps and asks for a row where one is due."""
+
+    def __init__(self, trainer: SharedPromptDPOTrainer) -> None:
+        self._trainer = trainer
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        trainer = self._trainer
+        trainer.num_steps += 1
+        due = trainer.num_steps % trainer.interval_steps == 0
+        control.should_log = due or trainer.num_steps == trainer.total_steps
+
+
+def _spread(values: Tensor, places: Tensor) -> Tensor:
+    """The T values where `places` [2B, C] say; 0 where a response has ended."""
+    return torch.cat([values, values.new_zeros(1)])[places]
+
+
+def build_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    pairs: TokenPairs,
+    config: DialogueDPOConfig,
+    device: torch.device,
+) -> SharedPromptDPOTrainer:
+    """A trainer of `model`, which it changes, on pairs whose reference is known.
+
+    Args:
+        model: the policy at its start: the reference.
+        tokenizer: of the model.
+        pairs: what to learn; `reference` is given.
+        config: the settings; `config.lora` wraps the model in adapters.
+        device: where to compute.
+
+    Raises:
+        PairDataError: the reference's log-probabilities are missing.
+        InputError: settings that cannot work together here.
+    """
+    if pairs.reference is None:
+        raise PairDataError("the pairs have no reference log-probabilities; compute them first")
+    dpo = config.dpo
+    total = num_gradient_steps(pairs, dpo)
+    if dpo.warmup_steps >= total:
+        raise InputError(
+            f"dpo.warmup_steps = {dpo.warmup_steps}, but {len(pairs)} pairs make {total} gradient "
+            f"steps: the learning rate would never reach its peak. Set dpo.warmup_steps to at "
+            f"most {total // 2}, or raise dpo.num_epochs"
+        )
+    disable_dropout_in_model(model)
+    adapters = make_adapters(model, config.lora)
+    with TemporaryDirectory() as folder:
+        arguments = make_arguments(dpo, config.seed, device, folder)
+        return SharedPromptDPOTrainer(
+            model, tokenizer, pairs, dpo, config.seed, arguments, adapters
+        )
+
+
+def make_arguments(dpo: DPOSection, seed: int, device: torch.device, folder: str) -> DPOConfig:
+    """TRL's own settings.
+
+    Raises:
+        InputError: a number format that the device has not.
+    """
+    precision = dpo.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" else "fp32"
+    if precision == "fp16" and device.type != "cuda":
+        raise InputError("dpo.precision = fp16 needs a GPU; write fp32, bf16 or auto")
+    weight = dpo.chosen_nll_weight
+    return DPOConfig(
+        output_dir=folder,
+        beta=dpo.beta,
+        loss_type=["sigmoid", "sft"] if weight else ["sigmoid"],
+        loss_weights=[1.0, weight] if weight else None,
+        label_smoothing=dpo.label_smoothing,
+        learning_rate=dpo.learning_rate,
+        weight_decay=dpo.weight_decay,
+        max_grad_norm=0.0,  # `training_step` clips
+        num_train_epochs=1,  # `PairLoader` holds all passes
+        per_device_train_batch_size=dpo.batch_size,
+        precompute_ref_log_probs=True,
+        disable_dropout=False,  # the adapters keep theirs
+        max_length=None,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=device.type == "cpu",
+        activation_checkpointing=dpo.gradient_checkpointing,
+        optim="adamw_torch_fused",
+        seed=seed,
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+
+
+def make_adapters(model: PreTrainedModel, lora: LoraConfig) -> Any:
+    """peft's settings of adapters in all linear layers of a model's blocks; None without a rank."""
+    if not lora.rank:
+        return None
+    import peft  # only where it is asked for: it takes a second to load
+
+    return peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # any number will do
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        task_type="CAUSAL_LM",
+    )
