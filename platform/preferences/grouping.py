@@ -31,12 +31,24 @@ def group_conversations(rows: Sequence[Spoken]) -> list[int]:
 
     Rows are joined by their conversation's id and by every identical turn or chosen response of six
     words or more. Then whole contexts, short chosen responses, and rejected responses of six words
-    or more join, too, where no more than `MAX_LINKED` of the groups so far have them.
+    or more join, too, where no more than `MAX_LINKED` of the groups so far have them, until no such
+    text is left: then equal rows with their groups' names for ids give the same groups again.
     """
     components = _Components(len(rows))
-    components.join_all(_strong_keys(row) for row in rows)
-    components.join_all((_weak_keys(row) for row in rows), MAX_LINKED)
+    components.join_sharing(_members(_strong_keys(row) for row in rows), len(rows))
+    weak = _members(_weak_keys(row) for row in rows)
+    while components.join_sharing(weak, MAX_LINKED):
+        pass
     return components.numbers()
+
+
+def _members(keys_of_rows: Iterable[Iterable[tuple[str, str]]]) -> list[list[int]]:
+    """The rows that have a key in common, for every key of more than one row."""
+    members: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for row, keys in enumerate(keys_of_rows):
+        for key in keys:
+            members[key].append(row)
+    return [rows for rows in members.values() if len(rows) > 1]
 
 
 def _strong_keys(row: Spoken) -> Iterator[tuple[str, str]]:
@@ -49,9 +61,9 @@ def _strong_keys(row: Spoken) -> Iterator[tuple[str, str]]:
 
 def _weak_keys(row: Spoken) -> Iterator[tuple[str, str]]:
     yield "context", likeness(row.context)
-    yield "response", likeness(row.chosen)
+    yield "chosen", likeness(row.chosen)
     if is_long(row.rejected):
-        yield "response", likeness(row.rejected)
+        yield "rejected", likeness(row.rejected)
 
 
 class _Components:
@@ -79,19 +91,17 @@ class _Components:
         self.parent[small] = large
         self.size[large] += self.size[small]
 
-    def join_all(
-        self, keys_of_rows: Iterable[Iterable[tuple[str, str]]], max_linked: int | None = None
-    ) -> None:
-        """Join the rows that share a key, unless more than `max_linked` sets have it by now."""
-        members: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-        for row, keys in enumerate(keys_of_rows):
-            for key in keys:
-                members[key].append(row)
-        sets = [sorted({self.find(row) for row in rows}) for rows in members.values()]
-        for roots in sets:
-            if max_linked is None or len(roots) <= max_linked:
-                for root in roots[1:]:
-                    self.join(roots[0], root)
+    def join_sharing(self, members: Iterable[list[int]], most: int) -> bool:
+        """Join the rows of each list if they are in at most `most` sets; whether any were apart.
+
+        The sets are counted before any are joined, so that the order of the lists is of no import.
+        """
+        sets = [sorted({self.find(row) for row in rows}) for rows in members]
+        linked = [roots for roots in sets if 1 < len(roots) <= most]
+        for roots in linked:
+            for root in roots[1:]:
+                self.join(roots[0], root)
+        return bool(linked)
 
     def numbers(self) -> list[int]:
         """The number of each row's set, by first appearance."""

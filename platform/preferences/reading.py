@@ -103,14 +103,13 @@ def parse_json(text: str, path: Path, line: int | None = None) -> object:
         value: object = json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {line or error.lineno}, column {error.colno}"
-        cut = not text[error.pos :].strip() or error.msg.startswith("Unterminated string")
-        if cut:
-            reason = "ends in the middle: it is cut short"
-        elif line == 1 and text.strip() in ("{", "}"):
-            reason = "starts an object over several lines; rows are a list, or one a line"
+        if line == 1 and text.strip() in ("{", "}"):
+            reason = "an object over several lines is no row; give a list, or one row a line"
+        elif not text[error.pos :].strip() or error.msg.startswith("Unterminated string"):
+            reason = "the JSON ends in the middle; the file is cut short or damaged"
         else:
-            reason = f"is not JSON: {error.msg}"
-        raise DataFileError(f"{path}, {place}: the file {reason}") from None
+            reason = f"not JSON: {error.msg}"
+        raise DataFileError(f"{path}, {place}: {reason}") from None
     except RecursionError:
         raise DataFileError(f"{path}: the JSON is nested too deeply to be rows") from None
     return value
