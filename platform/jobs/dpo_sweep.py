@@ -8,7 +8,7 @@ from typing import Any
 
 from parley.platform.checkpoints.store import CheckpointStore, open_checkpoint
 from parley.platform.config.dpo import DialogueDPOConfig
-from parley.platform.jobs.dpo_job import measure_generator, store_generator, write_samples
+from parley.platform.jobs.dpo_job import measure_generator, store_generator
 from parley.platform.jobs.dpo_preparation import prepare
 from parley.platform.jobs.dpo_trial import run_trial
 from parley.platform.jobs.sweep_job import SweepParts
@@ -35,7 +35,7 @@ def conclude_dpo(
         store, run_folder.path, best.row, copy_trial, float(best.row["score"])
     )
     outcome = measure_generator(config, shared, checkpoint, progress.say)
-    write_samples(run_folder.path, outcome)
+    outcome.write(run_folder.path, f"{checkpoint.path.name}, held-out pairs of the sweep")
     return str(checkpoint.path.relative_to(run_folder.path)), dict(outcome.metrics)
 
 

@@ -16,6 +16,7 @@ JOBS = {
     ("dialogue", "pretrain"): "parley.platform.jobs.pretrain_job:run_pretrain",
     ("dialogue", "ppo"): "parley.platform.jobs.distort_job:run_distort",
     ("dialogue", "reinforce"): "parley.platform.jobs.distort_job:run_distort",
+    ("dialogue", "dpo"): "parley.platform.jobs.dpo_job:run_dpo",
 }
 """(workflow, algorithm) -> its job; a new algorithm is a row here."""
 

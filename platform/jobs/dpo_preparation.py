@@ -1,0 +1,203 @@
+"""What all trials of DPO share: pairs as tokens, the reference, what it says, and the judge.
+
+    config ─► pairs ─► tokens ─────────────┐
+           └► model ─► supervised tuning ──┴─► reference log-probabilities ─► Preparation
+
+Nothing in here depends on a setting that a sweep searches. It is made once, kept in the run folder
+for `--resume`, and goes to the trials through Ray's object store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from parley.platform.checkpoints.state_tree import load_tree, save_tree
+from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.errors import InputError
+from parley.platform.judges.detector import Detector
+from parley.platform.judges.loading import load_detector
+from parley.platform.learners.dpo_data import EncodingCounts, TokenPairs, encode_pairs
+from parley.platform.learners.dpo_scoring import reference_log_probs
+from parley.platform.learners.supervised import fine_tune
+from parley.platform.models.resolving import resolve_model
+from parley.platform.models.training import choose_device
+from parley.platform.preferences.folder import read_pairs
+from parley.platform.preferences.generated import generate_pairs
+from parley.platform.preferences.pair import PairSplit, PreferencePair
+from parley.platform.telemetry.progress import Progress
+from parley.policies.dialogue.loading import (
+    LanguageModel,
+    ModelParts,
+    build_from_parts,
+    load_language_model,
+    save_language_model,
+    take_apart,
+)
+from parley.policies.dialogue.speaker import context_of
+
+REFERENCE_DIR = "reference"
+"""The reference in the run folder: a transformers model with its tokenizer."""
+PREPARED_STEM = "prepared"
+"""What the reference says of the pairs, in the run folder."""
+
+Log = Callable[[str], None]
+
+
+class PreparationError(InputError):
+    """A model or data that a run cannot learn with."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What does not depend on beta or learning rate; goes from process to process as a message."""
+
+    reference: ModelParts
+    tokenizer: PreTrainedTokenizerFast
+    training: TokenPairs
+    """With the reference's log-probabilities, as `heldout`."""
+    heldout: TokenPairs
+    heldout_pairs: tuple[PreferencePair, ...]
+    """The same pairs as text, in the order of `heldout`."""
+    judge: Detector
+
+    def build_reference(self) -> LanguageModel:
+        """The reference, ready to speak; also what every trial starts as."""
+        model = build_from_parts(self.reference.config, self.reference.state)
+        end_token = int(cast("int", self.tokenizer.eos_token_id))
+        return LanguageModel(model, self.tokenizer, end_token, context_of(model), REFERENCE_DIR)
+
+
+def load_pairs(config: DialogueDPOConfig) -> PairSplit:
+    """The pairs of `data.path`, or generated ones.
+
+    Raises:
+        InputError: the folder cannot be used.
+    """
+    if config.data.path:
+        return read_pairs(Path(config.data.path))
+    return generate_pairs(config.data.num_generated, config.seed)
+
+
+def load_base(config: DialogueDPOConfig, log: Log) -> LanguageModel:
+    """The model of the settings, before anything is learned.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    return _load(resolve_model(config.model, log))
+
+
+def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Preparation:
+    """Everything that the trials share; what takes long is kept in the run folder.
+
+    Args:
+        config: the experiment.
+        folder: of the run; a resumed run finds its reference there.
+        progress: shows what is being done, and what happened to the data.
+
+    Raises:
+        InputError: data or model cannot be used, or are not those that the run began with.
+    """
+    with progress.status("reading the pairs"):
+        split = load_pairs(config)
+    reference_dir = folder / REFERENCE_DIR
+    known = reference_dir.is_dir()
+    model = _load(str(reference_dir)) if known else load_base(config, progress.say)
+    tokenizer = cast("PreTrainedTokenizerFast", model.tokenizer)
+    training, counts = encode_pairs(split.training, tokenizer, model.context, config.data)
+    progress.say(f"training pairs: {describe_counts(counts)}")
+    heldout, counts = encode_pairs(split.heldout, tokenizer, model.context, config.data)
+    progress.say(f"held-out pairs: {describe_counts(counts)}")
+    torch.nn.Module.to(model.model, choose_device(num_gpus(config)))
+    if not known:
+        if config.supervised.num_epochs:
+            with progress.status("supervised fine-tuning on the chosen responses"):
+                fine_tune(model.model, training, config.supervised, config.seed)
+        _save_reference(model, reference_dir)
+    with progress.status("scoring the pairs with the reference"):
+        training, heldout = _score(model, training, heldout, folder / PREPARED_STEM)
+    with progress.status("loading the judge"):
+        judge = load_detector(config.judges.judge, "judge", progress.say)
+    return Preparation(
+        reference=take_apart(model.model),
+        tokenizer=tokenizer,
+        training=training,
+        heldout=heldout,
+        heldout_pairs=_in_order(split.heldout, heldout),
+        judge=judge,
+    )
+
+
+def num_gpus(config: DialogueDPOConfig) -> float:
+    """GPUs of this process: as the settings say, else one where the machine has it."""
+    chosen = config.learner.num_gpus_per_learner
+    return 1.0 if chosen is None else chosen
+
+
+def describe_counts(counts: EncodingCounts) -> str:
+    """What became of the pairs, in one line."""
+    parts = [f"{counts.encoded:,} of {counts.pairs:,}"]
+    if counts.long_responses:
+        parts.append(f"{counts.long_responses:,} left out for a long response")
+    if counts.equal_responses:
+        parts.append(f"{counts.equal_responses:,} left out for equal responses")
+    if counts.cut_prompts:
+        parts.append(
+            f"{counts.cut_prompts:,} prompts cut from the left ({counts.cut_tokens:,} tokens)"
+        )
+    return ", ".join(parts)
+
+
+def _load(source: str) -> LanguageModel:
+    try:
+        return load_language_model(source)
+    except ValueError as error:
+        raise PreparationError(f"model: {error}") from error
+
+
+def _save_reference(model: LanguageModel, target: Path) -> None:
+    """Written aside and renamed: a folder of this name is whole."""
+    partial = target.with_name(f".{target.name}.partial")
+    save_language_model(model, partial)
+    partial.rename(target)
+
+
+def _score(
+    model: LanguageModel, training: TokenPairs, heldout: TokenPairs, stem: Path
+) -> tuple[TokenPairs, TokenPairs]:
+    """The pairs with what the reference says of them, computed or from the run folder.
+
+    Raises:
+        InputError: the run folder's figures are of other pairs or another tokenizer.
+    """
+    if stem.with_suffix(".json").is_file():
+        stored = load_tree(stem)
+        training.check_same(stored["training"]["fingerprint"])
+        heldout.check_same(stored["heldout"]["fingerprint"])
+        figures = stored["training"]["log_probs"], stored["heldout"]["log_probs"]
+    else:
+        figures = (
+            reference_log_probs(model.model, training),
+            reference_log_probs(model.model, heldout),
+        )
+        save_tree(
+            {
+                name: {"fingerprint": pairs.fingerprint, "log_probs": log_probs}
+                for name, pairs, log_probs in zip(
+                    ("training", "heldout"), (training, heldout), figures, strict=True
+                )
+            },
+            stem,
+        )
+    return training.with_reference(figures[0]), heldout.with_reference(figures[1])
+
+
+def _in_order(pairs: list[PreferencePair], encoded: TokenPairs) -> tuple[PreferencePair, ...]:
+    by_id = {pair.id: pair for pair in pairs}
+    return tuple(by_id[name] for name in encoded.ids)

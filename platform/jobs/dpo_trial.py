@@ -1,0 +1,147 @@
+"""One training of the generator: from the reference to the last pair, measured on the way.
+
+`parley train` runs one, `parley tune` many: both hand in what to do with a measure. A trial's
+score, by which checkpoints and trials are chosen, comes from held-out conversations alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from parley.platform.checkpoints.store import Checkpoint, open_checkpoint, write_checkpoint
+from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.evaluation.cooperation import quick_cooperation
+from parley.platform.evaluation.preference import PairLogProbs, mean_loss, measure_accuracy
+from parley.platform.jobs.dpo_preparation import Preparation, num_gpus
+from parley.platform.learners.dpo_scoring import completion_log_probs
+from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer, build_trainer
+from parley.platform.models.threads import limit_threads
+from parley.platform.models.training import choose_device
+from parley.policies.dialogue.loading import save_language_model
+
+GENERATOR = "generator"
+"""The tuned model in a checkpoint: a transformers folder with its tokenizer."""
+SCORE = "score"
+
+Row = dict[str, Any]
+Save = Callable[[Path], None]
+Report = Callable[[Mapping[str, object], Save | None], bool]
+"""Takes a measure, and what writes the checkpoint into a folder; False: stop."""
+
+
+def run_trial(
+    config: DialogueDPOConfig,
+    shared: Preparation,
+    folder: Path,
+    report: Report,
+    restore: Path | None,
+) -> Row:
+    """Train with the settings of `config`; give the last measure.
+
+    Args:
+        config: of this trial.
+        shared: what all trials have in common.
+        folder: of the trial; nothing is written there but through `report`.
+        report: is given every measure.
+        restore: checkpoint to go on from.
+
+    Raises:
+        NonFiniteLossError: training diverged.
+        InputError: the checkpoint belongs to other data.
+    """
+    with limit_threads(config.learner.num_threads):
+        trial = Trial(config, shared, report)
+        if restore is not None:
+            trial.restore(open_checkpoint(restore))
+        return trial.run()
+
+
+class Trial:
+    """The state of one training.
+
+    Args:
+        config: of this trial.
+        shared: what all trials have in common; stays as it is.
+        report: is given every measure.
+    """
+
+    def __init__(self, config: DialogueDPOConfig, shared: Preparation, report: Report) -> None:
+        self.config = config
+        self.shared = shared
+        self.report = report
+        self.generator = shared.build_reference()
+        device = choose_device(num_gpus(config))
+        self.trainer: SharedPromptDPOTrainer = build_trainer(
+            self.generator.model, shared.tokenizer, shared.training, config, device
+        )
+        self.last: Row = {}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint that a trial on the same data wrote."""
+        state = checkpoint.read_trainer_state()
+        self.trainer.restore(state["trainer"])
+        self.last = state["last"]
+
+    def run(self) -> Row:
+        """Take the remaining gradient steps; give the last measure."""
+        self.trainer.run(self._on_row, self.config.evaluation.interval_steps)
+        return self.last
+
+    def _on_row(self, figures: dict[str, float]) -> bool:
+        """Measure after some gradient steps; whether to stop."""
+        row = {"iteration": int(figures["step"]), **figures, **self._measure()}
+        self.last = row
+        return not self.report(row, self._save)
+
+    def _measure(self) -> Row:
+        """The figures on held-out conversations."""
+        shared, evaluation = self.shared, self.config.evaluation
+        assert shared.heldout.reference is not None
+        tuned, counts = completion_log_probs(self.generator.model, shared.heldout)
+        log_probs = PairLogProbs(tuned, shared.heldout.reference, counts)
+        margins = log_probs.implicit_margins(self.config.dpo.beta)
+        accuracy = measure_accuracy(margins, shared.heldout_pairs)
+        ratios = (tuned - shared.heldout.reference).sum(0) / counts.sum(0)
+        cooperation = quick_cooperation(
+            self.generator,
+            shared.heldout_pairs,
+            shared.judge,
+            self.config,
+            evaluation.prompts,
+            evaluation.seed,
+        )
+        weight = evaluation.accuracy_weight
+        rate = float(cooperation["cooperative_rate"])
+        return {
+            "eval_loss": mean_loss(margins),
+            "preference_accuracy": accuracy.accuracy.value,
+            "preference_accuracy_length_controlled": accuracy.length_controlled.value,
+            "eval_log_ratio_chosen": float(ratios[0]),
+            "eval_log_ratio_rejected": float(ratios[1]),
+            **log_probs.chosen_perplexities(),
+            **cooperation,
+            SCORE: (1.0 - weight) * rate + weight * accuracy.accuracy.value,
+        }
+
+    def _save(self, folder: Path) -> None:
+        facts = {
+            "workflow": self.config.workflow,
+            "policy": "dpo",
+            "trained": GENERATOR,
+            "modules": [GENERATOR],
+            "experiment": self.config.model_dump(mode="json", exclude_none=True),
+        }
+        state = {"trainer": self.trainer.state_for_resume(), "last": self.last}
+        write_checkpoint(folder, self._save_policies, facts, state)
+
+    def _save_policies(self, folder: Path) -> None:
+        generator = self.generator
+        if self.config.lora.rank:
+            # A copy: merging takes the adapters apart, which training still needs.
+            merged = deepcopy(self.trainer.model).merge_and_unload()
+            generator = replace(generator, model=merged)
+        save_language_model(generator, folder / GENERATOR)
