@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
@@ -103,10 +103,19 @@ def write_folder(
         file_format: of the two files of pairs.
         remarks: file name -> lines to write as JSONL.
         summary: goes to `summary.json`, with the names of all files written.
+
+    Raises:
+        PairFolderError: nothing can be written there.
     """
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        name = tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent)
+    except OSError as error:
+        raise PairFolderError(
+            f"--out {folder} cannot be written: {error.strerror}; name another folder"
+        ) from error
+    staging = Path(name)
     fresh, old = staging / "new", staging / "old"
     try:
         fresh.mkdir()
@@ -132,14 +141,15 @@ def write_folder(
 
 def _write_parquet(path: Path, pairs: Sequence[PreferencePair]) -> None:
     schema = pyarrow.schema([(name, pyarrow.string()) for name in COLUMNS])
-    table = pyarrow.Table.from_pylist([asdict(pair) for pair in pairs], schema=schema)
+    columns = {name: [getattr(pair, name) for pair in pairs] for name in COLUMNS}
+    table = pyarrow.Table.from_pydict(columns, schema=schema)
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(table, sink)
     atomic_write_bytes(path, sink.getvalue().to_pybytes())
 
 
 def _write_jsonl(path: Path, pairs: Sequence[PreferencePair]) -> None:
-    lines = (json.dumps(asdict(pair), ensure_ascii=False) for pair in pairs)
+    lines = (json.dumps(vars(pair), ensure_ascii=False) for pair in pairs)
     atomic_write_text(path, "".join(f"{line}\n" for line in lines))
 
 

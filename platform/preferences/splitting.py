@@ -42,20 +42,20 @@ def choose_heldout(groups: Sequence[Mapping[str, int]], share: float, seed: int)
     random = Random(f"split {seed}")
     total = _count(groups)
     num_draws = max(1, min(NUM_DRAWS, MAX_VISITS // len(groups)))
-    draws = [_draw(groups, share * total.total(), random) for _ in range(num_draws)]
+    sizes = [sum(group.values()) for group in groups]
+    draws = [_draw(sizes, share * total.total(), random) for _ in range(num_draws)]
     return min(draws, key=lambda chosen: _rank(groups, chosen, total, share))
 
 
-def _draw(groups: Sequence[Mapping[str, int]], target: float, random: Random) -> set[int]:
+def _draw(sizes: Sequence[int], target: float, random: Random) -> set[int]:
     """Groups in random order, each taken if it brings the number of pairs nearer to the target."""
-    order = list(range(len(groups)))
+    order = list(range(len(sizes)))
     random.shuffle(order)
-    sizes = [sum(group.values()) for group in groups]
     chosen: set[int] = set()
     held = 0
     for index in order:
         nearer = abs(held + sizes[index] - target) < abs(held - target)
-        if nearer and len(chosen) < len(groups) - 1:
+        if nearer and len(chosen) < len(sizes) - 1:
             chosen.add(index)
             held += sizes[index]
     # No group is small enough: the smallest is the nearest that can be held out.

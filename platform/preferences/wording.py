@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MIN_UTTERANCE_WORDS = 6
 """Shorter utterances (`Hi, how are you?`) are said in many conversations and tell none apart."""
@@ -16,8 +17,12 @@ def squeeze(text: str) -> str:
     return " ".join(text.split())
 
 
+@lru_cache(maxsize=1 << 16)
 def likeness(text: str) -> str:
-    """What identical utterances have in common: the text without its case and white space."""
+    """What identical utterances have in common: the text without its case and white space.
+
+    Turns come again in every window that they stand in, hence the cache.
+    """
     return squeeze(text).casefold()
 
 

@@ -65,7 +65,7 @@ def test_a_failed_write_leaves_the_old_folder(
 ) -> None:
     write(tmp_path / "data")
     broken = PairSplit(SPLIT.training, [None])  # type: ignore[list-item]
-    with pytest.raises(TypeError):
+    with pytest.raises(AttributeError):
         write(tmp_path / "data", broken)
     assert read_pairs(tmp_path / "data") == SPLIT
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
@@ -84,6 +84,8 @@ def test_files_of_others_are_never_replaced(tmp_path: Path) -> None:
         check_target(tmp_path / "data", force=True)
     with pytest.raises(PairFolderError, match="is a file"):
         check_target(tmp_path / "thesis.txt", force=True)
+    with pytest.raises(PairFolderError, match="cannot be written: File exists"):
+        write(tmp_path / "thesis.txt" / "data")
 
 
 def write_rows(path: Path, *rows: object) -> None:
