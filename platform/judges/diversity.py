@@ -1,0 +1,54 @@
+"""Replies that come again and again: what answers every context answers none.
+
+Seen only in a whole set of replies. Words that a reply took from its own context are blanked first,
+so that a template is found whatever stands in its gaps.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parley.platform.judges.judge_words import split_words
+from parley.platform.preferences.exchange import Exchange
+from parley.platform.preferences.sentences import find_content_words
+
+MIN_ROWS = 20
+"""In smaller sets a reply that is said twice means nothing."""
+MIN_OTHERS = 2
+"""Other contexts that must have got the same reply."""
+USUAL_SHARE = 0.01
+"""Of the contexts. People give the same short reply to fewer."""
+_GAP = "_"
+
+
+def measure_repetition(rows: Sequence[Exchange]) -> NDArray[np.float64]:
+    """How likely each reply is a stock reply, float64 [N]: 1/2 at `USUAL_SHARE` of the contexts."""
+    contexts = {row.context for row in rows}
+    users: defaultdict[str, set[str]] = defaultdict(set)
+    skeletons = [blank_context(row) for row in rows]
+    for row, skeleton in zip(rows, skeletons, strict=True):
+        users[skeleton].add(row.context)
+    found = np.zeros(len(rows))
+    if len(contexts) < MIN_ROWS:
+        return found
+    for place, skeleton in enumerate(skeletons):
+        others = len(users[skeleton]) - 1
+        if others >= MIN_OTHERS:
+            share = others / len(contexts)
+            found[place] = share / (share + USUAL_SHARE)
+    return found
+
+
+def blank_context(row: Exchange) -> str:
+    """The reply's words with a gap for every run of content words that the context has."""
+    known = set(find_content_words(row.context))
+    words: list[str] = []
+    for word in split_words(row.response):
+        shown = _GAP if word in known else word
+        if shown != _GAP or words[-1:] != [_GAP]:
+            words.append(shown)
+    return " ".join(words)

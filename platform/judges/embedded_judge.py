@@ -1,0 +1,202 @@
+"""The judge that parley carries: independent of what trains and selects generators.
+
+It shares neither data nor features with the embedded detector: it learns from whole conversations
+what a fitting reply is, knows no injected violation, and takes its thresholds from human replies.
+
+It is built on first use, from real conversations where `PARLEY_DATA` names a folder that holds
+`topical_chat`, else from small talk that parley generates. Conversations are split three ways by
+the hash of their ids: most to learn from, some for the calibration, and some that nothing here
+looks at, on which attacks are tried. A recipe says all that the judge depends on; its hash names
+the folder in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from parley.envs.dialogue.smalltalk import generate_dialogues
+from parley.envs.dialogue.topical_chat import (
+    Conversation,
+    Split,
+    load_conversations,
+    number_conversations,
+    split_conversations,
+)
+from parley.platform.errors import InputError
+from parley.platform.judges.attacks import list_scenes
+from parley.platform.judges.fitted_judge import (
+    FittedJudge,
+    JudgeParts,
+    load_judge,
+    measure_signals,
+    save_judge,
+)
+from parley.platform.judges.human_calibration import Calibration
+from parley.platform.judges.ranker_encoders import (
+    MiniLMEncoder,
+    TurnEncoder,
+    has_minilm,
+    learn_words,
+)
+from parley.platform.judges.ranker_training import RankerSettings, train_ranker
+from parley.platform.judges.surprise import WordOrder
+from parley.platform.models.building_progress import BuildingProgress
+from parley.platform.models.cache_folder import build_once, cache_root, find_damage
+from parley.platform.models.threads import limit_threads
+from parley.platform.telemetry.files import to_json
+
+DATA_VARIABLE = "PARLEY_DATA"
+CONVERSATIONS_FOLDER = "topical_chat"
+
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class JudgeRecipe:
+    """Everything that the judge is made of, beside the conversations."""
+
+    version: int = 1
+    """Raised when the code changes what comes out of the same settings."""
+    encoder: str = "minilm"
+    """`minilm`, or `words` where the extra `embeddings` is not installed."""
+    ranker: RankerSettings = field(default_factory=RankerSettings)
+    word_width: int = 192
+    """Size of learned word vectors."""
+    num_generated: int = 1_500
+    """Small-talk dialogues, where there are no real conversations."""
+    holdout: float = 0.08
+    """Share of the conversations for attacks."""
+    selection: float = 0.07
+    """Share of the conversations for the calibration."""
+    seed: int = 0
+    num_threads: int = 2
+
+    def digest(self, conversations: Sequence[Conversation]) -> str:
+        """Names recipe and conversations: twelve hexadecimal digits."""
+        found = hashlib.sha256(to_json(asdict(self)).encode())
+        for talk in conversations:
+            found.update("\0".join((talk.id, *talk.messages, "")).encode())
+        return found.hexdigest()[:12]
+
+
+def embedded_judge(log: Callable[[str], None], recipe: JudgeRecipe | None = None) -> FittedJudge:
+    """The judge that parley carries, built on first use (minutes) into the user's cache.
+
+    Args:
+        log: is told in a line what it rests on.
+        recipe: what to build; by default with MiniLM where it is installed.
+
+    Raises:
+        CacheError: the cache cannot be written.
+        InputError: PARLEY_DATA names conversations that cannot be read.
+    """
+    return load_judge(find_or_build(log, recipe))
+
+
+def find_or_build(log: Callable[[str], None], recipe: JudgeRecipe | None = None) -> Path:
+    """The folder of the judge, which is built on first use.
+
+    Raises:
+        CacheError: the cache cannot be written.
+        InputError: PARLEY_DATA names conversations that cannot be read.
+    """
+    chosen = recipe or JudgeRecipe(encoder="minilm" if has_minilm() else "words")
+    conversations, source = find_conversations(chosen)
+    log(f"judge: learned from {len(conversations):,} conversations ({source}), {chosen.encoder}")
+    folder = cache_root() / f"judge-{chosen.digest(conversations)}"
+    if find_damage(folder) is None:
+        return folder
+    with BuildingProgress("building the judge") as bar:
+        return build_once(
+            folder, lambda target: _build(chosen, conversations, target, bar.update), bar.log
+        )
+
+
+def find_conversations(recipe: JudgeRecipe) -> tuple[list[Conversation], str]:
+    """The conversations to learn from, and what they are in a word.
+
+    Raises:
+        InputError: PARLEY_DATA names conversations that cannot be read.
+    """
+    data = os.environ.get(DATA_VARIABLE)
+    folder = Path(data, CONVERSATIONS_FOLDER) if data else None
+    if folder is None or not folder.exists():
+        dialogues = generate_dialogues(recipe.num_generated, recipe.seed)
+        return number_conversations(dialogues), "generated small talk"
+    try:
+        return load_conversations(folder), CONVERSATIONS_FOLDER
+    except ValueError as error:
+        raise InputError(f"{error} (named by {DATA_VARIABLE})") from error
+
+
+def split_for_judge(recipe: JudgeRecipe, conversations: Sequence[Conversation]) -> Split:
+    """Training, calibration (`selection`) and what nothing has seen (`heldout`)."""
+    return split_conversations(conversations, recipe.holdout, recipe.selection)
+
+
+def build_judge(
+    recipe: JudgeRecipe, conversations: Sequence[Conversation], report: Report
+) -> FittedJudge:
+    """The judge of this recipe, learned and calibrated.
+
+    Args:
+        recipe: how.
+        conversations: all of them; they are split here.
+        report: is told of the stages.
+    """
+    started = time.perf_counter()
+    split = split_for_judge(recipe, conversations)
+    turns = [turn for talk in split.training for turn in talk.messages]
+    firsts = np.concatenate([[0], np.cumsum([len(talk.messages) for talk in split.training])])
+    with limit_threads(recipe.num_threads):
+        encoder = _make_encoder(recipe, turns)
+        states = encoder.encode(turns, lambda what, share: report(what, 0.4 * share))
+        settings = recipe.ranker
+        rankers = []
+        for number in range(settings.num_rankers):
+            start = 0.4 + 0.55 * number / settings.num_rankers
+
+            def tell(loss: float, share: float, start: float = start) -> None:
+                report(f"training, loss {loss:.2f}", start + 0.55 * share / settings.num_rankers)
+
+            rankers.append(train_ranker(states, firsts, settings, recipe.seed + number, tell))
+        report("learning the order of words", 0.95)
+        parts = JudgeParts(encoder, rankers, WordOrder.learn(turns))
+        report("calibrating", 0.97)
+        human = measure_signals(
+            parts, [s.exchange for s in list_scenes(split.selection, Random(recipe.seed))]
+        )
+    facts = _state_facts(recipe, split, time.perf_counter() - started)
+    report("done", 1.0)
+    return FittedJudge(parts, Calibration(human), facts)
+
+
+def _make_encoder(recipe: JudgeRecipe, turns: Sequence[str]) -> TurnEncoder:
+    if recipe.encoder == MiniLMEncoder.name:
+        return MiniLMEncoder()
+    return learn_words(turns, recipe.word_width, recipe.seed)
+
+
+def _state_facts(recipe: JudgeRecipe, split: Split, seconds: float) -> dict[str, Any]:
+    return {
+        "recipe": asdict(recipe),
+        "seconds": seconds,
+        "num_training": len(split.training),
+        "calibration_conversations": [talk.id for talk in split.selection],
+        "heldout_conversations": [talk.id for talk in split.heldout],
+    }
+
+
+def _build(
+    recipe: JudgeRecipe, conversations: Sequence[Conversation], folder: Path, report: Report
+) -> None:
+    save_judge(build_judge(recipe, conversations, report), folder)
