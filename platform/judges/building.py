@@ -1,0 +1,90 @@
+"""From settings to a detector: rows, cross-fitted models, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parley.platform.config.detector import DialogueDetectorConfig
+from parley.platform.judges.corpus import LEARNED, Corpus, build_corpus
+from parley.platform.judges.cross_fitting import Report, cross_fit
+from parley.platform.judges.feature_detector import FeatureDetector, row_key, utterance_keys
+from parley.platform.judges.thresholds import choose_thresholds
+from parley.platform.preferences.exchange import MAXIMS, Exchange
+
+INJECTED_SHARE = 0.5
+"""Weight of the injected rows in the choice of thresholds; the labelled ones have 1."""
+
+
+@dataclass(frozen=True)
+class BuiltDetector:
+    """A detector, and what it says of the rows that it was made of, each by an unseeing model."""
+
+    detector: FeatureDetector
+    corpus: Corpus
+    scores: NDArray[np.float64]
+    """[N, 4], by the order of `corpus.rows`."""
+
+
+def build_detector(config: DialogueDetectorConfig, report: Report) -> BuiltDetector:
+    """Read or generate the data, cross-fit the models, choose the thresholds.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+    report("reading the data", 0.0)
+    corpus = build_corpus(config)
+    fitted = cross_fit(corpus, config.model, config.seed, report)
+    thresholds = _calibrate(corpus, fitted.scores, config.calibration.max_flag_rate)
+    facts = {
+        "experiment": config.experiment,
+        "trained_on": {
+            "files": [name.rpartition("/")[2] for name in config.data.labelled],
+            "conversations": sum(map(len, corpus.conversations)),
+            "generated": not config.data.conversations,
+        },
+    }
+    # Small talk repeats itself: what is said in it tells no conversation from others.
+    folds = _known_folds(corpus) if config.data.conversations else {}
+    detector = FeatureDetector(fitted.models, thresholds, folds, facts)
+    return BuiltDetector(detector, corpus, fitted.scores)
+
+
+def _calibrate(
+    corpus: Corpus, scores: NDArray[np.float64], max_flag_rate: float
+) -> NDArray[np.float64]:
+    """The thresholds of rows that were learned from, judged by the models that did not see them."""
+    origins = np.array([row.origin for row in corpus.rows])
+    labels = np.array([row.labels for row in corpus.rows], bool).reshape(-1, len(MAXIMS))
+    judged = [
+        (scores[origins == origin], labels[origins == origin], weight)
+        for origin, weight in (("labelled", 1.0), ("injected", INJECTED_SHARE))
+    ]
+    clean = [scores[origins == origin] for origin in ("human", "turn")]
+    return choose_thresholds(judged, clean, max_flag_rate)
+
+
+def _known_folds(corpus: Corpus) -> Mapping[int, int]:
+    """The folds of the rows and of the utterances that were learned from."""
+    folds: dict[int, int] = {}
+    for row in corpus.rows:
+        if row.origin in LEARNED:
+            folds[row_key(row.exchange)] = row.fold
+            said = row.exchange
+            if any(row.labels):  # an injected phrase is said in every conversation
+                said = said._replace(response="")
+            folds.update((key, row.fold) for key in utterance_keys(said))
+    for fold, part in enumerate(corpus.conversations):
+        for talk in part:
+            for turn in talk:
+                folds.update((key, fold) for key in utterance_keys(Exchange("", "", turn)))
+    return folds
+
+
+def origin_rows(built: BuiltDetector, origin: str) -> NDArray[Any]:
+    """The positions of the rows of an origin, [N]."""
+    return np.flatnonzero([row.origin == origin for row in built.corpus.rows])

@@ -1,0 +1,214 @@
+"""The embedded detector: features and trees, several models of them, in a folder without pickles.
+
+It remembers, as hashes, which conversations each of its models has not seen. A row of such a
+conversation is judged by that model alone, any other row by the mean of all: a file that the
+detector was trained on can be scored without leakage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from parley.platform.config.errors import display_path
+from parley.platform.errors import InputError
+from parley.platform.judges.detector import Detector
+from parley.platform.judges.fold_model import (
+    FoldModel,
+    model_arrays,
+    model_of,
+    surface_features,
+)
+from parley.platform.judges.passages import Passage, parse_passage
+from parley.platform.preferences.exchange import MAXIMS, Exchange
+from parley.platform.preferences.wording import is_long, likeness, split_turns
+from parley.platform.telemetry.files import atomic_write_text, to_json
+
+DETECTOR_FILE, WORDS_FILE, ARRAYS_FILE = "detector.json", "words.json", "arrays.safetensors"
+FORMAT = 1
+"""Raised when older folders can no longer be read."""
+UNKNOWN = -1
+"""The fold of a row whose conversation no model has seen."""
+BATCH_ROWS = 2_048
+SPARSE_BELOW = 0.4
+"""Arrays with a smaller share of non-zero numbers are written as positions and numbers."""
+
+
+class DetectorFolderError(InputError):
+    """A folder that holds no detector, or a damaged one."""
+
+
+class FeatureDetector(Detector):
+    """Trees on features, cross-fitted.
+
+    Args:
+        models: by fold.
+        thresholds: float64 [4].
+        folds: hash of an utterance or of a row -> the fold whose model has not seen it.
+        facts: what it was made of and what it reached, for `detector.json`.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[FoldModel],
+        thresholds: NDArray[np.float64],
+        folds: Mapping[int, int],
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.models = list(models)
+        self.thresholds = thresholds
+        self.folds = dict(folds)
+        self.facts = dict(facts)
+
+    def score_rows(self, rows: Sequence[Exchange]) -> NDArray[np.float64]:
+        """Probabilities of violation, float64 [N, 4]."""
+        parts = [
+            self._score_batch(rows[start : start + BATCH_ROWS])
+            for start in range(0, len(rows), BATCH_ROWS)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, len(MAXIMS)))
+
+    def find_folds(self, rows: Sequence[Exchange]) -> NDArray[np.int64]:
+        """The fold of each row's conversation, [N]; `UNKNOWN` where no model has seen it."""
+        return np.array([self._find_fold(row) for row in rows], np.int64)
+
+    def _score_batch(self, rows: Sequence[Exchange]) -> NDArray[np.float64]:
+        passages = [parse_passage(row) for row in rows]
+        surface = surface_features(passages)
+        folds = self.find_folds(rows)
+        scores = np.zeros((len(rows), len(MAXIMS)))
+        for fold, model in enumerate(self.models):
+            asked = np.flatnonzero((folds == fold) | (folds == UNKNOWN))
+            if len(asked):
+                chosen: list[Passage] = [passages[index] for index in asked]
+                scores[asked] += model.score(chosen, surface[asked])
+        scores[folds == UNKNOWN] /= len(self.models)
+        return scores
+
+    def _find_fold(self, row: Exchange) -> int:
+        known = self.folds.get(row_key(row))
+        if known is not None:
+            return known
+        votes = Counter(
+            self.folds[key] for key in utterance_keys(row) if key in self.folds
+        ).most_common(1)
+        return votes[0][0] if votes else UNKNOWN
+
+    def save(self, folder: Path) -> None:
+        """Write the detector into a folder, which is made where it is absent."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, NDArray[Any]] = {
+            "folds.keys": np.array(sorted(self.folds), np.uint64),
+            "folds.values": np.array([self.folds[key] for key in sorted(self.folds)], np.int8),
+        }
+        tables = []
+        for fold, model in enumerate(self.models):
+            own, words = model_arrays(model)
+            for name, array in own.items():
+                arrays |= _packed(f"{fold}.{name}", array)
+            tables.append(words)
+        save_file(arrays, folder / ARRAYS_FILE)
+        atomic_write_text(folder / WORDS_FILE, to_json(tables) + "\n")
+        facts = {
+            "format": FORMAT,
+            "num_models": len(self.models),
+            "thresholds": dict(zip(MAXIMS, self.thresholds.tolist(), strict=True)),
+            **self.facts,
+        }
+        atomic_write_text(folder / DETECTOR_FILE, to_json(facts, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> FeatureDetector:
+        """The detector in a folder that `save` wrote.
+
+        Raises:
+            DetectorFolderError: there is none, or it is damaged or of another format.
+        """
+        facts = _read_facts(folder)
+        try:
+            arrays = _unpacked(load_file(folder / ARRAYS_FILE))
+            tables = json.loads((folder / WORDS_FILE).read_text(encoding="utf-8"))
+            models = [
+                model_of(_below(arrays, f"{fold}."), words) for fold, words in enumerate(tables)
+            ]
+            keys, values = arrays["folds.keys"], arrays["folds.values"]
+            thresholds = np.array([float(facts["thresholds"][maxim]) for maxim in MAXIMS])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise DetectorFolderError(
+                f"{display_path(folder)}: the detector is damaged ({error!r}); train it again by "
+                f"parley train dialogue/detector"
+            ) from error
+        folds = dict(zip(keys.tolist(), values.tolist(), strict=True))
+        return cls(models, thresholds, folds, facts)
+
+
+def row_key(row: Exchange) -> int:
+    """Names a row by its context and response, whatever their case and white space."""
+    return _key(f"{likeness(row.context)}\x00{likeness(row.response)}")
+
+
+def utterance_keys(row: Exchange) -> Iterable[int]:
+    """Names the utterances of six words and more in a row; shorter ones are said everywhere."""
+    for utterance in (*split_turns(row.context), row.response):
+        if is_long(utterance):
+            yield _key(likeness(utterance))
+
+
+def _key(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / DETECTOR_FILE
+    try:
+        facts = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DetectorFolderError(f"{display_path(path)} cannot be read: {error}") from error
+    if facts.get("format") != FORMAT:
+        raise DetectorFolderError(
+            f"{display_path(path)} has format {facts.get('format')}, this version reads {FORMAT}; "
+            f"train the detector again by parley train dialogue/detector"
+        )
+    return facts
+
+
+def _packed(name: str, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The array under its name, or three arrays where most of its numbers are zero."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    places = np.flatnonzero(flat)
+    if array.dtype != np.float32 or len(places) > SPARSE_BELOW * flat.size:
+        return {name: np.ascontiguousarray(array)}
+    return {
+        f"{name}@places": places.astype(np.int32),
+        f"{name}@numbers": flat[places],
+        f"{name}@shape": np.array(array.shape, np.int64),
+    }
+
+
+def _unpacked(stored: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The inverse of `_packed`, for all arrays of a file."""
+    arrays = {name: array for name, array in stored.items() if "@" not in name}
+    for name, shape in stored.items():
+        stem, _, kind = name.partition("@")
+        if kind == "shape":
+            array = np.zeros(int(np.prod(shape)), np.float32)
+            array[stored[f"{stem}@places"]] = stored[f"{stem}@numbers"]
+            arrays[stem] = array.reshape(shape.tolist())
+    return arrays
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

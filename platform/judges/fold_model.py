@@ -1,0 +1,110 @@
+"""One model of a cross-fitted detector: features of a passage, and trees for each maxim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parley.platform.judges.background import Background
+from parley.platform.judges.passages import Passage
+from parley.platform.judges.phrases import Phrases
+from parley.platform.judges.surface import measure_surface
+from parley.platform.judges.trees import Trees
+from parley.platform.preferences.exchange import MAXIMS
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Everything learned that features are made of; a function of the folds that it has seen."""
+
+    background: Background
+    phrases: Phrases | None
+    """None where runs of words are not learned."""
+
+    def measure(self, passages: Sequence[Passage]) -> Features:
+        """What the channels say of each passage, [N, C]; NaN where one does not apply."""
+        rows = []
+        for passage in passages:
+            row = list(self.background.measure(passage).values())
+            if self.phrases is not None:
+                row.extend(self.phrases.measure(passage))
+            rows.append(row)
+        return np.array(rows, np.float32).reshape(len(passages), -1)
+
+
+def surface_features(passages: Sequence[Passage]) -> Features:
+    """What needs no learning, [N, S]: the same for all models."""
+    rows = [list(measure_surface(passage).values()) for passage in passages]
+    return np.array(rows, np.float32).reshape(len(passages), -1)
+
+
+@dataclass(frozen=True)
+class FoldModel:
+    """Judges passages of conversations that it has not seen."""
+
+    channels: Channels
+    trees: tuple[Trees, ...]
+    """One ensemble for each maxim, by the order of `MAXIMS`."""
+
+    def score(self, passages: Sequence[Passage], surface: Features) -> NDArray[np.float64]:
+        """Probabilities of violation, [N, 4].
+
+        Args:
+            passages: [N].
+            surface: [N, S], their `surface_features`.
+        """
+        return predict(self.trees, np.hstack([surface, self.channels.measure(passages)]))
+
+
+def fit_trees(
+    features: Features,
+    labels: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    num_trees: int,
+    seed: int,
+) -> tuple[Trees, ...]:
+    """Trees for each maxim, from features [N, F], labels [N, 4] and weights [N]."""
+    return tuple(
+        Trees.fit(features, labels[:, column], weights, num_trees, seed)
+        for column in range(len(MAXIMS))
+    )
+
+
+def predict(trees: Sequence[Trees], features: Features) -> NDArray[np.float64]:
+    """Probabilities of each maxim's trees, [N, 4], of features [N, F]."""
+    return np.stack([ensemble.predict(features) for ensemble in trees], axis=1)
+
+
+def model_arrays(model: FoldModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """All that a model is made of: named arrays, and tables of words for JSON."""
+    background, phrases = model.channels.background, model.channels.phrases
+    arrays = dict(background.arrays())
+    if phrases is not None:
+        arrays |= {"phrases.weights": phrases.weights, "phrases.bias": phrases.bias}
+    for maxim, trees in zip(MAXIMS, model.trees, strict=True):
+        arrays |= {f"trees.{maxim}.{name}": array for name, array in trees.arrays().items()}
+    return arrays, background.tables()
+
+
+def model_of(arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, Any]) -> FoldModel:
+    """The inverse of `model_arrays`."""
+    phrases = None
+    if "phrases.weights" in arrays:
+        phrases = Phrases(arrays["phrases.weights"], arrays["phrases.bias"])
+    trees = tuple(
+        Trees.from_arrays(
+            {
+                name.removeprefix(f"trees.{maxim}."): array
+                for name, array in arrays.items()
+                if name.startswith(f"trees.{maxim}.")
+            }
+        )
+        for maxim in MAXIMS
+    )
+    return FoldModel(Channels(Background.restore(arrays, tables), phrases), trees)

@@ -1,0 +1,135 @@
+"""From a judge's name in the settings, or on the command line, to a detector."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from parley.platform.config.detector import DetectorDataConfig, DialogueDetectorConfig
+from parley.platform.config.errors import display_path
+from parley.platform.errors import InputError
+from parley.platform.judges.detector import Detector
+from parley.platform.judges.feature_detector import DETECTOR_FILE, FeatureDetector
+from parley.platform.models.building_progress import BuildingProgress
+from parley.platform.models.cache_folder import build_once, cache_root, find_damage
+from parley.platform.telemetry.files import to_json
+
+EMBEDDED_NAME = "embedded"
+DATA_VARIABLE = "PARLEY_DATA"
+"""Folder with `gricebench/` and `topical_chat/`, from which the embedded detector learns where it
+is set."""
+LABELLED_FILES = tuple(
+    f"gricebench/{name}.json"
+    for name in ("detector_labelled", "detector_gold", "detector_weak", "repair_pairs")
+)
+CONVERSATIONS_FOLDER = "topical_chat"
+RECIPE_VERSION = 1
+"""Raised when features or training change what comes out of the same settings and data."""
+EMBEDDED_SEED = 1_000_003
+"""Of the generated small talk: other dialogues than those that pairs are generated from."""
+SMALL_TALK_INJECTIONS, SMALL_TALK_TURNS = 300, 3_000
+
+Role = Literal["detector", "judge"]
+Log = Callable[[str], None]
+
+
+def load_detector(name: str, role: Role, log: Log) -> Detector:
+    """The detector of this name.
+
+    Args:
+        name: `embedded`, which is built on first use; a folder that `parley train
+            dialogue/detector` wrote (the run, or the detector inside it); else the folder or the
+            Hugging Face name of a transformers sequence classifier.
+        role: what `embedded` means: the detector of the pipeline, or the second judge, which
+            differs from it in kind.
+        log: is told what takes time, a line each.
+
+    Raises:
+        InputError: there is no such detector, or it cannot be read.
+    """
+    if name == EMBEDDED_NAME:
+        if role == "detector":
+            return FeatureDetector.load(embedded_detector())
+        from parley.platform.judges.embedded_judge import embedded_judge
+
+        return embedded_judge(log)
+    folder = find_detector_folder(Path(name))
+    if folder is not None:
+        return FeatureDetector.load(folder)
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise InputError(
+            f"no detector folder {name}; write `{EMBEDDED_NAME}`, a run of dialogue/detector, or a "
+            f"sequence classifier"
+        )
+    from parley.platform.judges.classifier import ClassifierDetector
+
+    return ClassifierDetector.load(name, log)
+
+
+def find_detector_folder(path: Path) -> Path | None:
+    """The folder of the detector at or in `path`: the newest checkpoint of a run; None if none."""
+    if not path.is_dir():
+        return None
+    found = [path, *sorted(path.glob("checkpoints/*/detector"), reverse=True), path / "detector"]
+    return next((folder for folder in found if (folder / DETECTOR_FILE).is_file()), None)
+
+
+def embedded_config() -> DialogueDetectorConfig:
+    """What the embedded detector learns from: the files below `PARLEY_DATA`, else small talk.
+
+    Raises:
+        InputError: `PARLEY_DATA` names a folder without any of the files.
+    """
+    root = os.environ.get(DATA_VARIABLE)
+    if not root:
+        data = DetectorDataConfig(injections=SMALL_TALK_INJECTIONS, clean_turns=SMALL_TALK_TURNS)
+        return DialogueDetectorConfig(seed=EMBEDDED_SEED, data=data)
+    labelled = [str(path) for name in LABELLED_FILES if (path := Path(root, name)).is_file()]
+    talks = Path(root, CONVERSATIONS_FOLDER)
+    if not labelled and not talks.is_dir():
+        raise InputError(
+            f"{DATA_VARIABLE}={root} holds neither {LABELLED_FILES[0]} nor "
+            f"{CONVERSATIONS_FOLDER}/; unset it to learn from generated small talk"
+        )
+    conversations = str(talks) if talks.is_dir() else ""
+    data = DetectorDataConfig(labelled=tuple(labelled), conversations=conversations)
+    return DialogueDetectorConfig(seed=EMBEDDED_SEED, data=data)
+
+
+def embedded_detector() -> Path:
+    """The folder of the embedded detector, which is built on first use.
+
+    Raises:
+        CacheError: the cache cannot be written.
+        InputError: `PARLEY_DATA` cannot be used.
+    """
+    config = embedded_config()
+    folder = cache_root() / f"detector-{_digest(config)}"
+    if find_damage(folder) is None:
+        return folder
+    with BuildingProgress("building the embedded detector") as bar:
+
+        def build(target: Path) -> None:
+            from parley.platform.judges.building import build_detector
+
+            build_detector(config, bar.update).detector.save(target)
+
+        return build_once(folder, build, bar.log)
+
+
+def _digest(config: DialogueDetectorConfig) -> str:
+    """Names the settings and the content of the data: twelve hexadecimal digits."""
+    settings = config.model_dump(mode="json")
+    settings["data"] |= {"labelled": [], "conversations": ""}
+    digest = hashlib.sha256(to_json([RECIPE_VERSION, settings]).encode())
+    talks = config.data.conversations
+    folder_files = sorted(Path(talks).iterdir()) if talks else []
+    for path in (*map(Path, config.data.labelled), *folder_files):
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{display_path(path)} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()[:12]

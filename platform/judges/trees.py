@@ -1,0 +1,109 @@
+"""Gradient-boosted trees: grown by scikit-learn, kept as plain arrays, walked by numpy.
+
+No pickle is written or read: the nodes of all trees are columns of numbers, and prediction is the
+few lines of `predict`, which a test holds against scikit-learn's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Trees:
+    """An ensemble for one yes-or-no question; the nodes of all trees stand in one list."""
+
+    roots: NDArray[np.int32]
+    """Node of each tree's root, [E]."""
+    feature: NDArray[np.int32]
+    """Feature that a node asks for, [N]; a leaf's is -1."""
+    threshold: NDArray[np.float64]
+    """Go left up to this value, [N]."""
+    missing_left: NDArray[np.bool_]
+    """Whether NaN goes left, [N]."""
+    left: NDArray[np.int32]
+    """[N]; a leaf points to itself, as `right` does."""
+    right: NDArray[np.int32]
+    value: NDArray[np.float64]
+    """What a leaf adds to the log-odds, [N]."""
+    baseline: NDArray[np.float64]
+    """Log-odds before the first tree, [1]."""
+
+    @classmethod
+    def fit(
+        cls,
+        features: NDArray[np.float32],
+        labels: NDArray[np.bool_],
+        weights: NDArray[np.float64],
+        num_trees: int,
+        seed: int,
+    ) -> Self:
+        """Grow trees on features [N, F] (NaN: does not apply), labels [N] and weights [N]."""
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        model = HistGradientBoostingClassifier(
+            max_iter=num_trees,
+            learning_rate=LEARNING_RATE,
+            max_leaf_nodes=MAX_LEAVES,
+            min_samples_leaf=MIN_LEAF_ROWS,
+            l2_regularization=RIDGE,
+            max_features=FEATURE_SHARE,
+            early_stopping=False,
+            random_state=seed,
+        )
+        model.fit(features, labels, sample_weight=weights)
+        return cls.export(model)
+
+    @classmethod
+    def export(cls, model: Any) -> Self:
+        """The arrays of a fitted `HistGradientBoostingClassifier` of two classes."""
+        nodes = [trees[0].nodes for trees in model._predictors]
+        sizes = np.array([len(tree) for tree in nodes])
+        roots = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        joined = np.concatenate(nodes)
+        offsets = np.repeat(roots, sizes)
+        own = np.arange(len(joined))
+        leaf = joined["is_leaf"].astype(bool)
+        return cls(
+            roots=roots.astype(np.int32),
+            feature=np.where(leaf, -1, joined["feature_idx"]).astype(np.int32),
+            threshold=np.where(leaf, 0.0, joined["num_threshold"]),
+            missing_left=joined["missing_go_to_left"].astype(bool),
+            left=np.where(leaf, own, joined["left"] + offsets).astype(np.int32),
+            right=np.where(leaf, own, joined["right"] + offsets).astype(np.int32),
+            value=np.where(leaf, joined["value"], 0.0),
+            baseline=np.asarray(model._baseline_prediction, np.float64).reshape(1),
+        )
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities of yes, [N], of features [N, F]."""
+        rows = np.arange(len(features))[:, None]
+        node = np.broadcast_to(self.roots, (len(features), len(self.roots)))  # [N, E]
+        while True:
+            feature = self.feature[node]
+            if (feature < 0).all():
+                break
+            asked = features[rows, np.maximum(feature, 0)]
+            missing = np.isnan(asked)
+            goes_left = np.where(missing, self.missing_left[node], asked <= self.threshold[node])
+            node = np.where(goes_left, self.left[node], self.right[node])
+        log_odds = self.baseline[0] + self.value[node].sum(axis=1)
+        probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-log_odds))
+        return probabilities
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Name -> array, to be written."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The inverse of `arrays`."""
+        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+
+
+LEARNING_RATE, MAX_LEAVES, MIN_LEAF_ROWS, RIDGE, FEATURE_SHARE = 0.08, 16, 12, 1.0, 0.4
