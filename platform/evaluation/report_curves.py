@@ -35,7 +35,57 @@ class Curve:
 
 NATS = "nats per token"
 
+DPO_CURVES = (
+    Curve(
+        "Cooperative responses",
+        "share",
+        {"cooperative_rate": "by the judge, greedy, held-out prompts", "score": "score"},
+        low=0.0,
+        high=1.0,
+    ),
+    Curve(
+        "Preference accuracy",
+        "share",
+        {
+            "accuracy": "training",
+            "preference_accuracy": "held out",
+            "preference_accuracy_length_controlled": "held out, length-controlled",
+        },
+        high=1.0,
+    ),
+    Curve("DPO loss", "nats", {"loss": "training", "eval_loss": "held out"}, low=0.0),
+    Curve(
+        "Implicit rewards, training",
+        "beta x nats",
+        {"margin": "margin", "reward_chosen": "chosen", "reward_rejected": "rejected"},
+    ),
+    Curve(
+        "Log-probabilities, training",
+        "nats per response",
+        {"log_prob_chosen": "chosen", "log_prob_rejected": "rejected"},
+    ),
+    Curve(
+        "Likelier than under the reference",
+        "nats per token, held out",
+        {"eval_log_ratio_chosen": "chosen", "eval_log_ratio_rejected": "rejected"},
+    ),
+    Curve(
+        "Perplexity of the chosen responses",
+        "per token, held out",
+        {"chosen_perplexity": "tuned", "chosen_perplexity_reference": "reference"},
+    ),
+    Curve("Length of responses", "words, greedy", {"response_words": "held-out prompts"}, low=0.0),
+    Curve(
+        "Length of the pairs",
+        "tokens",
+        {"response_tokens_chosen": "chosen", "response_tokens_rejected": "rejected"},
+        low=0.0,
+    ),
+)
+"""Of runs of `dialogue/dpo`."""
+
 CURVES = (
+    *DPO_CURVES,
     Curve(
         "Return",
         "",
@@ -80,6 +130,7 @@ CURVES = (
         {
             "repetition_rate": "4-grams that stood earlier in the reply",
             "repeated_replies": "replies that were said before",
+            "repeated_responses": "responses that were given before, held-out prompts",
         },
         low=0.0,
     ),
@@ -126,7 +177,11 @@ CURVES = (
     Curve(
         "Speed",
         "per second",
-        {"tokens_per_s": "tokens", "steps_per_s": "environment steps"},
+        {
+            "tokens_per_s": "tokens",
+            "steps_per_s": "environment steps",
+            "pairs_per_s": "preference pairs",
+        },
         low=0.0,
     ),
     Curve(
@@ -141,7 +196,10 @@ CURVES = (
 )
 """In the order of the report; the style sheet has five colours for the lines of one."""
 
-COUNTERS = {"iteration", "env_steps", "dialogues", "tokens", "seconds", "num_episodes"}
+COUNTERS = {
+    *("iteration", "env_steps", "dialogues", "tokens", "seconds", "num_episodes"),
+    *("step", "epoch", "evaluation", "trial"),
+}
 """Figures that only count; no chart shows them."""
 
 X_AXES = {"cartpole": ("env_steps", "environment steps")}

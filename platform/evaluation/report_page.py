@@ -31,6 +31,16 @@ NAMES = {
     "mean_return": ("Mean return", "greedy episodes"),
     "min_return": ("Least return", "greedy episodes"),
     "env_steps": ("Environment steps", ""),
+    "cooperative_rate": ("Cooperative rate", "greedy, by the independent judge"),
+    "cooperative_rate_reranked": ("Re-ranked", "cooperative rate, best of n"),
+    "cooperative_rate_repaired": ("Re-ranked and repaired", "cooperative rate"),
+    "cooperative_rate_human": ("Human responses", "cooperative rate"),
+    "preference_accuracy": ("Preference accuracy", "implicit reward, held-out pairs"),
+    "preference_accuracy_length_controlled": ("Length-controlled", "preference accuracy"),
+    "chosen_perplexity_ratio": ("Perplexity of the chosen", "tuned over reference"),
+    "eval_loss": ("Held-out loss", "nats"),
+    "response_words": ("Response length", "words, greedy"),
+    "repeated_responses": ("Repeated responses", "share, word for word"),
 }
 """Figure -> how it is called, and its unit."""
 

@@ -98,6 +98,38 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 td .meter { display: block; height: 7px; min-width: 90px; border-radius: 4px; margin-top: 7px;
   background: linear-gradient(to right, var(--accent) var(--share), var(--grid) var(--share)); }
 .scroll { overflow-x: auto; }
+.small { font-size: 12.5px; }
+.chip { display: inline-block; padding: 0 8px; border-radius: 999px; font-size: 12px;
+  border: 1px solid currentColor; white-space: nowrap; }
+.chip.good { color: var(--good); } .chip.bad { color: var(--bad); }
+.criteria { list-style: none; margin: 0 0 12px; padding: 0; }
+.criteria li { padding: 2px 0; }
+.systems td, .systems th { padding-right: 9px; }
+.systems tr.marked td { background: rgb(from var(--accent) r g b / 0.08); }
+.interval { display: block; height: 12px; min-width: 110px; margin-top: 5px; border-radius: 3px;
+  position: relative; background: linear-gradient(to right, var(--grid) var(--low),
+  var(--accent) var(--low), var(--accent) var(--high), var(--grid) var(--high)); }
+.interval::after { content: ""; position: absolute; top: -3px; bottom: -3px; width: 2px;
+  left: calc(var(--value) - 1px); background: var(--text); }
+.maps { display: grid; gap: 14px; margin-bottom: 14px;
+  grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
+.heat td, .heat th { padding: 7px 10px; border-bottom: 0; }
+.heat td.cell { border-radius: 4px; color: var(--heat-text);
+  background: rgb(var(--heat) / calc(0.06 + var(--n) * 0.66)); }
+.heat td.best { font-weight: 700; outline: 2px solid var(--text); outline-offset: -2px; }
+.heat .corner { white-space: nowrap; }
+.card + h3, .soft + h3 { margin-top: 20px; }
+.spot { fill: rgb(var(--heat) / calc(0.12 + var(--n) * 0.8)); stroke: var(--axis); }
+.spot.best { stroke: var(--text); stroke-width: 2; }
+.maps svg { display: block; width: 100%; height: auto; }
+.maps svg text { font-size: 11px; fill: var(--soft); }
+.maps svg .end { text-anchor: end; } .maps svg .mid { text-anchor: middle; }
+.maps svg .axis { stroke: var(--axis); }
+.asked { font-style: italic; overflow-wrap: anywhere; }
+.answer { display: grid; grid-template-columns: 124px 1fr; gap: 8px; padding: 5px 0;
+  border-top: 1px solid var(--edge); font-size: 14px; overflow-wrap: anywhere; }
+.answer.marked .said { font-weight: 600; }
+.dialogue .soft.small { margin-bottom: 6px; }
 details { margin-top: 14px; }
 summary { cursor: pointer; color: var(--accent); margin-bottom: 10px; }
 .sections { columns: 310px; column-gap: 14px; }

@@ -8,6 +8,12 @@ from typing import Any
 
 from parley.platform.config.errors import display_path
 from parley.platform.config.sections import ExperimentConfig
+from parley.platform.evaluation.cooperation_report import (
+    headline_figures,
+    read_evaluation,
+    render_answers,
+    render_evaluation,
+)
 from parley.platform.evaluation.dialogue_report import (
     render_dialogues,
     render_phrases,
@@ -24,6 +30,7 @@ from parley.platform.evaluation.report_page import (
     render_settings,
     render_table,
 )
+from parley.platform.evaluation.sweep_report import make_trial_charts, read_trials, render_sweep
 from parley.platform.telemetry.files import atomic_write_text
 from parley.platform.telemetry.progress import duration_text
 from parley.platform.telemetry.run_folder import CONFIG_FILE, RunFolder, RunFolderError
@@ -64,12 +71,21 @@ def render_report(run_folder: RunFolder) -> str:
     transcripts = read_transcripts(run_folder.path / TRANSCRIPTS_FILE)
     title = f"{run_folder.config.experiment} \N{MIDDLE DOT} {run_folder.path.resolve().name}"
     parts = [_header(title, run_folder.config, rows, result)]
-    metrics = result.get("metrics")
+    evaluation, trials = read_evaluation(run_folder.path), read_trials(run_folder.path)
+    metrics = evaluation["metrics"] if evaluation else result.get("metrics")
     if isinstance(metrics, Mapping) and metrics:
-        parts.append(render_section("Final figures", render_figures(metrics)))
+        figures = render_figures(headline_figures(metrics))
+        parts.append(render_section("Final figures", figures))
+    if trials:
+        parts.append(render_section("Trials", render_sweep(trials)))
+    if evaluation:
+        parts.append(render_section("Cooperation", render_evaluation(evaluation)))
+    if evaluation and evaluation["samples"]:
+        parts.append(render_section("Answers", render_answers(evaluation["samples"])))
     if transcripts:
         parts.append(render_section("First and last dialogues", render_dialogues(transcripts)))
-    if charts := make_charts(rows, settings):
+    charts = make_trial_charts(rows, trials) if trials else make_charts(rows, settings)
+    if charts:
         parts.append(render_section("Learning curves", render_charts(charts)))
     if any("attractors" in row for row in rows):
         parts.append(render_section("Attractors", render_phrases(summarise_phrases(rows))))
