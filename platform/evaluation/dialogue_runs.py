@@ -7,6 +7,7 @@ from typing import Any
 
 from parley.platform.checkpoints.store import resolve_checkpoint
 from parley.platform.errors import InputError
+from parley.platform.evaluation.cooperation_runs import evaluate_dpo, is_generator
 from parley.platform.evaluation.dialogue import evaluate_distorter
 from parley.platform.evaluation.pretraining import evaluate_pretrained
 
@@ -14,18 +15,21 @@ from parley.platform.evaluation.pretraining import evaluate_pretrained
 def evaluate_path(
     path: Path, episodes: int | None = None, seed: int | None = None, data: Path | None = None
 ) -> dict[str, Any]:
-    """Measure a run or checkpoint: self-play by dialogues, pretraining by held-out text.
+    """Measure a run or checkpoint: self-play by dialogues, pretraining by held-out text, DPO by
+    held-out preference pairs.
 
     Args:
         path: a run folder or a checkpoint in one.
-        episodes: dialogues.
-        seed: of played dialogues.
-        data: text to measure a pretrained model on.
+        episodes: dialogues, or prompts.
+        seed: of played dialogues, or of drawn responses.
+        data: text to measure a pretrained model on, or prepared pairs.
 
     Raises:
         InputError: there is no sound checkpoint, or an argument does not fit it.
     """
     checkpoint = resolve_checkpoint(path)
+    if is_generator(checkpoint.read_policy_facts()):
+        return evaluate_dpo(checkpoint, episodes, seed, data)
     if "experiment" not in checkpoint.read_policy_facts():
         return evaluate_pretrained(checkpoint, episodes, data)
     if data is not None:
