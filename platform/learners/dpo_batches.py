@@ -1,19 +1,21 @@
 """Which pairs stand together, and how they lie in the tensors that a model reads.
 
-A prompt is read once for all responses to it, and a response once for all pairs that hold it. A row
-of a batch is a prompt and the responses to it, branches that do not see each other:
+A prompt is read once for all responses to it, and a response once for all pairs that hold it. A
+row of a batch is made of documents, each a prompt and the responses to it, branches that do not see
+each other:
 
-    tokens     p p p p | c c c | r r r r | pad
-    positions  0 1 2 3 | 4 5 6 | 4 5 6 7 | 0
-    branches   0 0 0 0 | 1 1 1 | 2 2 2 2 | 3
+    tokens     p p p p c c c r r r r q q q c c r r -
+    positions  0 1 2 3 4 5 6 4 5 6 7 0 1 2 3 4 3 4 0
+    documents  0 0 0 0 0 0 0 0 0 0 0 1 1 1 1 1 1 1 -1
+    branches   0 0 0 0 1 1 1 2 2 2 2 0 0 0 1 1 2 2 0
 
-A position sees those before it that are of the prompt or of its own branch.
+A position sees those before it in its document that are of the prompt or of its own branch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import islice
 
 import numpy as np
@@ -24,7 +26,7 @@ from torch import Tensor
 from parley.platform.learners.dpo_data import CHOSEN, REJECTED, TokenPairs
 
 LENGTH_JITTER = 0.2
-"""Prompts are sorted by the length of their row times 1 to 1.2: a pass differs from the last."""
+"""Prompts are sorted by the length of their document times 1 to 1.2: no pass equals the last."""
 LOOKAHEAD = 24
 """Prompts in order of length among which one is sought whose pairs fill a batch exactly."""
 
@@ -37,8 +39,10 @@ class PackedResponses:
     """int64 [R, L]: padded with the end-of-text token."""
     position_ids: Tensor
     """int64 [R, L]: as if each response followed its prompt alone."""
+    documents: Tensor
+    """int64 [R, L]: numbers the documents of a row; -1 on padding."""
     branches: Tensor
-    """int64 [R, L]: 0 for the prompt, then one number for each response, and for the padding."""
+    """int64 [R, L]: 0 for the prompt, then one number for each response."""
     rows: Tensor
     """int64 [T]: row of the position that predicts each response token."""
     columns: Tensor
@@ -51,16 +55,17 @@ class PackedResponses:
 
     @property
     def tree_mask(self) -> Tensor:
-        """bool [R, 1, L, L]: which positions (last axis) a position sees."""
+        """bool [R, 1, L, L]: which positions (last axis) a position sees; padding sees padding."""
         width = self.branches.shape[1]
         causal = torch.ones(width, width, dtype=torch.bool, device=self.branches.device).tril_()
-        keys, queries = self.branches[:, None, :], self.branches[:, :, None]
-        return (causal & ((keys == 0) | (keys == queries))).unsqueeze(1)
+        branches, documents = self.branches[:, None, :], self.documents[:, None, :]
+        seen = (branches == 0) | (branches == self.branches[:, :, None])
+        return (causal & seen & (documents == self.documents[:, :, None])).unsqueeze(1)
 
     @property
     def num_tokens(self) -> int:
         """Tokens that are no padding."""
-        return int((self.branches < self.branches.amax(1, keepdim=True)).sum())
+        return int((self.documents >= 0).sum())
 
     def to(self, device: torch.device) -> PackedResponses:
         """The same on `device`."""
@@ -69,12 +74,17 @@ class PackedResponses:
 
 
 @dataclass
-class _Branch:
-    """A response on its row."""
+class _Document:
+    """A prompt and the different responses to it."""
 
-    first: int
-    """Where its tokens lie among the T."""
-    length: int
+    prompt: NDArray[np.int32]
+    responses: list[NDArray[np.int32]] = field(default_factory=list)
+    first_targets: list[int] = field(default_factory=list)
+    """Where the tokens of each response lie among the T."""
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + sum(map(len, self.responses))
 
 
 def pack_pairs(
@@ -85,71 +95,84 @@ def pack_pairs(
     Args:
         pairs: all pairs.
         chosen: which of them; in this order they stand in `places`.
-        shared: several responses on a prompt's row; else each has a row with the prompt again.
+        shared: responses share their prompt, and documents a row; else each response has a row
+            with the prompt to itself.
     """
-    rows: list[list[NDArray[np.int32]]] = []
-    row_of: dict[bytes, int] = {}
-    known: dict[tuple[int, bytes], _Branch] = {}
-    targets: list[NDArray[np.int32]] = []
-    sources: list[tuple[int, int, int]] = []  # row, column before the first token, prompt's end
+    documents: dict[bytes, _Document] = {}
+    known: dict[tuple[bytes, bytes], range] = {}
     num_targets = 0
-    branches: list[_Branch] = []
+    found: list[range] = []
     for side in (CHOSEN, REJECTED):
         for pair in chosen:
             prompt, response = pairs.prompts[pair], pairs.response(int(pair), side)
-            group = int(pairs.prompt_groups[pair])
-            key = (group, response.tobytes())
+            key = (prompt.tobytes(), response.tobytes())
             if key not in known:
-                known[key] = _Branch(num_targets, len(response))
-                name = prompt.tobytes() if shared else b"%d" % len(known)
-                row = row_of.setdefault(name, len(rows))
-                if row == len(rows):
-                    rows.append([prompt])
-                sources.append((row, sum(map(len, rows[row])), len(prompt)))
-                rows[row].append(response)
-                targets.append(response)
+                known[key] = range(num_targets, num_targets + len(response))
+                name = key[0] if shared else b"%d" % num_targets
+                document = documents.setdefault(name, _Document(prompt))
+                document.responses.append(response)
+                document.first_targets.append(num_targets)
                 num_targets += len(response)
-            branches.append(known[key])
-    return _to_tensors(pairs.end_token, rows, sources, targets, branches)
+            found.append(known[key])
+    places = np.full((len(found), max(map(len, found))), num_targets, np.int64)
+    for place, targets in zip(places, found, strict=True):
+        place[: len(targets)] = targets
+    filled = list(documents.values())
+    rows = _fill_rows(filled) if shared else [[document] for document in filled]
+    return _to_tensors(rows, places, num_targets, pairs.end_token)
+
+
+def _fill_rows(documents: Sequence[_Document]) -> list[list[_Document]]:
+    """Few rows, none longer than the longest document: each goes where it leaves least room."""
+    longest_first = sorted(documents, key=lambda document: -document.length)
+    width = longest_first[0].length
+    rows: list[list[_Document]] = []
+    rooms: list[int] = []
+    for document in longest_first:
+        fitting = [n for n, room in enumerate(rooms) if room >= document.length]
+        if fitting:
+            row = min(fitting, key=rooms.__getitem__)
+        else:
+            row = len(rows)
+            rows.append([])
+            rooms.append(width)
+        rows[row].append(document)
+        rooms[row] -= document.length
+    return rows
 
 
 def _to_tensors(
+    rows: Sequence[Sequence[_Document]],
+    places: NDArray[np.int64],
+    num_targets: int,
     end_token: int,
-    rows: Sequence[Sequence[NDArray[np.int32]]],
-    sources: Sequence[tuple[int, int, int]],
-    targets: Sequence[NDArray[np.int32]],
-    branches: Sequence[_Branch],
 ) -> PackedResponses:
-    shape = (len(rows), max(sum(map(len, row)) for row in rows))
+    shape = (len(rows), max(sum(document.length for document in row) for row in rows))
     tokens = np.full(shape, end_token, np.int64)
-    positions, numbers = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    for r, (prompt, *responses) in enumerate(rows):
-        end = len(prompt)
-        tokens[r, :end], positions[r, :end] = prompt, np.arange(end)
-        for number, response in enumerate(responses, 1):
-            span = slice(end, end + len(response))
-            tokens[r, span], numbers[r, span] = response, number
-            positions[r, span] = len(prompt) + np.arange(len(response))
-            end += len(response)
-        numbers[r, end:] = len(responses) + 1
-    lengths = [len(target) for target in targets]
-    before = [
-        np.concatenate([[prompt_end - 1], np.arange(column, column + length - 1)])
-        for (_, column, prompt_end), length in zip(sources, lengths, strict=True)
-    ]
-    row_of_target = np.repeat([row for row, _, _ in sources], lengths)
-    places = np.full((len(branches), max(lengths)), sum(lengths), np.int64)
-    for place, branch in zip(places, branches, strict=True):
-        place[: branch.length] = np.arange(branch.first, branch.first + branch.length)
+    positions, branches = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    numbers = np.full(shape, -1, np.int64)
+    targets, target_rows, target_columns = np.zeros((3, num_targets), np.int64)
+    for r, row in enumerate(rows):
+        end = 0
+        for number, document in enumerate(row):
+            depth = len(document.prompt)
+            numbers[r, end : end + document.length] = number
+            tokens[r, end : end + depth] = document.prompt
+            positions[r, end : end + depth] = np.arange(depth)
+            end = last = end + depth
+            responses = zip(document.responses, document.first_targets, strict=True)
+            for branch, (response, first) in enumerate(responses, 1):
+                length = len(response)
+                span, place = slice(end, end + length), slice(first, first + length)
+                tokens[r, span], branches[r, span] = response, branch
+                positions[r, span] = depth + np.arange(length)
+                targets[place], target_rows[place] = response, r
+                target_columns[place] = np.arange(end - 1, end + length - 1)
+                target_columns[first] = last - 1
+                end += length
     arrays = (
-        tokens,
-        positions,
-        numbers,
-        row_of_target.astype(np.int64),
-        np.concatenate(before).astype(np.int64),
-        np.concatenate(targets).astype(np.int64),
-        places,
-    )
+        tokens, positions, numbers, branches, target_rows, target_columns, targets, places
+    )  # fmt: skip
     return PackedResponses(*(torch.from_numpy(array) for array in arrays))
 
 

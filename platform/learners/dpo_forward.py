@@ -79,7 +79,7 @@ def base_model_of(model: nn.Module) -> PreTrainedModel:
 def model_inputs(packed: PackedResponses, base: PreTrainedModel, shared: bool) -> dict[str, Tensor]:
     """What a model reads: the rows with a tree mask, or right-padded with a plain one."""
     if not shared:
-        mask = (packed.branches <= 1).long()
+        mask = (packed.documents >= 0).long()
         return {"input_ids": packed.input_ids, "attention_mask": mask}
     mask = packed.tree_mask
     if base.config._attn_implementation == "eager":
