@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "parley.platform.commands.train:run_train",
     "tune": "parley.platform.commands.tune:run_tune",
     "evaluate": "parley.platform.commands.evaluate:run_evaluate",
+    "detect": "parley.platform.commands.detect:run_detect",
     "watch": "parley.platform.commands.watch:run_watch",
     "chat": "parley.platform.commands.chat:run_chat",
     "report": "parley.platform.commands.report:run_report",
@@ -91,6 +92,7 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     _add_train_arguments(add("train", "train a policy, as an experiment says"))
     _add_train_arguments(add("tune", "search an experiment's settings: many trials, the best kept"))
     _add_evaluate_arguments(add("evaluate", "measure a run's policy on fresh episodes"))
+    _add_detect_arguments(add("detect", "maxim violations in a file of responses"))
     _add_watch_arguments(add("watch", "show an episode or dialogues of a run, or write them"))
     _add_chat_arguments(add("chat", "talk to an agent of a dialogue run"))
     _add_report_arguments(add("report", "a run as one HTML file: curves, figures, dialogues"))
@@ -133,6 +135,22 @@ def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", metavar="N", type=_positive, help="episodes to play")
     parser.add_argument("--seed", metavar="S", type=_count, help="seed of the episodes")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures here")
+
+
+def _add_detect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help="responses in their contexts, JSON or JSONL"
+    )
+    parser.add_argument(
+        "--detector",
+        metavar="NAME|FOLDER",
+        default="embedded",
+        help="a run of dialogue/detector or a sequence classifier (default: embedded)",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures here")
+    parser.add_argument(
+        "--rows", metavar="FILE", type=Path, help="write each row's probabilities here, JSONL"
+    )
 
 
 def _add_watch_arguments(parser: argparse.ArgumentParser) -> None:

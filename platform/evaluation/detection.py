@@ -1,0 +1,201 @@
+"""What a detector finds in a file of responses, and how often it is right where labels say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parley.platform.judges.feature_detector import UNKNOWN, FeatureDetector
+from parley.platform.judges.loading import load_detector
+from parley.platform.judges.thresholds import f1_scores
+from parley.platform.preferences.exchange import MAXIMS
+from parley.platform.preferences.labelled import LabelledRows, read_labelled
+
+NUM_RESAMPLES = 1_000
+LENGTHS = ((0, 7, "1-7 words"), (8, 15, "8-15 words"), (16, 30, "16-30 words"),
+           (31, 10**9, "31 words or more"))  # fmt: skip
+"""Buckets of response length: first and last number of words, and the name."""
+
+Flags = NDArray[np.bool_]
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The findings in one file."""
+
+    source: LabelledRows
+    scores: Scores
+    """Of the rows, [N, 4]."""
+    thresholds: Scores
+    """[4]"""
+    metrics: dict[str, Any]
+    num_known: int | None
+    """Rows whose conversation the detector has learned from, each judged by a model that has not
+    seen it; None for a detector that keeps no such record."""
+
+    @property
+    def found(self) -> Flags:
+        """Which maxims each response violates, [N, 4]."""
+        flags: Flags = self.scores >= self.thresholds
+        return flags
+
+
+def detect_file(path: Path, detector_name: str) -> Detection:
+    """Judge every response of a file; measure the detector where rows have labels.
+
+    Raises:
+        InputError: the file or the detector cannot be used.
+    """
+    source = read_labelled(path)
+    detector = load_detector(detector_name, "detector", _tell)
+    exchanges = [row.exchange for row in source.rows]
+    scores = detector.score_rows(exchanges)
+    humans = [row.exchange._replace(response=row.human) for row in source.rows if row.human]
+    human_scores = detector.score_rows(humans)
+    num_known = None
+    if isinstance(detector, FeatureDetector):
+        num_known = int((detector.find_folds(exchanges) != UNKNOWN).sum())
+    metrics = measure_rows(source, scores >= detector.thresholds)
+    if humans:
+        flags = (human_scores >= detector.thresholds).any(axis=1)
+        metrics |= _rate("human_flag_rate", flags, _groups(source, with_human=True))
+        metrics["human_rows"] = len(humans)
+    return Detection(source, scores, detector.thresholds, metrics, num_known)
+
+
+def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:
+    """The figures of findings [N, 4]: flag rates, and precision, recall, F1 where rows have labels.
+
+    Intervals are percentile bootstraps over conversations (over rows where these have no id).
+    """
+    groups = _groups(source)
+    metrics: dict[str, Any] = {"rows": len(source.rows), "dropped_rows": len(source.problems)}
+    metrics |= _rate("flag_rate", found.any(axis=1), groups)
+    metrics["flag_rate_by_maxim"] = _by_maxim(found.mean(axis=0))
+    picks = np.array([row.labels is not None for row in source.rows])
+    metrics["labelled_rows"] = int(picks.sum())
+    if not picks.any():
+        return metrics
+    labels = np.array([row.labels for row in source.rows if row.labels is not None], bool)
+    kinds = [row.violation_type for row in source.rows if row.labels is not None]
+    words = np.array([len(row.exchange.response.split()) for row in source.rows])[picks]
+    flags = found[picks]
+    metrics |= measure_labels(flags, labels, groups[picks])
+    metrics["by_type"] = measure_types(flags, labels, kinds)
+    metrics["by_length"] = _measure_lengths(flags, labels, words)
+    return metrics
+
+
+def measure_labels(found: Flags, labels: Flags, groups: NDArray[np.int64]) -> dict[str, Any]:
+    """Macro-F1, and precision, recall and F1 by maxim, each with an interval.
+
+    Args:
+        found, labels: [N, 4].
+        groups: [N] numbers from 0; rows of one group are drawn together.
+    """
+    num_groups = int(groups.max()) + 1
+    counts = np.zeros((num_groups, 3, len(MAXIMS)))  # true positives, found, labelled
+    for place, hits in enumerate((found & labels, found, labels)):
+        np.add.at(counts[:, place], groups, hits)
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), NUM_RESAMPLES)
+    drawn = np.tensordot(weights, counts, axes=(1, 0))  # [R, 3, 4]
+    own, resampled = _ratios(counts.sum(axis=0)), _ratios(drawn.swapaxes(0, 1))
+    metrics: dict[str, Any] = {
+        "macro_f1": float(own["f1"].mean()),
+        "macro_f1_ci95": _interval(resampled["f1"].mean(axis=1)),
+    }
+    for name in ("f1", "precision", "recall"):
+        metrics[f"{name}_by_maxim"] = _by_maxim(own[name])
+        metrics[f"{name}_by_maxim_ci95"] = {
+            maxim: _interval(resampled[name][:, column]) for column, maxim in enumerate(MAXIMS)
+        }
+    metrics["violations_by_maxim"] = {
+        maxim: int(number) for maxim, number in zip(MAXIMS, labels.sum(axis=0), strict=True)
+    }
+    return metrics
+
+
+def measure_types(found: Flags, labels: Flags, kinds: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By type of violation: rows, the share of violations found, the share of rows flagged at all.
+
+    A clean type has no violations to find.
+    """
+    table: dict[str, dict[str, float]] = {}
+    for kind in sorted(set(kinds)):
+        rows = np.array([other == kind for other in kinds])
+        wanted = labels[rows].sum()
+        hits = (found[rows] & labels[rows]).sum()
+        table[kind or "unnamed"] = {
+            "rows": int(rows.sum()),
+            **({"recall": float(hits / wanted)} if wanted else {}),
+            "flagged": float(found[rows].any(axis=1).mean()),
+        }
+    return table
+
+
+def _measure_lengths(found: Flags, labels: Flags, words: NDArray[Any]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for first, last, name in LENGTHS:
+        rows = (words >= first) & (words <= last)
+        if rows.any():
+            present = labels[rows].any(axis=0) | found[rows].any(axis=0)
+            f1 = f1_scores(found[rows], labels[rows])
+            clean = ~labels[rows].any(axis=1)
+            table[name] = {
+                "rows": int(rows.sum()),
+                "macro_f1": float(f1[present].mean()) if present.any() else None,
+                "flagged": float(found[rows].any(axis=1).mean()),
+                "clean_rows": int(clean.sum()),
+            }
+    return table
+
+
+def _ratios(counts: NDArray[Any]) -> dict[str, Scores]:
+    """Precision, recall and F1 of counts [3, ..., 4]; 0 where there is nothing to divide by."""
+    both, found, labelled = counts
+    return {
+        "precision": both / np.maximum(found, 1),
+        "recall": both / np.maximum(labelled, 1),
+        "f1": 2 * both / np.maximum(found + labelled, 1),
+    }
+
+
+def _rate(name: str, flags: Flags, groups: NDArray[np.int64]) -> dict[str, Any]:
+    """A share of rows, with its interval over groups."""
+    num_groups = int(groups.max()) + 1
+    hits = np.bincount(groups, flags, num_groups)
+    sizes = np.bincount(groups, minlength=num_groups)
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), NUM_RESAMPLES)
+    rates = (weights @ hits) / np.maximum(weights @ sizes, 1)
+    return {name: float(flags.mean()), f"{name}_ci95": _interval(rates)}
+
+
+def _interval(values: NDArray[Any]) -> list[float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return [float(low), float(high)]
+
+
+def _by_maxim(values: NDArray[Any]) -> dict[str, float]:
+    return {maxim: float(value) for maxim, value in zip(MAXIMS, values, strict=True)}
+
+
+def _groups(source: LabelledRows, with_human: bool = False) -> NDArray[np.int64]:
+    """A number for the conversation of each row (of those with a human response where asked)."""
+    numbers: dict[str, int] = {}
+    names = [
+        row.conversation or f"\x00{row.place}" for row in source.rows if row.human or not with_human
+    ]
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
