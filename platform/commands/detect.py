@@ -1,4 +1,4 @@
-"""`parley detect`: the violated maxims of responses in a file, and the scores where it has labels."""
+"""`parley detect`: violated maxims of responses in a file, and the scores where it has labels."""
 
 from __future__ import annotations
 
@@ -95,16 +95,23 @@ def _print_summary(detection: Detection) -> None:
     print_rows(_maxim_table(metrics))
     print()
     kinds = metrics["by_type"].items()
-    print_rows([("type", "rows", "found", "flagged"), *(_cells(*item, "recall") for item in kinds)])
+    print_rows(
+        [
+            ("type", "rows", "found", "flagged"),
+            *(_cells(name, row, "recall") for name, row in kinds),
+        ]
+    )
     print()
     lengths = metrics["by_length"].items()
     head = ("length", "rows", "macro F1", "flagged")
-    print_rows([head, *(_cells(*item, "macro_f1") for item in lengths)])
+    print_rows([head, *(_cells(name, row, "macro_f1") for name, row in lengths)])
 
 
 def _maxim_table(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
     """Precision, recall, F1 and its interval of each maxim, and the macro-F1."""
-    rows = [("maxim", "violations", "precision", "recall", "F1", "95 % interval")]
+    rows: list[tuple[str, ...]] = [
+        ("maxim", "violations", "precision", "recall", "F1", "95 % interval")
+    ]
     for maxim in MAXIMS:
         figures = (metrics[f"{name}_by_maxim"][maxim] for name in ("precision", "recall", "f1"))
         low, high = metrics["f1_by_maxim_ci95"][maxim]

@@ -64,7 +64,7 @@ def detect_file(path: Path, detector_name: str) -> Detection:
         num_known = int((detector.find_folds(exchanges) != UNKNOWN).sum())
     metrics = measure_rows(source, scores >= detector.thresholds)
     if humans:
-        flags = (human_scores >= detector.thresholds).any(axis=1)
+        flags = np.any(human_scores >= detector.thresholds, axis=1)
         metrics |= _rate("human_flag_rate", flags, _groups(source, with_human=True))
         metrics["human_rows"] = len(humans)
     return Detection(source, scores, detector.thresholds, metrics, num_known)
@@ -77,7 +77,7 @@ def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:
     """
     groups = _groups(source)
     metrics: dict[str, Any] = {"rows": len(source.rows), "dropped_rows": len(source.problems)}
-    metrics |= _rate("flag_rate", found.any(axis=1), groups)
+    metrics |= _rate("flag_rate", np.any(found, axis=1), groups)
     metrics["flag_rate_by_maxim"] = _by_maxim(found.mean(axis=0))
     picks = np.array([row.labels is not None for row in source.rows])
     metrics["labelled_rows"] = int(picks.sum())
@@ -168,7 +168,7 @@ def _ratios(counts: NDArray[Any]) -> dict[str, Scores]:
     }
 
 
-def _rate(name: str, flags: Flags, groups: NDArray[np.int64]) -> dict[str, Any]:
+def _rate(name: str, flags: NDArray[Any], groups: NDArray[np.int64]) -> dict[str, Any]:
     """A share of rows, with its interval over groups."""
     num_groups = int(groups.max()) + 1
     hits = np.bincount(groups, flags, num_groups)

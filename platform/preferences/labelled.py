@@ -84,8 +84,8 @@ def read_labelled(path: Path) -> LabelledRows:
         first = "; ".join(f"{problem.place}: {problem.reason}" for problem in problems[:3])
         raise NoRowsError(
             f"{display_path(path)}: no row can be judged ({first or 'there are none'}); a row "
-            f"needs a response with its context: tagged text in input_text, or context and response, or "
-            f"prompt and response"
+            f"needs a response with its context: tagged text in input_text, or context and "
+            f"response, or prompt and response"
         )
     return LabelledRows(rows, problems)
 
