@@ -24,9 +24,10 @@ from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.stopping import StopSignal
 from parley.platform.sweeps.record import TrialRecord, find_best, write_records
 from parley.platform.sweeps.space import trial_config
-from parley.platform.sweeps.sweep import SweepHooks, load_records, run_trials
+from parley.platform.sweeps.sweep import has_work, load_records, run_trials
 from parley.platform.sweeps.table import SweepTable, print_trials
 from parley.platform.sweeps.trial_folder import Row, SavedMeasure
+from parley.platform.sweeps.watch import SweepHooks
 from parley.platform.sweeps.worker import Trial
 from parley.platform.telemetry.progress import Progress
 from parley.platform.telemetry.quiet import quiet_libraries
@@ -82,19 +83,32 @@ def run_sweep(
 ) -> dict[str, Any]:
     """Prepare, run the trials, and conclude with the best of them; see `tune_experiment`."""
     records = load_records(config, run_folder.path, resume)
-    with StopSignal() as stop, ExitStack() as cluster:
-        sweep = SweepRun(config, run_folder, records, stop)
+    sweep = SweepRun(config, run_folder, records)
+    with Progress(()) as progress:
+        shared = parts.prepare(config, run_folder.path, progress)
+    if has_work(config, records):
+        _run_on_cluster(sweep, parts.trial, shared)
+    print_trials(sweep.records)
+    with Progress(()) as progress, progress.status("measuring the best checkpoint"):
+        return sweep.conclude(parts, shared, progress)
+
+
+def _run_on_cluster(sweep: SweepRun, trial: Trial, shared: object) -> None:
+    """Run the trials that are unfinished.
+
+    Raises:
+        KeyboardInterrupt: stopped by a signal; the trials' checkpoints stand.
+    """
+    settings = sweep.config.sweep
+    num_cpus = math.ceil(max(1, settings.max_concurrent) * settings.cpus_per_trial)
+    with ExitStack() as cluster:
         with Progress(()) as progress:
-            shared = parts.prepare(config, run_folder.path, progress)
-            num_trials = max(1, config.sweep.max_concurrent)
-            num_cpus = math.ceil(num_trials * config.sweep.cpus_per_trial)
-            cluster.enter_context(connect_ray(config.ray, num_cpus, progress))
-        with cluster:
-            sweep.run(parts.trial, shared)
-        if stop.received:
-            sweep.conclude_stopped()
-        with Progress(()) as progress, progress.status("measuring the best checkpoint"):
-            return sweep.conclude(parts, shared, progress)
+            cluster.enter_context(connect_ray(sweep.config.ray, num_cpus, progress))
+        # Only now: Ray takes the signals for itself when it starts.
+        with StopSignal() as stop:
+            sweep.run(trial, shared, stop)
+    if stop.received:
+        sweep.conclude_stopped()
 
 
 class SweepRun:
@@ -104,37 +118,30 @@ class SweepRun:
         config: the experiment.
         run_folder: where everything is written.
         records: the trials as far as they are known.
-        stop: ends the sweep.
     """
 
     def __init__(
-        self,
-        config: DialogueDPOConfig,
-        run_folder: RunFolder,
-        records: list[TrialRecord],
-        stop: StopSignal,
+        self, config: DialogueDPOConfig, run_folder: RunFolder, records: list[TrialRecord]
     ) -> None:
         self.config = config
         self.run_folder = run_folder
         self.records = records
-        self.stop = stop
         self._begin_s = time.monotonic()
         self._num_rows = 0
         write_records(run_folder.path, records)
         self._restore_metrics()
 
-    def run(self, trial: Trial, shared: object) -> None:
-        """Run what is unfinished, and show it."""
+    def run(self, trial: Trial, shared: object, stop: StopSignal) -> None:
+        """Run what is unfinished, and show it, until `stop`."""
         num_trials = len(self.records)
         if self.config.sweep.search == "optuna":
             num_trials = self.config.sweep.num_samples
         with SweepTable(num_trials) as table:
             table.known(self.records)
-            hooks = SweepHooks(table, self._append_row, lambda: self.stop.received)
+            hooks = SweepHooks(table, self._append_row, lambda: stop.received)
             self.records = run_trials(
                 self.config, self.run_folder.path, self.records, trial, shared, hooks
             )
-        print_trials(self.records)
 
     def conclude(self, parts: SweepParts, shared: Any, progress: Progress) -> dict[str, Any]:
         """Export and measure the best checkpoint; write the result.
@@ -168,6 +175,7 @@ class SweepRun:
         Raises:
             KeyboardInterrupt: always; that is what stopped it.
         """
+        print_trials(self.records)
         found = find_best(self.records)
         metrics = {} if found is None else {"best_trial": found[0].plan.name, **found[1].row}
         self._write_result("stopped", metrics, None)

@@ -31,7 +31,7 @@ EVALUATION_TOKENS = 16_384
 """Tokens of one forward pass that measures."""
 
 
-class NonFiniteLossError(ParleyError):
+class NonFiniteLossError(ParleyError, FloatingPointError):
     """A loss or gradient that is not a number; nothing was learned from the batch."""
 
 

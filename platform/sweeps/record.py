@@ -127,6 +127,7 @@ def _read_record(entry: dict[str, Any], trials: Path, keep: int) -> TrialRecord:
     plan = TrialPlan(int(entry["trial"]), dict(entry["config"]))
     folder = TrialFolder(trials / plan.name, keep)
     record = TrialRecord(plan, folder, status=entry["status"], diverged=entry["diverged"])
+    record.num_retries = int(entry["retries"])
     if folder.is_done:
         record.status = "done"
     if record.status == "failed" and not record.diverged:

@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.sweeps.record import TrialRecord, read_records
 from parley.platform.sweeps.schedulers import build_scheduler
 from parley.platform.sweeps.space import TrialPlan, plan_trials
-from parley.platform.sweeps.table import SweepTable
-from parley.platform.sweeps.trial_folder import TRIALS_DIR, Row, TrialFolder
-from parley.platform.sweeps.watch import SweepWatch
+from parley.platform.sweeps.trial_folder import TRIALS_DIR, TrialFolder
+from parley.platform.sweeps.watch import SweepHooks, SweepWatch
 from parley.platform.sweeps.worker import PLAN, Trial, run_in_worker, tune_config
 
 TUNE_DIR = ".tune"
@@ -39,18 +37,6 @@ QUIET_TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
-
-
-@dataclass(frozen=True)
-class SweepHooks:
-    """What a sweep tells its caller, and asks of it."""
-
-    table: SweepTable
-    """Shows the trials."""
-    on_row: Callable[[TrialRecord, Row], None]
-    """Takes each measure."""
-    is_stopping: Callable[[], bool]
-    """Whether to stop: running trials end at their newest checkpoint."""
 
 
 class Stopper(tune.Stopper):
@@ -85,6 +71,13 @@ def load_records(config: DialogueDPOConfig, run_folder: Path, resume: bool) -> l
     return begun or [TrialRecord(plan, TrialFolder(trials / plan.name, keep)) for plan in plans]
 
 
+def has_work(config: DialogueDPOConfig, records: list[TrialRecord]) -> bool:
+    """Whether any trial is unfinished, or yet to be drawn."""
+    is_drawn = config.sweep.search == "optuna"
+    undrawn = is_drawn and len(records) < config.sweep.num_samples
+    return undrawn or any(not record.is_finished for record in records)
+
+
 def run_trials(
     config: DialogueDPOConfig,
     run_folder: Path,
@@ -106,39 +99,29 @@ def run_trials(
     Raises:
         ConfigError: the cluster has too little for one trial.
     """
-    resources = _trial_resources(config)
     trials = run_folder.resolve() / TRIALS_DIR
     shutil.rmtree(trials / TUNE_DIR, ignore_errors=True)
     os.environ.update(QUIET_TUNE)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     known = {record.plan.number: record for record in records}
-    watch = SweepWatch(
-        known,
-        run_folder,
-        trials=run_folder / TRIALS_DIR,
-        keep=config.checkpoint.keep,
-        table=hooks.table,
-        on_row=hooks.on_row,
-        is_stopping=hooks.is_stopping,
+    watch = SweepWatch(known, run_folder, config.checkpoint.keep, hooks)
+    worker = tune.with_parameters(
+        run_in_worker, trial=trial, base=config, shared=shared, folder=trials
     )
-    if any(not record.is_finished for record in records) or _num_undrawn(config, records):
-        worker = tune.with_parameters(
-            run_in_worker, trial=trial, base=config, shared=shared, folder=trials
-        )
-        tuner = tune.Tuner(
-            tune.with_resources(worker, resources),
-            param_space=_param_space(config, records),
-            tune_config=_tune_config(config, records),
-            run_config=tune.RunConfig(
-                name=TUNE_DIR,
-                storage_path=str(trials),
-                callbacks=[watch],
-                failure_config=tune.FailureConfig(max_failures=config.sweep.max_failures),
-                stop=Stopper(hooks.is_stopping),
-                verbose=0,
-            ),
-        )
-        tuner.fit()
+    tuner = tune.Tuner(
+        tune.with_resources(worker, _trial_resources(config)),
+        param_space=_param_space(config, records),
+        tune_config=_tune_config(config, records),
+        run_config=tune.RunConfig(
+            name=TUNE_DIR,
+            storage_path=str(trials),
+            callbacks=[watch],
+            failure_config=tune.FailureConfig(max_failures=config.sweep.max_failures),
+            stop=Stopper(hooks.is_stopping),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
     shutil.rmtree(trials / TUNE_DIR, ignore_errors=True)
     return [known[number] for number in sorted(known)]
 
@@ -167,11 +150,6 @@ def _param_space(config: DialogueDPOConfig, records: list[TrialRecord]) -> dict[
         return {}
     waiting: list[TrialPlan] = [record.plan for record in records if not record.is_finished]
     return {PLAN: tune.grid_search([tune_config(plan) for plan in waiting])}
-
-
-def _num_undrawn(config: DialogueDPOConfig, records: list[TrialRecord]) -> int:
-    is_drawn = config.sweep.search == "optuna"
-    return max(0, config.sweep.num_samples - len(records)) if is_drawn else 0
 
 
 def _trial_resources(config: DialogueDPOConfig) -> dict[str, float]:

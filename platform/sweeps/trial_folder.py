@@ -149,11 +149,15 @@ class TrialFolder:
         self._place(unfinished, row)
 
     def checkpoints(self) -> list[SavedMeasure]:
-        """The checkpoints, oldest first; a folder gets this name when it is whole."""
-        return [
-            SavedMeasure(path, json.loads((path / ROW_FILE).read_text(encoding="utf-8")))
-            for path in sorted(self.path.glob(f"{CHECKPOINT_PREFIX}*"))
-        ]
+        """The checkpoints, oldest first; a folder has this name while it is whole."""
+        found = []
+        for path in sorted(self.path.glob(f"{CHECKPOINT_PREFIX}*")):
+            try:
+                row = json.loads((path / ROW_FILE).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue  # its worker has just let go of it
+            found.append(SavedMeasure(path, row))
+        return found
 
     def newest(self) -> SavedMeasure | None:
         """The checkpoint to go on from."""
@@ -190,19 +194,22 @@ class TrialFolder:
     def _place(self, unfinished: Path, row: Row) -> None:
         target = self.path / f"{CHECKPOINT_PREFIX}{row['evaluation']:06d}"
         if target.exists():
-            aside = self.path / f"{UNFINISHED_PREFIX}replaced"
-            target.rename(aside)
-            unfinished.rename(target)
-            shutil.rmtree(aside)
-        else:
-            unfinished.rename(target)
+            self._remove(target)
+        unfinished.rename(target)
         sync_folder(self.path)
+
+    def _remove(self, checkpoint: Path) -> None:
+        """Take the name away first: what bears it is whole, also when a crash comes between."""
+        aside = self.path / f"{UNFINISHED_PREFIX}removed"
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.rename(aside)
+        shutil.rmtree(aside)
 
     def _prune(self) -> None:
         best = self.best()
         for saved in self.checkpoints()[: -self.keep]:
             if best is None or saved.path != best.path:
-                shutil.rmtree(saved.path)
+                self._remove(saved.path)
 
 
 def _sync_tree(folder: Path) -> None:

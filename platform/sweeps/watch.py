@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ray import tune
 
 from parley.platform.sweeps.record import TrialRecord, write_records
 from parley.platform.sweeps.table import SweepTable
-from parley.platform.sweeps.trial_folder import Row, TrialFolder
+from parley.platform.sweeps.trial_folder import TRIALS_DIR, Row, TrialFolder
 from parley.platform.sweeps.worker import ROW, read_plan
 
 KILLED = (
@@ -19,36 +20,39 @@ KILLED = (
 )
 
 
+@dataclass(frozen=True)
+class SweepHooks:
+    """What a sweep tells its caller, and asks of it."""
+
+    table: SweepTable
+    """Shows the trials."""
+    on_row: Callable[[TrialRecord, Row], None]
+    """Takes each measure."""
+    is_stopping: Callable[[], bool]
+    """Whether to stop: running trials end at their newest checkpoint."""
+
+
 class SweepWatch(tune.Callback):
     """Keeps the records of a sweep's trials.
 
     Args:
         records: the trials so far, by number; Optuna's join as they are drawn.
         run_folder: where `trials.json` is written.
-        trials: folder of the trials' folders.
         keep: checkpoints that each trial keeps.
-        table: shows the trials.
-        on_row: takes each measure, with its trial's record.
-        is_stopping: whether the sweep is being stopped, so that trials that end are unfinished.
+        hooks: the caller's.
     """
 
     def __init__(
         self,
         records: dict[int, TrialRecord],
         run_folder: Path,
-        trials: Path,
         keep: int,
-        table: SweepTable,
-        on_row: Callable[[TrialRecord, Row], None],
-        is_stopping: Callable[[], bool],
+        hooks: SweepHooks,
     ) -> None:
         self._records = records
         self._run_folder = run_folder
-        self._trials = trials
         self._keep = keep
-        self._table = table
-        self._on_row = on_row
-        self._is_stopping = is_stopping
+        self._hooks = hooks
         self._show()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -72,7 +76,7 @@ class SweepWatch(tune.Callback):
             record.diverged = True
             return
         record.rows = [*(old for old in record.rows if old["evaluation"] < row["evaluation"]), row]
-        self._on_row(record, row)
+        self._hooks.on_row(record, row)
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -82,7 +86,7 @@ class SweepWatch(tune.Callback):
             record.status, record.error = "failed", record.folder.read_error()
         elif record.folder.is_done:
             record.status = "done"
-        elif not self._is_stopping():
+        elif not self._hooks.is_stopping():
             record.status = "stopped early"
         self._show()
 
@@ -91,7 +95,7 @@ class SweepWatch(tune.Callback):
         record = self._find(trial)
         record.num_retries += 1
         error = record.folder.read_error() or KILLED
-        self._table.say(
+        self._hooks.table.say(
             f"trial {record.plan.number} failed and is tried again: {error.splitlines()[0]}"
         )
         self._show()
@@ -106,11 +110,11 @@ class SweepWatch(tune.Callback):
     def _find(self, trial: Any) -> TrialRecord:
         plan = read_plan(trial.config)
         if plan.number not in self._records:
-            folder = TrialFolder(self._trials / plan.name, self._keep)
+            folder = TrialFolder(self._run_folder / TRIALS_DIR / plan.name, self._keep)
             self._records[plan.number] = TrialRecord(plan, folder)
         return self._records[plan.number]
 
     def _show(self) -> None:
         records = [self._records[number] for number in sorted(self._records)]
         write_records(self._run_folder, records)
-        self._table.update(records)
+        self._hooks.table.update(records)

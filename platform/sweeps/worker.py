@@ -21,7 +21,6 @@ from ray import tune
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import ParleyError
-from parley.platform.models.training import NonFiniteLossError
 from parley.platform.sweeps.space import TrialPlan, trial_config
 from parley.platform.sweeps.trial_folder import Row, Save, SavedMeasure, TrialFolder
 from parley.platform.telemetry.quiet import quiet_libraries
@@ -76,7 +75,7 @@ def run_in_worker(
         try:
             settings = trial_config(base, plan.values)
             figures = trial(settings, shared, own.path, session.report, session.restore)
-        except (FloatingPointError, NonFiniteLossError) as error:
+        except FloatingPointError as error:
             session.note_diverged(error)
             figures = {}
         except Exception as error:

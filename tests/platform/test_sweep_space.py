@@ -68,14 +68,10 @@ def test_a_grid_is_repeated_for_each_draw() -> None:
 
 def test_a_trial_has_its_values_and_as_many_threads_as_cpus() -> None:
     config = make_config({BETA: {"grid": [0.1]}}, cpus_per_trial=3.0)
-    settings = trial_config(config, {BETA: 0.25, "dpo.schedule": "linear", EPOCHS: 2})
-    assert (settings.dpo.beta, settings.dpo.schedule, settings.dpo.num_epochs) == (
-        0.25,
-        "linear",
-        2,
-    )
-    assert settings.learner.num_threads == 3
-    assert settings.dpo.learning_rate == config.dpo.learning_rate
+    dpo = trial_config(config, {BETA: 0.25, "dpo.schedule": "linear", EPOCHS: 2}).dpo
+    assert (dpo.beta, dpo.schedule, dpo.num_epochs) == (0.25, "linear", 2)
+    assert dpo.learning_rate == config.dpo.learning_rate
+    assert trial_config(config, {}).learner.num_threads == 3
 
 
 @pytest.mark.parametrize(
