@@ -14,10 +14,12 @@ from typing import TextIO
 
 import numpy as np
 
-from parley.platform.checkpoints.store import resolve_checkpoint
+from parley.platform.checkpoints.store import Checkpoint, resolve_checkpoint
 from parley.platform.config.errors import display_path, nearest
 from parley.platform.errors import InputError
 from parley.platform.evaluation.chat_agents import Agents, ChatTurn, Conversation
+from parley.platform.evaluation.generator_chat import GeneratorAgents
+from parley.platform.evaluation.generator_checkpoint import is_generator
 from parley.platform.telemetry.files import atomic_write_text
 from parley.platform.telemetry.transcripts import (
     OPENER,
@@ -168,12 +170,18 @@ def chat_path(path: Path, seat: str | None, seed: int, temperature: float | None
         InputError: no sound checkpoint, no such seat, or a model that cannot be loaded.
         ParleyError: a model's weights are broken.
     """
-    agents = Agents(resolve_checkpoint(path), _tell, temperature)
+    agents = _open_agents(resolve_checkpoint(path), temperature)
     chat = Chat(agents, seat or agents.default_seat, seed)
     is_terminal = sys.stdin.isatty()
     if is_terminal:
         _tell(f"{agents.describe(chat.partner.seat)} answers; /help shows the commands")
     chat.run(_typed_lines() if is_terminal else sys.stdin, sys.stdout, label=is_terminal)
+
+
+def _open_agents(checkpoint: Checkpoint, temperature: float | None) -> Agents:
+    if is_generator(checkpoint.read_policy_facts()):
+        return GeneratorAgents(checkpoint, temperature)
+    return Agents(checkpoint, _tell, temperature)
 
 
 def _typed_lines() -> Iterator[str]:

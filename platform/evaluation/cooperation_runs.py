@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from parley.platform.checkpoints.store import Checkpoint, CheckpointError
+from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.errors import display_path
-from parley.platform.config.loading import load_experiment
 from parley.platform.errors import InputError
 from parley.platform.evaluation.cooperation import evaluate_generator
+from parley.platform.evaluation.generator_checkpoint import (
+    GENERATOR,
+    REFERENCE,
+    device_of,
+    experiment_of,
+    find_run,
+    load_policy,
+)
 from parley.platform.judges.loading import load_detector
 from parley.platform.models.completions import encode_responses
 from parley.platform.models.resolving import resolve_model
 from parley.platform.models.threads import limit_threads
-from parley.platform.models.training import choose_device
 from parley.platform.preferences.folder import read_pairs
 from parley.platform.preferences.generated import generate_pairs
 from parley.platform.preferences.pair import PreferencePair
-from parley.platform.telemetry.run_folder import CONFIG_FILE
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
-
-GENERATOR, REFERENCE = "generator", "reference"
-"""Names of the tuned model and of what DPO started from, in a checkpoint."""
-
-
-def is_generator(facts: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint's facts are those of a DPO run."""
-    return facts.get("policy") == "dpo"
 
 
 def evaluate_dpo(
@@ -53,7 +47,9 @@ def evaluate_dpo(
     evaluation = config.evaluation
     pairs = _heldout_pairs(config, data)
     with limit_threads(config.learner.num_threads):
-        tuned, reference = (_load(checkpoint, name, config) for name in (GENERATOR, REFERENCE))
+        tuned, reference = (
+            load_policy(checkpoint, name, config) for name in (GENERATOR, REFERENCE)
+        )
         result = evaluate_generator(
             tuned,
             reference,
@@ -74,46 +70,6 @@ def evaluate_dpo(
         except OSError as error:
             _tell(f"not kept in {display_path(run)}: {error.strerror or error}")
     return result.metrics
-
-
-def experiment_of(checkpoint: Checkpoint) -> DialogueDPOConfig:
-    """The settings that a generator was tuned with.
-
-    Those of its run, with what the checkpoint itself says of DPO, which differs between the trials
-    of a sweep; of a copied checkpoint only the latter.
-
-    Raises:
-        InputError: it is of another kind of run.
-    """
-    facts = checkpoint.read_policy_facts()
-    run = find_run(checkpoint)
-    try:
-        if "experiment" in facts:
-            return DialogueDPOConfig.model_validate(facts["experiment"])
-        config: object = DialogueDPOConfig() if run is None else load_experiment(run / CONFIG_FILE)
-        if not isinstance(config, DialogueDPOConfig):
-            raise CheckpointError(
-                f"{display_path(checkpoint.path)} is a checkpoint of DPO, but lies in a run of "
-                f"another kind; copy it elsewhere"
-            )
-        table = config.model_dump()
-        table["dpo"] |= facts.get("dpo", {})
-        if run is None:
-            table["model"] = facts.get("model", config.model)
-            table["data"]["path"] = facts.get("data", config.data.path)
-        return DialogueDPOConfig.model_validate(table)
-    except (ValidationError, TypeError) as error:
-        raise CheckpointError(
-            f"{display_path(checkpoint.path)}: its policy.json is not that of a DPO run: {error}"
-        ) from error
-
-
-def find_run(checkpoint: Checkpoint) -> Path | None:
-    """The run folder around a checkpoint; None where it was copied out of one."""
-    for folder in list(checkpoint.path.absolute().parents)[:4]:
-        if (folder / CONFIG_FILE).is_file():
-            return folder
-    return None
 
 
 def keep_short(
@@ -158,25 +114,10 @@ def _heldout_pairs(config: DialogueDPOConfig, data: Path | None) -> list[Prefere
     return read_pairs(folder).heldout
 
 
-def _load(checkpoint: Checkpoint, name: str, config: DialogueDPOConfig) -> LanguageModel:
-    folder = checkpoint.policy_folders.get(name)
-    if folder is None:
-        raise CheckpointError(
-            f"{display_path(checkpoint.path)} holds no {name} below policies/, which its "
-            f"evaluation needs; name a checkpoint that parley train dialogue/dpo wrote"
-        )
-    device = choose_device(1.0 if config.learner.num_gpus_per_learner != 0 else 0.0)
-    try:
-        return load_language_model(folder, device)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error
-
-
 def _load_base(config: DialogueDPOConfig) -> LanguageModel | None:
     """The model before supervised tuning; its row is left out where it cannot be had any more."""
-    device = choose_device(1.0 if config.learner.num_gpus_per_learner != 0 else 0.0)
     try:
-        return load_language_model(resolve_model(config.model, _tell), device)
+        return load_language_model(resolve_model(config.model, _tell), device_of(config))
     except (InputError, ValueError) as error:
         _tell(f"the model before tuning is left out: {error}")
         return None

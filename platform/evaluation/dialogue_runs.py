@@ -7,8 +7,9 @@ from typing import Any
 
 from parley.platform.checkpoints.store import resolve_checkpoint
 from parley.platform.errors import InputError
-from parley.platform.evaluation.cooperation_runs import evaluate_dpo, is_generator
+from parley.platform.evaluation.cooperation_runs import evaluate_dpo
 from parley.platform.evaluation.dialogue import evaluate_distorter
+from parley.platform.evaluation.generator_checkpoint import is_generator
 from parley.platform.evaluation.pretraining import evaluate_pretrained
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
+from parley.platform.evaluation.answers_watch import find_evaluation, watch_answers
 from parley.platform.telemetry.files import atomic_write_text
 from parley.platform.telemetry.run_folder import METRICS_FILE, RESULT_FILE
 from parley.platform.telemetry.transcripts import (
@@ -47,7 +48,7 @@ def watch_path(
     show_all: bool = False,
     follow: bool = False,
 ) -> Path | None:
-    """Show dialogues of a run, in the order of its iterations.
+    """Show dialogues of a run in the order of its iterations, or the answers of a tuned generator.
 
     Args:
         path: run, or checkpoint inside one.
@@ -64,6 +65,9 @@ def watch_path(
     Raises:
         InputError: no dialogue was kept yet, or none of `iteration`.
     """
+    answered = find_evaluation(path)
+    if answered is not None:
+        return watch_answers(answered, out, seed, iteration, show_all)
     file = _find_transcripts(path)
     if out is not None:
         chosen = _choose(file, seed, iteration, show_all)
@@ -95,7 +99,8 @@ def _find_transcripts(path: Path) -> Path:
             return folder / TRANSCRIPTS_FILE
     raise InputError(
         f"{display_path(path)} has no {TRANSCRIPTS_FILE}: a run of dialogue/distort writes it from "
-        f"its first iteration on; wait for it, or name such a run"
+        f"its first iteration on; a run of dialogue/dpo shows answers once it has been evaluated; "
+        f"wait for it, or name another run"
     )
 
 
