@@ -6,6 +6,7 @@ A new experiment is a class in a module of its own, made of `sections`, and a ro
 from __future__ import annotations
 
 from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
+from parley.platform.config.detector import DialogueDetectorConfig
 from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.pretraining import PretrainConfig
@@ -18,5 +19,6 @@ EXPERIMENT_KINDS: dict[tuple[str, str], type[ExperimentConfig]] = {
     ("dialogue", "ppo"): DialogueDistortConfig,
     ("dialogue", "reinforce"): DialogueDistortConfig,
     ("dialogue", "dpo"): DialogueDPOConfig,
+    ("dialogue", "detector"): DialogueDetectorConfig,
 }
 """(workflow, algorithm) of a TOML file -> the class of its settings."""

@@ -19,6 +19,7 @@ ALGORITHMS: dict[str, str] = {
     "ppo": "proximal policy optimisation through RLlib",
     "reinforce": "policy gradient with a leave-one-out baseline and Adafactor, through RLlib",
     "dpo": "direct preference optimisation through TRL, alone or swept by Tune",
+    "detector": "cross-fitted trees that find violated maxims in responses",
     "pretrain": "next-token training on dialogues",
     "imitate": "supervised learning of recorded episodes as token sequences",
 }

@@ -65,7 +65,7 @@ def detect_file(path: Path, detector_name: str) -> Detection:
     metrics = measure_rows(source, scores >= detector.thresholds)
     if humans:
         flags = np.any(human_scores >= detector.thresholds, axis=1)
-        metrics |= _rate("human_flag_rate", flags, _groups(source, with_human=True))
+        metrics |= measure_rate("human_flag_rate", flags, _groups(source, with_human=True))
         metrics["human_rows"] = len(humans)
     return Detection(source, scores, detector.thresholds, metrics, num_known)
 
@@ -77,7 +77,7 @@ def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:
     """
     groups = _groups(source)
     metrics: dict[str, Any] = {"rows": len(source.rows), "dropped_rows": len(source.problems)}
-    metrics |= _rate("flag_rate", np.any(found, axis=1), groups)
+    metrics |= measure_rate("flag_rate", np.any(found, axis=1), groups)
     metrics["flag_rate_by_maxim"] = _by_maxim(found.mean(axis=0))
     picks = np.array([row.labels is not None for row in source.rows])
     metrics["labelled_rows"] = int(picks.sum())
@@ -89,7 +89,7 @@ def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:
     flags = found[picks]
     metrics |= measure_labels(flags, labels, groups[picks])
     metrics["by_type"] = measure_types(flags, labels, kinds)
-    metrics["by_length"] = _measure_lengths(flags, labels, words)
+    metrics["by_length"] = measure_lengths(flags, labels, words)
     return metrics
 
 
@@ -141,7 +141,8 @@ def measure_types(found: Flags, labels: Flags, kinds: Sequence[str]) -> dict[str
     return table
 
 
-def _measure_lengths(found: Flags, labels: Flags, words: NDArray[Any]) -> dict[str, Any]:
+def measure_lengths(found: Flags, labels: Flags, words: NDArray[Any]) -> dict[str, Any]:
+    """By bucket of response length, words [N]: rows, macro-F1 over the maxims in it, flag rate."""
     table: dict[str, Any] = {}
     for first, last, name in LENGTHS:
         rows = (words >= first) & (words <= last)
@@ -168,7 +169,7 @@ def _ratios(counts: NDArray[Any]) -> dict[str, Scores]:
     }
 
 
-def _rate(name: str, flags: NDArray[Any], groups: NDArray[np.int64]) -> dict[str, Any]:
+def measure_rate(name: str, flags: NDArray[Any], groups: NDArray[np.int64]) -> dict[str, Any]:
     """A share of rows, with its interval over groups."""
     num_groups = int(groups.max()) + 1
     hits = np.bincount(groups, flags, num_groups)

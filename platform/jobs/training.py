@@ -17,6 +17,7 @@ JOBS = {
     ("dialogue", "ppo"): "parley.platform.jobs.distort_job:run_distort",
     ("dialogue", "reinforce"): "parley.platform.jobs.distort_job:run_distort",
     ("dialogue", "dpo"): "parley.platform.jobs.dpo_job:run_dpo",
+    ("dialogue", "detector"): "parley.platform.jobs.detector_job:run_detector",
 }
 """(workflow, algorithm) -> its job; a new algorithm is a row here."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.platform.judges.misfits import Misfits
 from parley.platform.judges.passages import (
     Passage,
     hash_ngrams,
@@ -22,9 +23,10 @@ from parley.platform.judges.passages import (
     hash_words,
     slots_of,
 )
-from parley.platform.preferences.sentences import find_content_words, find_words, split_sentences
+from parley.platform.judges.sentence_order import SentenceOrder
+from parley.platform.preferences.sentences import find_content_words, find_words
 
-UNIGRAM_BITS, BIGRAM_BITS, FACT_BITS, ORDER_BITS = 17, 20, 17, 15
+UNIGRAM_BITS, BIGRAM_BITS, FACT_BITS = 17, 20, 17
 TOPIC_SIZE = 64
 Floats = NDArray[np.float32]
 
@@ -240,81 +242,6 @@ def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 @dataclass(frozen=True)
-class SentenceOrder:
-    """Linear models of which sentence of a turn comes first, and which one last."""
-
-    weights: Floats
-    """[2, 2 ** ORDER_BITS]"""
-    bias: Floats
-    """[2]"""
-
-    @classmethod
-    def fit(cls, texts: Sequence[str], seed: int) -> SentenceOrder:
-        from sklearn.linear_model import LogisticRegression
-
-        sentences, first, last = [], [], []
-        for text in texts:
-            parts = split_sentences(text)
-            if len(parts) < 2:
-                continue
-            for index, part in enumerate(parts):
-                sentences.append(_order_slots(part))
-                first.append(index == 0)
-                last.append(index == len(parts) - 1)
-        matrix = _one_hot(sentences, 2**ORDER_BITS)
-        weights, bias = [], []
-        for labels in (first, last):
-            model = LogisticRegression(C=0.3, solver="liblinear", random_state=seed)
-            model.fit(matrix, labels)
-            weights.append(model.coef_[0])
-            bias.append(model.intercept_[0])
-        return cls(np.array(weights, np.float32), np.array(bias, np.float32))
-
-    def measure(self, passage: Passage) -> dict[str, float]:
-        names = ("first_margin", "last_margin", "order_gain", "first_score", "last_score")
-        if len(passage.sentences) < 2:
-            return dict.fromkeys(names, math.nan)
-        scores = (
-            np.stack(
-                [self.weights[:, _order_slots(text)].sum(axis=1) for text in passage.sentences]
-            )
-            + self.bias
-        )  # [S, 2]
-        first, last = scores[:, 0], scores[:, 1]
-        best = _best_ends(first, last)
-        return {
-            "first_margin": float(first[0] - first[1:].max()),
-            "last_margin": float(last[-1] - last[:-1].max()),
-            "order_gain": best - float(first[0] + last[-1]),
-            "first_score": float(first[0]),
-            "last_score": float(last[-1]),
-        }
-
-
-def _best_ends(first: Floats, last: Floats) -> float:
-    """The best sum of a first and another last sentence."""
-    total = first[:, None] + last[None, :]
-    np.fill_diagonal(total, -np.inf)
-    return float(total.max())
-
-
-def _order_slots(sentence: str) -> NDArray[np.int64]:
-    tokens = hash_tokens(sentence)
-    opening = hash_words([f"^{word.lower()}" for word in sentence.split()[:1]] + [sentence[-1:]])
-    pairs = hash_ngrams(tokens, 2)
-    start = hash_ngrams(_framed(tokens)[:4], 3)
-    return np.unique(slots_of(np.concatenate([tokens, opening, pairs, start]), ORDER_BITS))
-
-
-def _one_hot(rows: Sequence[NDArray[np.int64]], width: int) -> Any:
-    from scipy import sparse
-
-    ends = np.cumsum([0, *map(len, rows)])
-    columns = np.concatenate(rows)
-    return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, ends), (len(rows), width))
-
-
-@dataclass(frozen=True)
 class Background:
     """All of it, from one set of conversations."""
 
@@ -322,6 +249,7 @@ class Background:
     numbers: NumberMemory
     topics: TopicSpace
     sentence_order: SentenceOrder
+    misfits: Misfits
 
     @classmethod
     def fit(cls, conversations: Sequence[Sequence[str]], seed: int) -> Background:
@@ -330,7 +258,8 @@ class Background:
             WordOrder.count(texts),
             NumberMemory.count(texts),
             TopicSpace.fit(conversations, seed),
-            SentenceOrder.fit(texts, seed),
+            SentenceOrder.fit(conversations, seed),
+            Misfits.fit(texts, seed),
         )
 
     def measure(self, passage: Passage) -> dict[str, float]:
@@ -339,7 +268,8 @@ class Background:
             **self.word_order.measure(passage),
             **self.numbers.measure(passage),
             **self.topics.measure(passage),
-            **self.sentence_order.measure(passage),
+            **self.sentence_order.measure(passage.sentences, passage.last_topic),
+            **self.misfits.measure(passage.response),
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -351,7 +281,8 @@ class Background:
             "topics.table": self.topics.table,
             "topics.weights": self.topics.weights,
             "order.weights": self.sentence_order.weights,
-            "order.bias": self.sentence_order.bias,
+            "misfits.weights": self.misfits.weights,
+            "misfits.bias": self.misfits.bias,
         }
 
     def tables(self) -> dict[str, Any]:
@@ -366,5 +297,6 @@ class Background:
             WordOrder(arrays["words.unigrams"], arrays["words.bigrams"]),
             NumberMemory(tables["numbers"], arrays["numbers.neighbours"]),
             TopicSpace(rows, arrays["topics.table"], arrays["topics.weights"]),
-            SentenceOrder(arrays["order.weights"], arrays["order.bias"]),
+            SentenceOrder(arrays["order.weights"]),
+            Misfits(arrays["misfits.weights"], arrays["misfits.bias"]),
         )

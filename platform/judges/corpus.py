@@ -9,7 +9,7 @@ knows neither its conversations nor its phrases.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -30,12 +30,14 @@ from parley.platform.preferences.labelled import (
     RowProblem,
     read_labelled,
 )
-from parley.platform.preferences.wording import likeness, squeeze
+from parley.platform.preferences.wording import likeness, split_turns, squeeze
 
 WINDOWS = (1, 2, 3, 3, 3, 3)
 """Turns of context before a response, drawn with equal chance; the given files have up to three."""
 HUMAN_SHARE = 0.3
 """Of the injections go into human responses of the labelled files, where there are any."""
+EVIDENCE = "FS1"
+"""Pointer of the drawn exchanges; no feature looks at it."""
 MAX_MISSES = 200
 """Turns in a row that an injector may decline."""
 CLEAN: Labels = (False, False, False, False)
@@ -54,7 +56,9 @@ class CorpusRow(NamedTuple):
     kind: str
     """The violation's type, `none` where there is none."""
     fold: int
-    file: str
+    group: int
+    """Number of its conversation: rows of one are not independent."""
+    file: str = ""
     """Name of the labelled file that it comes from, or empty."""
 
 
@@ -82,7 +86,7 @@ class Corpus:
             for talk in part
         ]
         answers = [
-            (*_turns(row.exchange.context), row.exchange.response)
+            (*split_turns(row.exchange.context), row.exchange.response)
             for row in self.rows
             if row.origin == "human" and row.fold not in left_out
         ]
@@ -97,21 +101,23 @@ def build_corpus(config: DialogueDetectorConfig) -> Corpus:
     """
     labelled, problems = _read_files(config.data.labelled)
     talks = _read_talks(config)
-    folds = _assign_folds(labelled, talks, config.model.folds)
+    groups = _group(labelled, talks)
+    fold_of = _assign_folds(groups, len(labelled), config.model.folds)
     rows = [
-        CorpusRow(row.exchange, row.labels, origin, row.violation_type, fold, file)
-        for (row, origin, file), fold in zip(labelled, folds, strict=False)
+        CorpusRow(row.exchange, row.labels, origin, row.violation_type, fold_of[group], group, file)
+        for (row, origin, file), group in zip(labelled, groups, strict=False)
         if row.labels is not None
     ]
+    numbered = list(zip(talks, groups[len(labelled) :], strict=True))
     conversations: list[list[tuple[str, ...]]] = [[] for _ in range(config.model.folds)]
-    for talk, fold in zip(talks, folds[len(labelled) :], strict=True):
-        conversations[fold].append(talk)
+    for talk, group in numbered:
+        conversations[fold_of[group]].append(talk)
     if min(map(len, conversations)) < 2:
         raise InputError(
             f"{len(talks)} conversations that share no utterance are too few for "
             f"{config.model.folds} folds; give more in data.conversations or lower model.folds"
         )
-    rows += _Injections(config, conversations, rows).make()
+    rows += _Injections(config, numbered, fold_of, rows).make()
     return Corpus(rows, conversations, problems)
 
 
@@ -161,32 +167,32 @@ def _read_talks(config: DialogueDetectorConfig) -> list[tuple[str, ...]]:
     return [tuple(squeeze(turn) for turn in talk) for talk in talks]
 
 
-def _assign_folds(
-    labelled: Sequence[Filed], talks: Sequence[tuple[str, ...]], num_folds: int
-) -> list[int]:
-    """The fold of every row and then of every conversation, whole groups together.
-
-    The groups with the most labelled rows are dealt first, each to the fold with the fewest.
-    """
+def _group(labelled: Sequence[Filed], talks: Sequence[tuple[str, ...]]) -> list[int]:
+    """The conversation of every row and then of every talk, as a number."""
+    if not labelled:  # small talk repeats itself: its dialogues are apart by construction
+        return list(range(len(talks)))
     spoken = [
         Spoken(row.conversation, row.exchange.context, _said(row, origin), "")
         for row, origin, _ in labelled
     ]
-    if labelled:
-        spoken += [Spoken(None, _as_context(talk), "", "") for talk in talks]
-        groups = group_conversations(spoken)
-    else:  # small talk repeats itself: its dialogues are apart by construction
-        groups = list(range(len(talks)))
+    return group_conversations(spoken + [Spoken(None, _as_context(talk), "", "") for talk in talks])
+
+
+def _assign_folds(groups: Sequence[int], num_labelled: int, num_folds: int) -> dict[int, int]:
+    """The fold of every group; those with the most labelled rows are dealt first.
+
+    Each goes to the fold with the fewest labelled rows, and among these with the fewest rows.
+    """
     sizes = Counter(groups)
-    num_labelled = Counter(groups[: len(labelled)])
+    labelled = Counter(groups[:num_labelled])
     loads = [(0, 0)] * num_folds
     fold_of: dict[int, int] = {}
-    for group in sorted(sizes, key=lambda g: (-num_labelled[g], -sizes[g], g)):
+    for group in sorted(sizes, key=lambda g: (-labelled[g], -sizes[g], g)):
         fold = min(range(num_folds), key=loads.__getitem__)
         fold_of[group] = fold
         rows, total = loads[fold]
-        loads[fold] = (rows + num_labelled[group], total + sizes[group])
-    return [fold_of[group] for group in groups]
+        loads[fold] = (rows + labelled[group], total + sizes[group])
+    return fold_of
 
 
 def _said(row: LabelledRow, origin: Origin) -> str:
@@ -201,21 +207,21 @@ class _Injections:
     def __init__(
         self,
         config: DialogueDetectorConfig,
-        conversations: Sequence[Sequence[tuple[str, ...]]],
+        talks: Sequence[tuple[tuple[str, ...], int]],
+        fold_of: Mapping[int, int],
         rows: Sequence[CorpusRow],
     ) -> None:
         self._config = config
         self._rng = Random(f"injections {config.seed}")
         self._humans = [row for row in rows if row.origin == "human"]
-        self._pools = [[turn for talk in part for turn in talk] for part in conversations]
-        places = [
-            (fold, talk, index)
-            for fold, part in enumerate(conversations)
-            for talk in part
-            for index in range(1, len(talk))
+        self._fold_of = fold_of
+        self._pools: list[list[str]] = [[] for _ in range(config.model.folds)]
+        for talk, group in talks:
+            self._pools[fold_of[group]].extend(talk)
+        self._places = [
+            (talk, group, index) for talk, group in talks for index in range(1, len(talk))
         ]
-        self._rng.shuffle(places)
-        self._places = places
+        self._rng.shuffle(self._places)
         self._next = 0
 
     def make(self) -> list[CorpusRow]:
@@ -235,47 +241,41 @@ class _Injections:
 
     def _clean(self, num: int, origin: Origin, limit: int) -> list[CorpusRow]:
         drawn = [self._draw() for _ in range(min(num, max(limit, 1)))]
-        return [CorpusRow(said, CLEAN, origin, NO_VIOLATION, fold, "") for said, fold in drawn]
+        return [
+            CorpusRow(said, CLEAN, origin, NO_VIOLATION, self._fold_of[group], group)
+            for said, group in drawn
+        ]
 
     def _violate(
         self, name: str, num: int, templates: Sequence[Templates], origin: Origin
     ) -> list[CorpusRow]:
         maxims = INJECTORS[name].maxims
         quantity, quality, relation, manner = (maxim in maxims for maxim in MAXIMS)
+        labels = (quantity, quality, relation, manner)
         rows: list[CorpusRow] = []
         misses = 0
         while len(rows) < num and misses < MAX_MISSES:
-            said, fold = self._draw(may_be_human=origin == "injected")
+            said, group = self._draw(may_be_human=origin == "injected")
+            fold = self._fold_of[group]
             violated = inject(name, said, self._rng, self._pools[fold], templates[fold])
             misses = misses + 1 if violated is None else 0
             if violated is not None:
                 exchange = said._replace(response=violated)
-                labels = (quantity, quality, relation, manner)
-                rows.append(CorpusRow(exchange, labels, origin, name, fold, ""))
+                rows.append(CorpusRow(exchange, labels, origin, name, fold, group))
         return rows
 
     def _draw(self, may_be_human: bool = False) -> tuple[Exchange, int]:
-        """An exchange of people, and its fold."""
+        """An exchange of people, and the number of its conversation."""
         if may_be_human and self._humans and self._rng.random() < HUMAN_SHARE:
             row = self._rng.choice(self._humans)
-            return row.exchange, row.fold
-        fold, talk, index = self._places[self._next % len(self._places)]
+            return row.exchange, row.group
+        talk, group, index = self._places[self._next % len(self._places)]
         self._next += 1
         start = max(0, index - self._rng.choice(WINDOWS))
-        return Exchange(_as_context(talk[start:index], start), "FS1", talk[index]), fold
+        context = _as_context(talk[start:index], start)
+        return Exchange(context, EVIDENCE, talk[index]), group
 
 
 def _as_context(turns: Sequence[str], start: int = 0) -> str:
     agents = (f"[agent_{(start + number) % 2 + 1}]: {turn}" for number, turn in enumerate(turns))
     return " ".join(agents)
-
-
-def _turns(context: str) -> Iterator[str]:
-    from parley.platform.preferences.wording import split_turns
-
-    yield from split_turns(context)
-
-
-def count_origins(rows: Sequence[CorpusRow]) -> Mapping[str, int]:
-    """Rows of each origin."""
-    return Counter(row.origin for row in rows)

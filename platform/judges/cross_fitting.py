@@ -97,12 +97,14 @@ class _CrossFitting:
         return own, learned
 
     def _fit_channels(self, left_out: set[int]) -> Channels:
-        background = Background.fit(self._corpus.clean_talks(left_out), self._seed)
+        talks = self._corpus.clean_talks(left_out)
+        background = Background.fit(talks, self._seed)
         if not self._config.phrases:
             return Channels(background, None)
         seen = self._learned & ~np.isin(self._folds, list(left_out))
         passages = [self._passages[index] for index in np.flatnonzero(seen)]
-        phrases = Phrases.fit(passages, self._labels[seen], self._weights[seen], self._seed)
+        turns = [turn for talk in talks for turn in talk]
+        phrases = Phrases.fit(passages, self._labels[seen], self._weights[seen], turns, self._seed)
         return Channels(background, phrases)
 
     def _fit_model(

@@ -86,7 +86,11 @@ def model_arrays(model: FoldModel) -> tuple[dict[str, NDArray[Any]], dict[str, A
     background, phrases = model.channels.background, model.channels.phrases
     arrays = dict(background.arrays())
     if phrases is not None:
-        arrays |= {"phrases.weights": phrases.weights, "phrases.bias": phrases.bias}
+        arrays |= {
+            "phrases.weights": phrases.weights,
+            "phrases.bias": phrases.bias,
+            "phrases.odds": phrases.odds,
+        }
     for maxim, trees in zip(MAXIMS, model.trees, strict=True):
         arrays |= {f"trees.{maxim}.{name}": array for name, array in trees.arrays().items()}
     return arrays, background.tables()
@@ -96,7 +100,7 @@ def model_of(arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, Any]) -> F
     """The inverse of `model_arrays`."""
     phrases = None
     if "phrases.weights" in arrays:
-        phrases = Phrases(arrays["phrases.weights"], arrays["phrases.bias"])
+        phrases = Phrases(*(arrays[f"phrases.{name}"] for name in ("weights", "bias", "odds")))
     trees = tuple(
         Trees.from_arrays(
             {

@@ -73,7 +73,8 @@ def find_detector_folder(path: Path) -> Path | None:
     """The folder of the detector at or in `path`: the newest checkpoint of a run; None if none."""
     if not path.is_dir():
         return None
-    found = [path, *sorted(path.glob("checkpoints/*/detector"), reverse=True), path / "detector"]
+    found = [path, *sorted(path.glob("checkpoints/*/policies/detector"), reverse=True)]
+    found.append(path / "policies" / "detector")
     return next((folder for folder in found if (folder / DETECTOR_FILE).is_file()), None)
 
 

@@ -1,4 +1,8 @@
-"""Stock phrases: a linear model of which runs of one to three words go with which violation."""
+"""Stock phrases: which runs of one to three words go with which violation.
+
+Two readings of the same runs: a logistic regression that sums over all of them, and the log-odds of
+the single run that is most suspicious, which a long response cannot dilute.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.judges.passages import Passage, hash_ngrams, slots_of
+from parley.platform.judges.passages import Hashes, Passage, hash_ngrams, hash_tokens, slots_of
 
 PHRASE_BITS = 18
+STRENGTH = 30.0
+"""Inverse of the regression's penalty."""
+PRIOR_ROWS = 3.0
+"""Rows without a violation that every run is taken to have been seen in besides."""
 Floats = NDArray[np.float32]
 
 
@@ -20,39 +28,79 @@ class Phrases:
     """Weights of hashed runs of words, one row for each maxim."""
 
     weights: Floats
-    """[M, 2 ** PHRASE_BITS]"""
+    """Of the regression, [M, 2 ** PHRASE_BITS]."""
     bias: Floats
     """[M]"""
+    odds: Floats
+    """Log-odds of a run, smoothed towards 0, [M, 2 ** PHRASE_BITS]."""
 
     @classmethod
     def fit(
-        cls, passages: Sequence[Passage], labels: NDArray[Any], weights: NDArray[Any], seed: int
+        cls,
+        passages: Sequence[Passage],
+        labels: NDArray[Any],
+        weights: NDArray[Any],
+        clean_texts: Sequence[str],
+        seed: int,
     ) -> Phrases:
+        """Learn from passages with labels [N, M] and weights [N], and from clean turns beside."""
         from scipy import sparse
         from sklearn.linear_model import LogisticRegression
 
-        rows = [phrase_slots(passage) for passage in passages]
+        rows = [phrase_slots(passage.tokens) for passage in passages]
         ends = np.cumsum([0, *map(len, rows)])
-        values = np.concatenate(
-            [np.full(len(r), 1 / max(len(r), 1) ** 0.5, np.float32) for r in rows]
-        )
+        scales = np.concatenate([np.full(len(row), _scale(row), np.float32) for row in rows])
         matrix = sparse.csr_matrix(
-            (values, np.concatenate(rows), ends), (len(rows), 2**PHRASE_BITS)
+            (scales, np.concatenate(rows), ends), (len(rows), 2**PHRASE_BITS)
         )
         coefficients, bias = [], []
-        for maxim in range(labels.shape[1]):
-            model = LogisticRegression(C=30.0, solver="liblinear", random_state=seed)
-            model.fit(matrix, labels[:, maxim], sample_weight=weights)
+        for column in range(labels.shape[1]):
+            model = LogisticRegression(C=STRENGTH, solver="liblinear", random_state=seed)
+            model.fit(matrix, labels[:, column], sample_weight=weights)
             coefficients.append(model.coef_[0])
             bias.append(model.intercept_[0])
-        return cls(np.array(coefficients, np.float32), np.array(bias, np.float32))
+        odds = _log_odds(rows, labels, clean_texts)
+        return cls(np.array(coefficients, np.float32), np.array(bias, np.float32), odds)
 
     def measure(self, passage: Passage) -> Floats:
-        slots = phrase_slots(passage)
-        return self.weights[:, slots].sum(axis=1) / max(len(slots), 1) ** 0.5 + self.bias
+        """For each maxim the regression's log-odds, and the two largest of single runs, [3 M]."""
+        slots = phrase_slots(passage.tokens)
+        total = self.weights[:, slots].sum(axis=1) * _scale(slots) + self.bias
+        odds = self.odds[:, slots]
+        largest = np.zeros((len(self.bias), 2), np.float32)
+        num = min(2, odds.shape[1])
+        if num:
+            largest[:, :num] = np.sort(odds, axis=1)[:, ::-1][:, :num]
+        return np.concatenate([total, largest.reshape(-1)]).astype(np.float32)
 
 
-def phrase_slots(passage: Passage) -> NDArray[np.int64]:
+def phrase_slots(tokens: Hashes) -> NDArray[np.int64]:
     """Table rows of the runs of one to three tokens, each once."""
-    runs = [hash_ngrams(passage.tokens, order) for order in (1, 2, 3)]
+    runs = [hash_ngrams(tokens, order) for order in (1, 2, 3)]
     return np.unique(slots_of(np.concatenate(runs), PHRASE_BITS))
+
+
+def _scale(slots: NDArray[np.int64]) -> float:
+    return 1.0 / max(len(slots), 1) ** 0.5
+
+
+def _log_odds(
+    rows: Sequence[NDArray[np.int64]], labels: NDArray[Any], clean_texts: Sequence[str]
+) -> Floats:
+    """How much more often a run stands in rows of a violation than elsewhere, [M, 2 ** BITS]."""
+    clean = np.zeros(2**PHRASE_BITS, np.float64)
+    for text in clean_texts:
+        clean[phrase_slots(hash_tokens(text))] += 1.0
+    odds = []
+    for column in range(labels.shape[1]):
+        counts = np.zeros((2, 2**PHRASE_BITS), np.float64)
+        for slots, label in zip(rows, labels[:, column], strict=True):
+            counts[int(label)][slots] += 1.0
+        num_with = max(float(labels[:, column].sum()), 1.0)
+        num_without = float((~labels[:, column].astype(bool)).sum() + len(clean_texts))
+        elsewhere = counts[0] + clean
+        rate = (elsewhere + counts[1] + 0.5) / (num_with + num_without)
+        inside = (counts[1] + PRIOR_ROWS * rate) / (num_with + PRIOR_ROWS)
+        steadiness = counts[1] / (counts[1] + PRIOR_ROWS)
+        odds.append(steadiness * np.log(inside / rate))
+    return np.array(odds, np.float32)
