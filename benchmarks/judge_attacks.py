@@ -154,7 +154,7 @@ def _judge(
 ) -> Row:
     alone = judge.score_alone(rows)
     flags = judge.add_repetition(rows, alone) >= judge.thresholds
-    passed = ~flags.any(1)
+    passed = np.asarray(~flags.any(1), np.bool_)
     return Row(
         name=name,
         limit=limit,

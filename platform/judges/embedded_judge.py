@@ -41,6 +41,7 @@ from parley.platform.judges.fitted_judge import (
     save_judge,
 )
 from parley.platform.judges.human_calibration import Calibration
+from parley.platform.judges.ranker_decoys import Decoys, make_decoys
 from parley.platform.judges.ranker_encoders import (
     MiniLMEncoder,
     TurnEncoder,
@@ -159,8 +160,14 @@ def build_judge(
     firsts = np.concatenate([[0], np.cumsum([len(talk.messages) for talk in split.training])])
     with limit_threads(recipe.num_threads):
         encoder = _make_encoder(recipe, turns)
-        states = encoder.encode(turns, lambda what, share: report(what, 0.4 * share))
         settings = recipe.ranker
+        states = encoder.encode(turns, lambda what, share: report(what, 0.3 * share))
+        texts, places = make_decoys(
+            [talk.messages for talk in split.training], settings.decoy_share, recipe.seed
+        )
+        decoys = Decoys(
+            encoder.encode(texts, lambda _, x: report("encoding decoys", 0.3 + 0.1 * x)), places
+        )
         rankers = []
         for number in range(settings.num_rankers):
             start = 0.4 + 0.55 * number / settings.num_rankers
@@ -168,7 +175,9 @@ def build_judge(
             def tell(loss: float, share: float, start: float = start) -> None:
                 report(f"training, loss {loss:.2f}", start + 0.55 * share / settings.num_rankers)
 
-            rankers.append(train_ranker(states, firsts, settings, recipe.seed + number, tell))
+            rankers.append(
+                train_ranker(states, firsts, settings, recipe.seed + number, decoys, tell)
+            )
         report("learning the order of words", 0.95)
         parts = JudgeParts(encoder, rankers, WordOrder.learn(turns))
         report("calibrating", 0.97)

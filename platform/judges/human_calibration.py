@@ -26,7 +26,7 @@ class Signal:
     maxim: str
     """What it violates."""
     budget: float
-    """Share of human replies in place that it may flag."""
+    """Share of human replies in place that it may flag; 0: the measure is the probability."""
 
 
 SIGNALS: dict[str, Signal] = {
@@ -38,7 +38,7 @@ SIGNALS: dict[str, Signal] = {
     "dwelling": Signal("manner", 0.004),
     "broken_end": Signal("manner", 0.004),
     "length": Signal("quantity", 0.004),
-    "emptiness": Signal("quantity", 0.002),
+    "emptiness": Signal("quantity", 0.0),
     "claims": Signal("quality", 0.004),
     "opposition": Signal("quality", 0.004),
 }
@@ -57,9 +57,11 @@ class Calibration:
 
     def to_probabilities(self, name: str, values: Floats) -> Floats:
         """The probability that the signal's maxim is violated, float64 [N]; 0 for NaN."""
+        budget = SIGNALS[name].budget
+        if budget == 0:
+            return values
         known = self.human[name]
         known = known[~np.isnan(known)]
         above = len(known) - np.searchsorted(known, values, side="left")
         tail = (above + 0.5) / (len(self.human[name]) + 1)
-        budget = SIGNALS[name].budget
         return np.where(np.isnan(values), 0.0, budget / (budget + tail))

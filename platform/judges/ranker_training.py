@@ -2,7 +2,8 @@
 
 A batch is some whole conversations: every turn is read once and stands as reply and as context. The
 loss asks three questions of the same scores: which reply belongs to a context, which context to a
-reply, and whether a pair belongs together at all, which fixes the zero of the score.
+reply, and whether a pair belongs together at all, which fixes the zero of the score. The vectors of
+whole turns are cheap to compare, so they answer the first two for all replies of the batch, too.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from parley.platform.judges.ranker import NUM_LAGS, Ranker
+from parley.platform.judges.ranker import NUM_LAGS, Ranker, Turns
+from parley.platform.judges.ranker_decoys import Decoys
 from parley.platform.judges.ranker_encoders import TokenStates
 
+COMPARING_SCALE = 12.0
+"""Inverse temperature of the cosines of whole turns."""
 NO_PAIR = -1e4
 """The score of a pair that is left out."""
 
@@ -40,6 +44,8 @@ class RankerSettings:
     warmup_steps: int = 20
     dropout: float = 0.3
     token_width: int = 64
+    decoy_share: float = 0.35
+    """Of the replies that get a decoy beside them, see `ranker_decoys`."""
 
 
 class Batch(NamedTuple):
@@ -62,6 +68,7 @@ def train_ranker(
     firsts: NDArray[np.int64],
     settings: RankerSettings,
     seed: int,
+    decoys: Decoys | None = None,
     report: Callable[[float, float], None] | None = None,
 ) -> Ranker:
     """A ranker of the conversations whose turns `states` holds in order.
@@ -71,8 +78,14 @@ def train_ranker(
         firsts: int64 [conversations + 1], where each conversation's turns begin.
         settings: how it learns.
         seed: of its first weights, of the batches and of the negatives.
+        decoys: further replies that do not belong there.
         report: is told the loss and the share of the work that is done.
+
+    Raises:
+        ValueError: there are fewer than two conversations.
     """
+    if len(firsts) < 3:
+        raise ValueError("one conversation has no replies of others; give at least two")
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -92,7 +105,7 @@ def train_ranker(
                 for group in optimiser.param_groups:
                     group["lr"] = settings.learning_rate * rate
                 batch = make_batch(order[start : start + size].tolist(), firsts)
-                loss = compute_loss(ranker, states, batch, settings.num_negatives, rng)
+                loss = compute_loss(ranker, states, batch, settings.num_negatives, rng, decoys)
                 optimiser.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(ranker.parameters(), 1.0)
@@ -129,7 +142,12 @@ def make_batch(conversations: Sequence[int], firsts: NDArray[np.int64]) -> Batch
 
 
 def compute_loss(
-    ranker: Ranker, states: TokenStates, batch: Batch, num_negatives: int, rng: np.random.Generator
+    ranker: Ranker,
+    states: TokenStates,
+    batch: Batch,
+    num_negatives: int,
+    rng: np.random.Generator,
+    decoys: Decoys | None = None,
 ) -> Tensor:
     """Nats of the true reply among others, of the true context, and of true against not."""
     turns = ranker.read(*states.pad(batch.turns.tolist()))
@@ -145,7 +163,31 @@ def compute_loss(
     # Row k of `others` is a permutation: its inverse says whose context each reply was tried on.
     by_reply = torch.gather(masked, 1, others.argsort(1))
     ranking = _choose_first(true, masked) + _choose_first(true, by_reply)
-    return ranking + 2 * (F.softplus(-true).mean() + F.softplus(false[foreign]).mean())
+    belonging = 2 * (F.softplus(-true).mean() + F.softplus(false[foreign]).mean())
+    loss = ranking + belonging + _compare_all(ranker, turns, batch) / 2
+    return loss if decoys is None else loss + _see_through(ranker, turns, batch, decoys)
+
+
+def _compare_all(ranker: Ranker, turns: Turns, batch: Batch) -> Tensor:
+    """Nats of choosing among all replies, and all contexts, of the batch by whole turns alone."""
+    wanted = ranker.summarise(turns, batch.lags, batch.present)[:, -1]
+    offered = F.normalize(ranker.reply_map(turns.pooled[batch.replies]), dim=-1)
+    owners = torch.from_numpy(batch.conversations)
+    own = torch.arange(len(owners))
+    same = (owners[:, None] == owners) & (own[:, None] != own)
+    scores = (COMPARING_SCALE * wanted @ offered.T).masked_fill(same, NO_PAIR)
+    return F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)
+
+
+def _see_through(ranker: Ranker, turns: Turns, batch: Batch, decoys: Decoys) -> Tensor:
+    """Nats of calling decoys what they are."""
+    chosen = decoys.places[batch.turns[batch.replies.numpy()]]
+    contexts = torch.from_numpy(np.flatnonzero(chosen >= 0))
+    if len(contexts) == 0:
+        return torch.zeros(())
+    read = ranker.read(*decoys.states.pad(chosen[chosen >= 0].tolist()))
+    pairs = (contexts, torch.arange(len(contexts)))
+    return F.softplus(ranker(turns, batch.lags, batch.present, read, pairs)).mean()
 
 
 def _choose_first(true: Tensor, false: Tensor) -> Tensor:

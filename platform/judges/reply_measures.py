@@ -29,7 +29,7 @@ _CLAIM = re.compile(
     re.I,
 )
 _OPPOSITES = (
-    ("always", "never"), ("love", "hate"), ("like", "dislike"), ("most", "least"),
+    ("love", "hate"), ("like", "dislike"), ("most", "least"),
     ("more", "less"), ("first", "last"), ("best", "worst"), ("highest", "lowest"),
     ("increase", "decrease"), ("true", "false"), ("before", "after"), ("old", "young"),
 )  # fmt: skip
