@@ -80,6 +80,7 @@ PAGES = {
     "dialogue/ppo": "configuration_distort.md",
     "dialogue/reinforce": "configuration_distort.md",
     "dialogue/dpo": "configuration_dpo.md",
+    "dialogue/detector": "configuration_detector.md",
 }
 
 
