@@ -30,8 +30,8 @@ class TrialRecord:
     rows: list[Row] = field(default_factory=list)
     """Its measures, in order."""
     error: str | None = None
-    diverged: bool = False
-    """Whether a figure was not finite, which no second attempt would change."""
+    is_final: bool = False
+    """Whether another attempt would fail alike: a figure is not finite, or the input is wrong."""
     num_retries: int = 0
 
     @property
@@ -80,7 +80,7 @@ class TrialRecord:
             if checkpoint is None
             else str(checkpoint.state.relative_to(run_folder)),
             "error": self.error,
-            "diverged": self.diverged,
+            "final": self.is_final,
             "retries": self.num_retries,
         }
 
@@ -126,11 +126,11 @@ def read_records(run_folder: Path, trials: Path, keep: int) -> list[TrialRecord]
 def _read_record(entry: dict[str, Any], trials: Path, keep: int) -> TrialRecord:
     plan = TrialPlan(int(entry["trial"]), dict(entry["config"]))
     folder = TrialFolder(trials / plan.name, keep)
-    record = TrialRecord(plan, folder, status=entry["status"], diverged=entry["diverged"])
+    record = TrialRecord(plan, folder, status=entry["status"], is_final=entry["final"])
     record.num_retries = int(entry["retries"])
     if folder.is_done:
         record.status = "done"
-    if record.status == "failed" and not record.diverged:
+    if record.status == "failed" and not record.is_final:
         record.status = "pending"
     if record.status == "running":
         record.status = "pending"

@@ -12,7 +12,7 @@ from ray import tune
 from parley.platform.sweeps.record import TrialRecord, write_records
 from parley.platform.sweeps.table import SweepTable
 from parley.platform.sweeps.trial_folder import TRIALS_DIR, Row, TrialFolder
-from parley.platform.sweeps.worker import ROW, read_plan
+from parley.platform.sweeps.worker import FINAL, ROW, read_plan
 
 KILLED = (
     "its worker was killed from outside, by lack of memory as a rule; lower dpo.device_batch_size "
@@ -72,9 +72,10 @@ class SweepWatch(tune.Callback):
         if row is None:
             return
         record = self._find(trial)
-        if row.get("diverged"):
-            record.diverged = True
+        if row.get(FINAL):
+            record.is_final = True
             return
+        record.is_final = False  # a population puts a copy of a better trial in its place
         record.rows = [*(old for old in record.rows if old["evaluation"] < row["evaluation"]), row]
         self._hooks.on_row(record, row)
         self._show()
@@ -82,7 +83,7 @@ class SweepWatch(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune's hook: a trial came to its end, or was ended."""
         record = self._find(trial)
-        if record.diverged:
+        if record.is_final:
             record.status, record.error = "failed", record.folder.read_error()
         elif record.folder.is_done:
             record.status = "done"

@@ -20,7 +20,7 @@ from typing import Any
 from ray import tune
 
 from parley.platform.config.dpo import DialogueDPOConfig
-from parley.platform.errors import ParleyError
+from parley.platform.errors import InputError, ParleyError
 from parley.platform.sweeps.space import TrialPlan, trial_config
 from parley.platform.sweeps.trial_folder import Row, Save, SavedMeasure, TrialFolder
 from parley.platform.telemetry.quiet import quiet_libraries
@@ -28,10 +28,10 @@ from parley.platform.telemetry.quiet import quiet_libraries
 PLAN = "plan"
 """Key of a trial's `TrialPlan` in Tune's configuration: a table of `TRIAL` and of `VALUES`."""
 TRIAL, VALUES = "trial", "values"
-SCORE, EVALUATION, ROW = "score", "evaluation", "row"
-"""Keys of what Tune receives at each measure."""
-DIVERGED_SCORE = -1.0
-"""Score that Tune receives for a trial whose figures are not finite: below every other."""
+SCORE, EVALUATION, ROW, FINAL = "score", "evaluation", "row", "final"
+"""Keys of what Tune receives at each measure; `FINAL` marks the end of a hopeless trial."""
+FINAL_SCORE = -1.0
+"""Score that Tune receives for such a trial: below every other."""
 POINTER_FILE = "trial.txt"
 THREAD_TIMEOUT_S = "60"
 """How long a stopped trial may take to return before its process is replaced."""
@@ -75,8 +75,8 @@ def run_in_worker(
         try:
             settings = trial_config(base, plan.values)
             figures = trial(settings, shared, own.path, session.report, session.restore)
-        except FloatingPointError as error:
-            session.note_diverged(error)
+        except (FloatingPointError, InputError) as error:
+            session.note_final(error)
             figures = {}
         except Exception as error:
             own.write_error(error)
@@ -136,17 +136,17 @@ class TrialSession:
             raise KeyError(f"a trial's report needs a score; it has {sorted(figures)}")
         broken = [name for name in WATCHED if not _is_finite(figures.get(name, 0.0))]
         if broken:
-            return self.note_diverged(DivergedError(f"{', '.join(broken)} is not a finite number"))
+            return self.note_final(DivergedError(f"{', '.join(broken)} is not a finite number"))
         row = self._make_row(figures)
         if save is not None:
             self._own.save(row, save)
         self._own.append_row(row)
         return self._tell(row, has_checkpoint=save is not None)
 
-    def note_diverged(self, error: Exception) -> bool:
-        """End the trial at figures that are not finite: once more would give the same ones."""
+    def note_final(self, error: Exception) -> bool:
+        """End a trial that would fail alike once more: figures not finite, or wrong input."""
         self._own.write_error(error)
-        row = {**self._make_row({}), SCORE: DIVERGED_SCORE, "diverged": True}
+        row = {**self._make_row({}), SCORE: FINAL_SCORE, FINAL: True}
         self._tell(row, has_checkpoint=False)
         self.is_stopped = True
         return False

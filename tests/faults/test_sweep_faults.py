@@ -65,7 +65,7 @@ def test_faults_stay_with_their_trials(tmp_path: Path, capsys: pytest.CaptureFix
     assert trials[3]["error"] == "RuntimeError: broken at step 3"
     assert "not a finite number" in trials[4]["error"]
     assert "not a number" in trials[5]["error"]
-    assert [trial["diverged"] for trial in trials] == [False] * 4 + [True] * 2
+    assert [trial["final"] for trial in trials] == [False] * 4 + [True] * 2
     result = json.loads((run / "result.json").read_text())
     assert result["status"] == "done"
     assert result["metrics"]["best_trial"] == "00000"
