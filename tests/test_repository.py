@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from parley.platform.cli import parse_arguments
+from parley.platform.preferences.exchange import split_prompt
+from parley.platform.preferences.generated import generate_pairs
 
 ROOT = Path(__file__).parents[1]
 LINKS = {"envs", "platform", "policies", "tune_configs"}
@@ -123,6 +125,9 @@ HOW_TESTED = {
     "parley watch": "slow",
     "parley chat": "slow",
     "parley report": "slow",
+    "parley data": "slow",
+    "parley tune": "slow",
+    "parley detect": "slow",
     "make install": "target",
     "make demo": "target",
     "make test": "target",
@@ -187,11 +192,10 @@ def test_quick_commands_of_the_readme_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_slow_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
+    write_repairs(tmp_path / "repair_pairs.json")
     for command in commands_tested("slow"):
-        quick = (
-            " --quick" if command.startswith("parley train") and "--quick" not in command else ""
-        )
-        _run(command + quick, tmp_path)
+        trains = command.startswith(("parley train", "parley tune"))
+        _run(command + (" --quick" if trains and "--quick" not in command else ""), tmp_path)
     run = tmp_path / "runs" / "mine"
     (best, *_) = json.loads((run / "checkpoints" / "best.json").read_text()).values()
     for block in readme_python():
@@ -199,6 +203,25 @@ def test_slow_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
         call = [sys.executable, "-c", program]
         done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def write_repairs(path: Path) -> None:
+    """The file of repairs that the README begins with, made from small talk."""
+    split = generate_pairs(400, seed=0)
+    rows = []
+    for pair in (*split.training, *split.heldout):
+        context, evidence = split_prompt(pair.prompt)
+        tags = f"[REPAIR] [VIOLATION={pair.maxim.split('+')[0].upper()}] [CONTEXT] {context} "
+        rows.append(
+            {
+                "input_text": f"{tags}[EVIDENCE] {evidence} [RESPONSE] {pair.rejected}",
+                "target_text": pair.chosen,
+                "violation_types": pair.maxim.split("+"),
+                "maxim": pair.maxim.split("+")[0],
+                "source_id": pair.conversation,
+            }
+        )
+    path.write_text(json.dumps(rows))
 
 
 def readme_python() -> list[str]:

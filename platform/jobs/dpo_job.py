@@ -23,7 +23,7 @@ from parley.platform.jobs.dpo_preparation import REFERENCE_DIR, Preparation, loa
 from parley.platform.jobs.dpo_trial import GENERATOR, SCORE, Save, run_trial
 from parley.platform.jobs.stopping import StopSignal
 from parley.platform.judges.loading import load_detector
-from parley.platform.learners.dpo_trainer import num_gradient_steps
+from parley.platform.learners.dpo_loader import num_gradient_steps
 from parley.platform.models.threads import limit_threads
 from parley.platform.telemetry.progress import Column, Goal, Progress
 from parley.platform.telemetry.run_folder import RunFolder

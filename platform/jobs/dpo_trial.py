@@ -142,6 +142,6 @@ class Trial:
         generator = self.generator
         if self.config.lora.rank:
             # A copy: merging takes the adapters apart, which training still needs.
-            merged = deepcopy(self.trainer.model).merge_and_unload()
-            generator = replace(generator, model=merged)
+            adapted: Any = deepcopy(self.trainer.model)
+            generator = replace(generator, model=adapted.merge_and_unload())
         save_language_model(generator, folder / GENERATOR)

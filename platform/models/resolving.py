@@ -13,7 +13,7 @@ from parley.platform.models.embedded import EMBEDDED_NAME, EmbeddedRecipe, embed
 
 AUTO_NAME = "auto"
 PREFERRED_MODEL = "microsoft/DialoGPT-small"
-CHECKPOINT_MARKS = ("config.toml", "manifest.json")
+CHECKPOINT_MARKS = ("config.toml", "policy.json")
 """What marks a run of parley, and a checkpoint."""
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 

@@ -79,3 +79,34 @@ def local_ray() -> Iterator[None]:
     ray.init(num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory, quick_model_folder: Path) -> Path:
+    """A sequence classifier of the four maxims with random weights, as a detector for runs."""
+    import torch
+    from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification
+
+    from parley.platform.preferences.exchange import MAXIMS
+
+    tokenizer = AutoTokenizer.from_pretrained(quick_model_folder)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=192,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        id2label=dict(enumerate(MAXIMS)),
+        label2id={maxim: number for number, maxim in enumerate(MAXIMS)},
+        pad_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        problem_type="multi_label_classification",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = GPT2ForSequenceClassification(config)
+    folder = tmp_path_factory.mktemp("classifier")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,220 @@
+"""DPO runs from start to end: figures, files, Ctrl-C, resumption, evaluation, wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from parley.platform.checkpoints.store import resolve_checkpoint
+from parley.platform.cli import main
+from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.config.loading import load_experiment
+from parley.platform.jobs import dpo_job
+from parley.platform.jobs.dpo_job import DPORun, run_dpo
+from parley.platform.jobs.dpo_preparation import REFERENCE_DIR
+from parley.platform.jobs.dpo_trial import GENERATOR
+from parley.platform.learners.dpo_data import PairDataError
+from parley.platform.telemetry.run_folder import RunFolder
+from parley.policies.dialogue.loading import load_language_model
+
+OVERRIDES = [
+    "data.num_generated=300",
+    "supervised.num_epochs=1",
+    "supervised.warmup_steps=2",
+    "dpo.num_epochs=2",
+    "dpo.warmup_steps=2",
+    "dpo.learning_rate=1e-3",
+    "learner.num_threads=1",
+    "learner.num_gpus_per_learner=0",
+    "evaluation.interval_steps=12",
+    "evaluation.prompts=3",
+    "evaluation.final_prompts=4",
+    "generation.max_new_tokens=6",
+    "generation.candidates=2",
+    "checkpoint.keep=9",
+]
+TIMES = ("seconds", "pairs_per_s")
+
+
+def settings(model: Path, classifier: Path, *overrides: str) -> DialogueDPOConfig:
+    models = [f"model={model}", f"judges.judge={classifier}", f"judges.detector={classifier}"]
+    config = load_experiment("dialogue/dpo", [*OVERRIDES, *models, *overrides])
+    assert isinstance(config, DialogueDPOConfig)
+    return config
+
+
+def train(config: DialogueDPOConfig, folder: Path, resume: bool = False) -> dict[str, Any]:
+    opened = RunFolder.resume(folder, config) if resume else RunFolder.create(config, folder)
+    with opened as run_folder:
+        return run_dpo(config, run_folder, resume)
+
+
+def figures(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics, without times."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    model = load_language_model(resolve_checkpoint(folder).policy_folders[GENERATOR]).model
+    return dict(model.state_dict())
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, quick_model_folder: Path, classifier_folder: Path
+) -> Path:
+    folder = tmp_path_factory.mktemp("dpo") / "run"
+    train(settings(quick_model_folder, classifier_folder), folder)
+    return folder
+
+
+def test_a_run_measures_held_out_conversations_and_keeps_its_best_generator(finished: Path) -> None:
+    result = json.loads((finished / "result.json").read_text())
+    metrics = result["metrics"]
+    assert result["status"] == "done"
+    for name in ("preference_accuracy", "cooperative_rate", "cooperative_rate_untuned"):
+        low, high = metrics[f"{name}_ci95"]
+        assert 0.0 <= low <= metrics[name] <= high <= 1.0
+    assert set(metrics["violation_rate_by_maxim"]) == {"quantity", "quality", "relation", "manner"}
+    rows = figures(finished)
+    best = max(rows, key=lambda row: row["score"])
+    assert result["checkpoint"] == f"checkpoints/iteration_{best['iteration']:06d}"
+    assert rows[-1]["preference_accuracy"] > 0.6
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_a_checkpoint_holds_generator_and_reference_as_transformers_folders(finished: Path) -> None:
+    folders = resolve_checkpoint(finished).policy_folders
+    assert set(folders) == {GENERATOR, REFERENCE_DIR}
+    tuned, reference = (load_language_model(folders[n]).model for n in (GENERATOR, REFERENCE_DIR))
+    changed = [
+        not torch.equal(a, b)
+        for a, b in zip(tuned.parameters(), reference.parameters(), strict=True)
+    ]
+    assert all(changed)
+    linked = folders[REFERENCE_DIR] / "model.safetensors"
+    assert os.path.samefile(linked, finished / REFERENCE_DIR / "model.safetensors")
+
+
+def test_a_stopped_run_resumes_to_the_same_weights_and_figures(
+    finished: Path,
+    tmp_path: Path,
+    quick_model_folder: Path,
+    classifier_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = settings(quick_model_folder, classifier_folder)
+    folder = tmp_path / "run"
+    report = DPORun._report
+
+    def stop_early(self: DPORun, row: Mapping[str, object], save: Any) -> bool:
+        go_on = report(self, row, save)
+        os.kill(os.getpid(), signal.SIGINT)
+        return go_on and not self.stop.received
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DPORun, "_report", stop_early)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, folder)
+    assert json.loads((folder / "result.json").read_text())["status"] == "stopped"
+    assert len(figures(folder)) == 1
+    train(config, folder, resume=True)
+    assert figures(folder) == figures(finished)
+    resumed, whole = weights(folder), weights(finished)
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_another_tokenizer_is_refused_on_resume(
+    finished: Path, quick_model_folder: Path, classifier_folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    tokenizer = folder / REFERENCE_DIR / "tokenizer.json"
+    tokenizer.unlink()  # a hard link: the checkpoints keep theirs
+    content = json.loads((finished / REFERENCE_DIR / "tokenizer.json").read_text())
+    content["model"]["merges"] = content["model"]["merges"][:100]
+    tokenizer.write_text(json.dumps(content))
+    config = settings(quick_model_folder, classifier_folder)
+    with pytest.raises(PairDataError, match="tokenizer"):
+        train(config, folder, resume=True)
+
+
+def test_low_rank_adapters_are_merged_into_the_generator(
+    tmp_path: Path, quick_model_folder: Path, classifier_folder: Path
+) -> None:
+    folder = tmp_path / "run"
+    overrides = ("lora.rank=2", "dpo.num_epochs=1", "dpo.learning_rate=1e-2")
+    train(settings(quick_model_folder, classifier_folder, *overrides), folder)
+    tuned, reference = weights(folder), load_language_model(folder / REFERENCE_DIR).model
+    before = reference.state_dict()
+    assert set(tuned) == set(before)
+    changed = {name for name in tuned if not torch.equal(tuned[name], before[name])}
+    assert changed
+    assert not any("wte" in name or "ln_" in name for name in changed)
+
+
+def test_evaluate_and_report_read_a_run(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures.json"
+    assert main(["evaluate", str(finished), "--json", str(out)]) == 0
+    measured = json.loads(out.read_text())
+    result = json.loads((finished / "result.json").read_text())["metrics"]
+    for name in ("cooperative_rate", "preference_accuracy", "chosen_perplexity_ratio"):
+        assert np.isclose(measured[name], result[name], rtol=1e-4), name
+    assert main(["report", str(finished)]) == 0
+    page = (finished / "report.html").read_text()
+    assert "cooperative" in page
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["data=nowhere"], "nowhere"),
+        (["model=./nothing"], "nothing"),
+        (["dpo.warmup_steps=5000"], "dpo.warmup_steps"),
+        (["judges.judge=./no-judge"], "no-judge"),
+    ],
+)
+def test_wrong_input_is_named_and_leaves_no_run(
+    overrides: list[str],
+    named: str,
+    tmp_path: Path,
+    quick_model_folder: Path,
+    classifier_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    models = [
+        f"model={quick_model_folder}",
+        f"judges.judge={classifier_folder}",
+        f"judges.detector={classifier_folder}",
+    ]
+    folder = tmp_path / "run"
+    call = ["train", "dialogue/dpo", *OVERRIDES, *models, *overrides, "--run-dir", str(folder)]
+    assert main(call) == 2
+    assert named in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_the_trial_stops_at_a_loss_that_is_no_number(
+    tmp_path: Path, quick_model_folder: Path, classifier_folder: Path
+) -> None:
+    from parley.platform.models.training import NonFiniteLossError
+
+    config = settings(
+        quick_model_folder, classifier_folder, "dpo.learning_rate=1e6", "dpo.max_grad_norm=1e9"
+    )
+    with pytest.raises(NonFiniteLossError, match="learning_rate"):
+        train(config, tmp_path / "run")
+    assert dpo_job.GENERATOR == GENERATOR
