@@ -15,10 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.activations import GELUTanh, NewGELUActivation
 
 from parley.platform.learners.dpo_batches import PackedResponses, pack_pairs
 from parley.platform.learners.dpo_data import TokenPairs, TokenRows
-from parley.platform.learners.dpo_head import TargetScores, score_targets
+from parley.platform.learners.dpo_head import LogitsBuffer, TargetScores, score_hidden, score_logits
 
 PROBE_LENGTHS = (7, 4, 5)
 """Tokens of the prompt and the two responses that a model is asked about."""
@@ -42,13 +43,15 @@ class ResponseForward:
     """Scores the response tokens of packed rows under one model.
 
     Args:
-        model: a causal language model, or a `PeftModel` around one.
+        model: a causal language model, or a `PeftModel` around one; its activations are fused.
         plan: how; by default the model is asked.
     """
 
     def __init__(self, model: nn.Module, plan: ForwardPlan | None = None) -> None:
+        fuse_activations(model)
         self.model = model
         self.plan = plan or find_plan(model)
+        self._buffer = LogitsBuffer()
 
     @property
     def shares_prompts(self) -> bool:
@@ -61,11 +64,20 @@ class ResponseForward:
         inputs = model_inputs(packed, base, self.plan.shares_prompts)
         if not self.plan.linear_head:
             logits = self.model(**inputs, use_cache=False).logits[packed.rows, packed.columns]
-            return score_targets(logits, None, None, packed.targets)
+            return score_logits(logits, packed.targets)
         hidden = base.base_model(**inputs, use_cache=False).last_hidden_state  # [R, L, D]
         head = base.get_output_embeddings()
         bias = getattr(head, "bias", None)
-        return score_targets(hidden[packed.rows, packed.columns], head.weight, bias, packed.targets)
+        before = hidden[packed.rows, packed.columns]  # [T, D]
+        return score_hidden(before, head.weight, bias, packed.targets, self._buffer)
+
+
+def fuse_activations(model: nn.Module) -> None:
+    """Let torch compute GPT-2's activation in one operation; the function stays the same."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if type(child) is NewGELUActivation:
+                setattr(module, name, GELUTanh())
 
 
 def base_model_of(model: nn.Module) -> PreTrainedModel:
@@ -82,9 +94,11 @@ def model_inputs(packed: PackedResponses, base: PreTrainedModel, shared: bool) -
         mask = (packed.documents >= 0).long()
         return {"input_ids": packed.input_ids, "attention_mask": mask}
     mask = packed.tree_mask
-    if base.config._attn_implementation == "eager":
-        floats = torch.zeros(mask.shape, dtype=base.dtype, device=mask.device)
-        mask = floats.masked_fill_(~mask, torch.finfo(base.dtype).min)
+    plain = mask.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    if plain or base.config._attn_implementation == "eager":
+        # Made once here, not once in every layer.
+        additive = torch.zeros(mask.shape, dtype=base.dtype, device=mask.device)
+        mask = additive.masked_fill_(~mask, torch.finfo(base.dtype).min)
     return {
         "input_ids": packed.input_ids,
         "attention_mask": mask,

@@ -120,7 +120,6 @@ class SharedPromptDPOTrainer(DPOTrainer):
         self.interval_steps = 1
         self._report: Report = lambda row: False
         self._reported_step, self._reported_at = 0, time.perf_counter()
-        self._trained = [p for p in self.policy.parameters() if p.requires_grad]
         self._optimiser = self.create_optimizer()
         self._schedule = get_scheduler(
             SCHEDULES[dpo.schedule], self._optimiser, dpo.warmup_steps, self.total_steps
@@ -186,15 +185,26 @@ class SharedPromptDPOTrainer(DPOTrainer):
             for part in inputs["parts"]
         ]
         loss = torch.stack(losses).sum()
-        norm = self.accelerator.clip_grad_norm_(self._trained, self.dpo.max_grad_norm)
-        scaled = self.accelerator.scaler is not None
-        if not torch.isfinite(loss) or not (scaled or torch.isfinite(norm)):
-            raise NonFiniteLossError(
-                f"the loss is {loss.item()} and the gradient's length {norm.item()} at gradient "
-                f"step {self.num_steps + 1}; lower dpo.learning_rate or dpo.max_grad_norm"
-            )
-        self._metrics["train"]["grad_norm"].append(norm.item())
+        if not torch.isfinite(loss):
+            raise self._diverged(f"the loss is {loss.item()}")
         return loss
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        """Scale the gradient down where it is too long; give its length before.
+
+        Raises:
+            NonFiniteLossError: it is not a number; with fp16 such steps are skipped instead.
+        """
+        norm: Tensor = super()._clip_grad_norm(model)
+        if self.accelerator.scaler is None and not torch.isfinite(norm):
+            raise self._diverged(f"the gradient's length is {norm.item()}")
+        return norm
+
+    def _diverged(self, what: str) -> NonFiniteLossError:
+        return NonFiniteLossError(
+            f"{what} at gradient step {self.num_steps + 1}; lower dpo.learning_rate or "
+            f"dpo.max_grad_norm"
+        )
 
     def compute_loss(
         self,
@@ -339,7 +349,7 @@ def make_arguments(dpo: DPOSection, seed: int, device: torch.device, folder: str
         label_smoothing=dpo.label_smoothing,
         learning_rate=dpo.learning_rate,
         weight_decay=dpo.weight_decay,
-        max_grad_norm=0.0,  # `training_step` clips
+        max_grad_norm=dpo.max_grad_norm,
         num_train_epochs=1,  # `PairLoader` holds all passes
         per_device_train_batch_size=dpo.batch_size,
         precompute_ref_log_probs=True,

@@ -174,7 +174,7 @@ def test_loss_and_gradients_equal_those_of_trl(
     found = own.compute_loss(own.model, part)
     found.backward()
     assert own.forward.plan == (True, True)
-    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
+    assert found.item() == pytest.approx(expected.item(), rel=2e-6, abs=1e-6)
     own_gradients, stock_gradients = gradients(own.model), gradients(stock.model)
     assert own_gradients and own_gradients.keys() == stock_gradients.keys()
     for name, gradient in own_gradients.items():
