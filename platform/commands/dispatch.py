@@ -38,7 +38,7 @@ WORKFLOWS = {
     ),
     "dialogue": WorkflowFunctions(
         train="parley.platform.jobs.training:train_experiment",
-        tune="parley.platform.jobs.sweep_job:tune_experiment",
+        tune="parley.platform.jobs.tuning:tune_experiment",
         evaluate="parley.platform.evaluation.dialogue_runs:evaluate_path",
         evaluates_data=True,
         watch="parley.platform.evaluation.dialogue_watch:watch_path",

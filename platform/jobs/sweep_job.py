@@ -12,13 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from parley.platform.config.dpo import DialogueDPOConfig
-from parley.platform.config.errors import ConfigError
-from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import ParleyError
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.stopping import StopSignal
@@ -30,11 +27,8 @@ from parley.platform.sweeps.trial_folder import Row, SavedMeasure
 from parley.platform.sweeps.watch import SweepHooks
 from parley.platform.sweeps.worker import Trial
 from parley.platform.telemetry.progress import Progress
-from parley.platform.telemetry.quiet import quiet_libraries
 from parley.platform.telemetry.run_folder import RunFolder
 
-SWEEPS = {("dialogue", "dpo"): "parley.platform.jobs.dpo_sweep:DPO_PARTS"}
-"""(workflow, algorithm) -> its `SweepParts`; a new algorithm is a row here."""
 SHOWN_ERROR_CHARS = 2000
 
 
@@ -57,31 +51,10 @@ class SweepParts:
     exported checkpoint's place in the run, and its final figures."""
 
 
-def tune_experiment(
-    config: ExperimentConfig, run_folder: RunFolder, resume: bool
-) -> dict[str, Any]:
-    """Sweep an experiment; the run folder holds its result afterwards.
-
-    Raises:
-        ConfigError: the experiment has no settings to search, or they cannot be used.
-        KeyboardInterrupt: it was stopped; everything is saved.
-        SweepFailedError: no trial came to a result.
-    """
-    quiet_libraries()
-    if not isinstance(config, DialogueDPOConfig):
-        raise ConfigError(
-            f"{config.experiment} has no settings to search; parley tune serves experiments of "
-            f"{', '.join(algorithm for _, algorithm in SWEEPS)}, such as dialogue/dpo"
-        )
-    module, _, name = SWEEPS[config.workflow, config.algorithm].partition(":")
-    parts: SweepParts = getattr(import_module(module), name)
-    return run_sweep(config, run_folder, resume, parts)
-
-
 def run_sweep(
     config: DialogueDPOConfig, run_folder: RunFolder, resume: bool, parts: SweepParts
 ) -> dict[str, Any]:
-    """Prepare, run the trials, and conclude with the best of them; see `tune_experiment`."""
+    """Prepare, run the trials, and conclude with the best of them; see `jobs/tuning.py`."""
     records = load_records(config, run_folder.path, resume)
     sweep = SweepRun(config, run_folder, records)
     with Progress(()) as progress:
@@ -138,6 +111,8 @@ class SweepRun:
             num_trials = self.config.sweep.num_samples
         with SweepTable(num_trials) as table:
             table.known(self.records)
+            waiting = num_trials - sum(record.is_finished for record in self.records)
+            table.say(f"{waiting} of {num_trials} trials to run")
             hooks = SweepHooks(table, self._append_row, lambda: stop.received)
             self.records = run_trials(
                 self.config, self.run_folder.path, self.records, trial, shared, hooks

@@ -14,7 +14,8 @@ import ray
 
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import load_experiment
-from parley.platform.jobs.sweep_job import SweepFailedError, tune_experiment
+from parley.platform.jobs.sweep_job import SweepFailedError
+from parley.platform.jobs.tuning import tune_experiment
 from parley.platform.sweeps.record import read_records, write_records
 from parley.platform.sweeps.table import print_trials
 from parley.platform.telemetry.run_folder import RunFolder

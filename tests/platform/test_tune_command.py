@@ -11,7 +11,7 @@ import pytest
 
 from parley.platform.cli import main
 from parley.platform.config.loading import load_experiment
-from parley.platform.jobs import sweep_job
+from parley.platform.jobs import tuning
 from parley.platform.telemetry.run_folder import RunFolder
 from tests.platform import sweep_trials
 
@@ -23,7 +23,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps of `dialogue/dpo` count steps."""
     monkeypatch.setattr(sweep_trials, "PARTS", sweep_trials.make_parts(), raising=False)
     table = {("dialogue", "dpo"): "tests.platform.sweep_trials:PARTS"}
-    monkeypatch.setattr(sweep_job, "SWEEPS", table)
+    monkeypatch.setattr(tuning, "SWEEPS", table)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""`parley tune`: which sweep an experiment has."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.config.errors import ConfigError
+from parley.platform.config.sections import ExperimentConfig
+from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.telemetry.run_folder import RunFolder
+
+SWEEPS = {("dialogue", "dpo"): "parley.platform.jobs.dpo_sweep:DPO_PARTS"}
+"""(workflow, algorithm) -> its `SweepParts`; a new algorithm is a row here."""
+
+
+def tune_experiment(
+    config: ExperimentConfig, run_folder: RunFolder, resume: bool
+) -> dict[str, Any]:
+    """Sweep an experiment; the run folder holds its result afterwards.
+
+    Raises:
+        ConfigError: the experiment has no settings to search, or they cannot be used.
+        KeyboardInterrupt: it was stopped; everything is saved.
+        SweepFailedError: no trial came to a result.
+    """
+    if not isinstance(config, DialogueDPOConfig):
+        raise ConfigError(
+            f"{config.experiment} has no settings to search; parley tune serves experiments of "
+            f"{', '.join(algorithm for _, algorithm in SWEEPS)}, such as dialogue/dpo"
+        )
+    quiet_libraries()
+    module, _, name = SWEEPS[config.workflow, config.algorithm].partition(":")
+    parts = getattr(import_module(module), name)
+    job = import_module("parley.platform.jobs.sweep_job")
+    result: dict[str, Any] = job.run_sweep(config, run_folder, resume, parts)
+    return result
