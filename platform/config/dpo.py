@@ -74,7 +74,7 @@ class DPOSection(Section):
 
     beta: Rate = 0.1
     """Strength of the pull towards the reference."""
-    learning_rate: Rate = 1e-4
+    learning_rate: Rate = 2e-4
     """Peak learning rate of AdamW."""
     num_epochs: Positive = 3
     """Passes over the pairs."""
@@ -87,7 +87,7 @@ class DPOSection(Section):
     """Gradient steps to reach the peak."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
-    chosen_nll_weight: NonNegative = 0.0
+    chosen_nll_weight: NonNegative = 1.0
     """Weight of the chosen responses' negative log-likelihood per token beside the DPO loss (RPO,
     Pang et al. 2024): it keeps their probability from falling."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0

@@ -48,18 +48,18 @@ def run_dpo(config: DialogueDPOConfig, run_folder: RunFolder, resume: bool) -> d
         InputError: data, model or checkpoint cannot be used.
         NonFiniteLossError: training diverged; the checkpoints so far stand.
     """
-    with StopSignal() as stop, limit_threads(config.learner.num_threads):
+    with limit_threads(config.learner.num_threads):
         with Progress(COLUMNS) as progress:
             shared = prepare(config, run_folder.path, progress)
         goal = Goal("iteration", num_gradient_steps(shared.training, config.dpo))
-        with Progress(COLUMNS, goal) as progress:
+        with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
             run = DPORun(config, run_folder, shared, stop, progress, resume)
             with progress.status("training"):
                 run.train()
             if stop.received:
                 run.conclude_stopped()
-            with progress.status("measuring the best checkpoint"):
-                return run.conclude()
+        with Progress(COLUMNS) as progress, progress.status("measuring the best checkpoint"):
+            return run.conclude(progress.say)
 
 
 class DPORun:
@@ -101,11 +101,11 @@ class DPORun:
         restore = None if self.checkpoint is None else self.checkpoint.path
         run_trial(self.config, self.shared, self.run_folder.path, self._report, restore)
 
-    def conclude(self) -> dict[str, Any]:
+    def conclude(self, say: Callable[[str], None]) -> dict[str, Any]:
         """Measure the best checkpoint on the held-out conversations, and write the result."""
         checkpoint = self.store.find("best")
         assert checkpoint is not None, "a finished run has saved"
-        outcome = measure_generator(self.config, self.shared, checkpoint, self.progress.say)
+        outcome = measure_generator(self.config, self.shared, checkpoint, say)
         outcome.write(self.run_folder.path, f"{checkpoint.path.name}, held-out pairs of the run")
         return self._write_result("done", checkpoint, outcome.metrics)
 
