@@ -224,7 +224,9 @@ class TopicSpace:
                 result["last_cosine"] = _cosine(center, last_weights @ last)
             nearest = (reply @ context.T).max(axis=1)
             result["best_word"] = float(nearest.max())
-            result["mean_word"] = float(nearest @ reply_weights / reply_weights.sum())
+            result["mean_word"] = float(
+                nearest @ reply_weights / max(float(reply_weights.sum()), 1e-9)
+            )
             result["least_word"] = float(nearest.min())
             result["idf_shared"] = float(reply_weights @ (nearest > 0.999))
         if len(reply) > 1:

@@ -23,7 +23,7 @@ from parley.platform.preferences.sentences import FUNCTION_WORDS
 MISFIT_BITS = 17
 MAX_TURNS = 12_000
 REPLACED_SHARE = 0.25
-PRONOUNS = ("it", "they", "this", "that", "these", "those", "them", "he", "one", "something")
+PRONOUNS = ("it", "they", "this", "that", "these", "those", "them", "he", "such", "its")
 _PRONOUN_SET = frozenset(PRONOUNS)
 _TOKEN = re.compile(r"[a-z]+(?:['\u2019][a-z]+)*|\d[\d,.]*\d|\d|[^\w\s]")
 _COMMON = FUNCTION_WORDS

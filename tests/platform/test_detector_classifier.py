@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=len(tokenizer), n_positions=128, n_embd=16, n_layer=1, n_head=2,
-        num_labels=4, id2label=NAMES, label2id={name: index for index, name in NAMES.items()},
+        id2label=NAMES, label2id={name: index for index, name in NAMES.items()},
         pad_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     GPT2ForSequenceClassification(config).save_pretrained(path)
@@ -78,7 +78,7 @@ def test_other_labels_are_refused() -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ClassifierError, match="neither|cannot be loaded"):
+    with pytest.raises(ClassifierError, match=r"cannot be loaded"):
         load_detector(str(tmp_path), "detector", print)
     with pytest.raises(ValueError, match="no detector folder"):
         load_detector(str(tmp_path / "absent"), "detector", print)

@@ -10,7 +10,7 @@ from parley.platform.judges.thresholds import choose_thresholds, f1_scores
 from parley.platform.judges.trees import Trees
 
 
-def _data(seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _data(seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(300, 5)).astype(np.float32)
     labels = features[:, 0] + features[:, 1] ** 2 + 0.3 * rng.normal(size=300) > 0.8
@@ -57,7 +57,7 @@ def test_f1_equals_its_definition() -> None:
 def test_thresholds_find_the_violations_and_keep_the_limit() -> None:
     rng = np.random.default_rng(0)
     labels = rng.random((400, 4)) < 0.25
-    scores = np.clip(0.3 * labels + 0.4 * rng.random((400, 4)), 0, 1)
+    scores = np.asarray(0.3 * labels + 0.4 * rng.random((400, 4)), np.float64)
     clean = 0.4 * rng.random((400, 4))
     for limit in (0.05, 0.3):
         thresholds = choose_thresholds([(scores, labels, 1.0)], [clean], limit)
@@ -68,7 +68,7 @@ def test_thresholds_find_the_violations_and_keep_the_limit() -> None:
 def test_a_maxim_that_cannot_be_told_is_not_flagged() -> None:
     rng = np.random.default_rng(0)
     labels = rng.random((400, 4)) < 0.25
-    scores = 0.9 * labels + 0.05
+    scores = np.asarray(0.9 * labels + 0.05, np.float64)
     scores[:, 3] = rng.random(400)
     clean = np.full((400, 4), 0.05)
     clean[:, 3] = rng.random(400)
