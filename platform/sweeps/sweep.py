@@ -105,8 +105,9 @@ def run_trials(
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     known = {record.plan.number: record for record in records}
     watch = SweepWatch(known, run_folder, config.checkpoint.keep, hooks)
+    place = ray.put(shared)
     worker = tune.with_parameters(
-        run_in_worker, trial=trial, base=config, shared=shared, folder=trials
+        run_in_worker, trial=trial, base=config, shared=[place], folder=trials
     )
     tuner = tune.Tuner(
         tune.with_resources(worker, _trial_resources(config)),

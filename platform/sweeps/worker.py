@@ -13,10 +13,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
 from parley.platform.config.dpo import DialogueDPOConfig
@@ -38,6 +39,9 @@ THREAD_TIMEOUT_S = "60"
 WATCHED = ("score", "loss", "eval_loss")
 """Figures that must stay finite."""
 
+_FETCHED: dict[str, Any] = {}
+"""What this process has fetched, by its name in the object store."""
+
 Report = Callable[[Mapping[str, object], Save | None], bool]
 """Takes a measure, with a `score`, and what writes a checkpoint; False: the trial shall return."""
 Trial = Callable[[DialogueDPOConfig, Any, Path, Report, Path | None], Mapping[str, object]]
@@ -54,7 +58,7 @@ def run_in_worker(
     *,
     trial: Trial,
     base: DialogueDPOConfig,
-    shared: object,
+    shared: Sequence[ray.ObjectRef[Any]],
     folder: Path,
 ) -> None:
     """Run the trial that Tune's `config` names, from its newest checkpoint where it has one.
@@ -63,7 +67,8 @@ def run_in_worker(
         config: `PLAN` -> the trial's number and values.
         trial: what to run.
         base: settings of the sweep.
-        shared: what all trials share, from the object store.
+        shared: the place of what all trials share, in the object store; a sequence of one, as Tune
+            would fetch a bare one for each trial anew.
         folder: of all trials.
     """
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = THREAD_TIMEOUT_S
@@ -74,7 +79,7 @@ def run_in_worker(
         session = TrialSession(own, plan, _find_donor(folder, plan))
         try:
             settings = trial_config(base, plan.values)
-            figures = trial(settings, shared, own.path, session.report, session.restore)
+            figures = trial(settings, _fetch(shared[0]), own.path, session.report, session.restore)
         except (FloatingPointError, InputError) as error:
             session.note_final(error)
             figures = {}
@@ -87,6 +92,14 @@ def run_in_worker(
     if session.was_ended:
         # The session of Tune has been told to end; another report would wait for ever.
         sys.exit(0)
+
+
+def _fetch(place: ray.ObjectRef[Any]) -> Any:
+    """What trials share, unpacked once for each worker: models in it stay loaded."""
+    if place.hex() not in _FETCHED:
+        _FETCHED.clear()
+        _FETCHED[place.hex()] = ray.get(place)
+    return _FETCHED[place.hex()]
 
 
 def read_plan(config: Mapping[str, Any]) -> TrialPlan:

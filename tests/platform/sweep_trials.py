@@ -57,7 +57,7 @@ def count_steps(
         step += 1
         total += beta
         with (folder / LOG_FILE).open("a") as log:
-            log.write(json.dumps([step, os.getpid(), beta, int(shared["numbers"].sum())]) + "\n")
+            log.write(json.dumps([step, os.getpid(), id(shared)]) + "\n")
         _meet_fault(shared["faults"].get(str(beta)), step, folder)
         score = 1.0 - abs(beta - BEST_BETA) + step / 1_000
         if shared["faults"].get(str(beta)) == (step, "nan"):
@@ -93,10 +93,8 @@ def _meet_fault(fault: tuple[int, str] | None, step: int, folder: Path) -> None:
 
 def make_parts(shared: Mapping[str, object] | None = None) -> SweepParts:
     """The stand-in's parts; `shared` changes what its trials are given."""
-    import numpy as np
-
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    given = {"sleep_s": 0.0, "faults": {}, "numbers": np.arange(1_000), **(shared or {})}
+    given = {"sleep_s": 0.0, "faults": {}, **(shared or {})}
 
     def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> dict[str, object]:
         with (folder / "prepared.log").open("a") as log:

@@ -48,6 +48,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+def read_log(run: Path) -> list[list[int]]:
+    """Step, process and address of what is shared, of every step of every trial."""
+    files = sorted((run / "trials").glob("*/steps.log"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
@@ -84,6 +90,11 @@ def test_the_best_checkpoint_is_exported(finished: Path) -> None:
 
 def test_workers_live_from_trial_to_trial(finished: Path) -> None:
     assert len({pid for number in range(9) for pid in read_pids(finished, number)}) <= 2
+
+
+def test_what_is_shared_is_unpacked_once_for_each_worker(finished: Path) -> None:
+    places = {tuple(line[1:]) for line in read_log(finished)}
+    assert len(places) == len({pid for pid, _ in places})
 
 
 def test_so_many_checkpoints_are_kept_and_nothing_else(finished: Path) -> None:
