@@ -103,10 +103,10 @@ def find_violations(detector: Detector, rows: Sequence[Exchange]) -> NDArray[np.
 
 
 LEGEND = (
-    "Per cent of the responses. cooperative: the independent judge flags nothing, with the",
-    "95 % interval over conversations; then what it flags, by maxim. own: cooperative by",
-    "the pipeline's own detector. ppl: perplexity under the reference. dist2: distinct pairs",
-    "of words. len: words. rep: responses given word for word before.",
+    "Per cent of the responses. cooperative: the independent judge flags nothing,",
+    "with the 95 % interval over conversations; then what it flags, by maxim. own:",
+    "cooperative by the pipeline's own detector. ppl: perplexity under the reference.",
+    "dist2: distinct pairs of words. len: words. rep: given word for word before.",
 )
 
 

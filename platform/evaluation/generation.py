@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.errors import ParleyError
 from parley.platform.models.completions import encode_prompts
 from parley.platform.preferences.sentences import normalise_space
 from parley.policies.dialogue.loading import LanguageModel
@@ -26,6 +27,10 @@ from parley.policies.dialogue.reading import Reader
 from parley.policies.dialogue.sampling import Sampling, draw
 
 Method = Literal["greedy", "beam", "sample"]
+
+
+class BrokenModelError(ParleyError, FloatingPointError):
+    """A model that can say nothing any more."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def generate(
 
     Raises:
         ValueError: `max_new_tokens` fills the model's context, or the model cannot speak.
-        FloatingPointError: the model's logits are no numbers.
+        BrokenModelError: the model's logits are no numbers.
     """
     room = language_model.context - decoding.max_new_tokens
     if room < 1:
@@ -182,9 +187,9 @@ class _DrawingWriter:
         for step in range(limit):
             logits = self._head(hidden)
             if not logits.isfinite().all():
-                raise FloatingPointError(
+                raise BrokenModelError(
                     "the model's logits are not finite: its weights are broken, most often by a "
-                    "learning rate that is too high"
+                    "learning rate that is too high; go back to an earlier checkpoint"
                 )
             tokens = draw(logits, uniforms[:, step], self._sampling).tokens
             ids = tokens.cpu().numpy()

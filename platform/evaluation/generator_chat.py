@@ -14,7 +14,7 @@ from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.config.errors import nearest
 from parley.platform.errors import InputError, ParleyError
 from parley.platform.evaluation.chat_agents import Agents, ChatPartner, Conversation
-from parley.platform.evaluation.generation import Decoding, decoding_of, generate
+from parley.platform.evaluation.generation import BrokenModelError, Decoding, decoding_of, generate
 from parley.platform.evaluation.generator_checkpoint import (
     GENERATOR,
     REFERENCE,
@@ -59,7 +59,7 @@ class GeneratorPartner(ChatPartner):
         seed = int(rng.integers(2**31))
         try:
             ((response,),) = generate(self._model, [prompt], self._decoding, seed)
-        except FloatingPointError as error:
+        except BrokenModelError as error:
             raise ParleyError(f"{self.seat} cannot answer: {error}") from error
         return self.encode(response.text)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from parley.platform.evaluation.generation import Decoding, generate
+from parley.platform.evaluation.generation import BrokenModelError, Decoding, generate
 from parley.platform.models.completions import (
     completion_log_probs,
     encode_prompts,
@@ -124,7 +124,7 @@ def test_training_mode_is_restored_and_broken_weights_are_told(quick_model_folde
     assert model.model.training
     with torch.no_grad():
         model.model.get_output_embeddings().weight[5] = torch.nan
-    with pytest.raises(FloatingPointError, match="not finite"):
+    with pytest.raises(BrokenModelError, match="not finite"):
         generate(model, PROMPTS[:1], Decoding(max_new_tokens=2))
 
 
