@@ -1,12 +1,13 @@
 """Which replies the embedded judge calls cooperative: human ones in place, and attacks on it.
 
-    python -m benchmarks.judge_attacks [--quick] [--json FILE]
+    python -m benchmarks.judge_attacks [--quick] [--json FILE] [--labelled FILE ...]
 
 Conversations that the judge has never seen are gone through reply by reply; each attack puts its
 own reply in the place of the human one. Two figures stand beside each other: rows judged one by
 one, and the set of all replies of one attack judged at once, where stock replies show. Intervals
 are bootstrapped over conversations. PARLEY_DATA names the folder of `topical_chat`; without it,
-judge and attacks are tried on generated small talk.
+judge and attacks are tried on generated small talk. Files of labelled or repaired responses are
+judged, too, the human response of each row and the violated ones by type.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ from parley.platform.judges.embedded_judge import (
 )
 from parley.platform.judges.fitted_judge import FittedJudge
 from parley.platform.preferences.exchange import MAXIMS, Exchange
+from parley.platform.preferences.labelled import LabelledRow, read_labelled
 from parley.platform.telemetry.files import atomic_write_text, to_json
 
 HUMAN = "human reply in place"
@@ -83,6 +86,20 @@ def measure_attacks(
     return rows
 
 
+def measure_labelled(judge: FittedJudge, path: Path) -> list[Row]:
+    """One row for the human responses of a file, and one for each type of violation."""
+    found = read_labelled(path).rows
+    owners = np.array([name_owner(row) for row in found])
+    human = [place for place, row in enumerate(found) if row.human]
+    replies = [found[place].exchange._replace(response=found[place].human) for place in human]
+    rows = [_judge(judge, HUMAN, HUMAN_LEAST, replies, owners[human])] if human else []
+    for kind in sorted({row.violation_type for row in found}):
+        places = [place for place, row in enumerate(found) if row.violation_type == kind]
+        exchanges = [found[place].exchange for place in places]
+        rows.append(_judge(judge, kind or "unlabelled", None, exchanges, owners[places]))
+    return rows
+
+
 def time_judge(judge: FittedJudge, conversations: Sequence[Conversation]) -> float:
     """Milliseconds a row of judging all human replies in one batch."""
     rows = [scene.exchange for scene in list_scenes(conversations, Random(0))]
@@ -108,13 +125,16 @@ def show_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark and print the table."""
+def main(arguments: Sequence[str] | None = None, recipe: JudgeRecipe | None = None) -> None:
+    """Run the benchmark and print the table, for another judge where a recipe is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a dozen conversations only")
     parser.add_argument("--json", type=Path, help="write the rows there, too")
+    parser.add_argument(
+        "--labelled", type=Path, nargs="*", default=[], help="further rows to judge"
+    )
     chosen = parser.parse_args(arguments)
-    judge = embedded_judge(print)
+    judge = embedded_judge(print, recipe)
     heldout = find_heldout(judge)
     if chosen.quick:
         heldout = heldout[:QUICK_CONVERSATIONS]
@@ -122,10 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(show_table(rows))
     milliseconds = time_judge(judge, heldout)
     print(f"{milliseconds:.1f} ms a row, all human replies in one batch")
+    tables = {str(path): measure_labelled(judge, path) for path in chosen.labelled}
+    for name, labelled in tables.items():
+        print(f"\n{name}\n\n{show_table(labelled)}")
     if chosen.json:
         table = [{**vars(row), "passes": row.passes} for row in rows]
         facts = {"rows": table, "milliseconds_per_row": milliseconds}
         facts["recipe"] = judge.facts["recipe"]
+        facts["labelled"] = {name: [vars(row) for row in rows] for name, rows in tables.items()}
         atomic_write_text(chosen.json, to_json(facts, indent=2) + "\n")
 
 
@@ -141,6 +165,11 @@ def find_heldout(judge: FittedJudge) -> list[Conversation]:
     return heldout
 
 
+def name_owner(row: LabelledRow) -> str:
+    """Whose conversation a row is: its id, or its context where there is none."""
+    return row.conversation or row.exchange.context
+
+
 def _replace(scene: Scene, reply: str | None) -> Exchange:
     return scene.exchange._replace(response=reply or "")
 
@@ -150,7 +179,7 @@ def _judge(
     name: str,
     limit: float | None,
     rows: Sequence[Exchange],
-    owners: NDArray[np.int64],
+    owners: NDArray[Any],
 ) -> Row:
     alone = judge.score_alone(rows)
     flags = judge.add_repetition(rows, alone) >= judge.thresholds
@@ -167,7 +196,7 @@ def _judge(
 
 
 def _resample(
-    passed: NDArray[np.bool_], owners: NDArray[np.int64], seed: int = 0
+    passed: NDArray[np.bool_], owners: NDArray[Any], seed: int = 0
 ) -> tuple[float, float]:
     """The 95 % interval of the share, by drawing conversations with replacement."""
     names, places = np.unique(owners, return_inverse=True)

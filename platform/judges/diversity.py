@@ -20,13 +20,28 @@ MIN_ROWS = 20
 """In smaller sets a reply that is said twice means nothing."""
 MIN_OTHERS = 2
 """Other contexts that must have got the same reply."""
-USUAL_SHARE = 0.01
-"""Of the contexts. People give the same short reply to fewer."""
+LEAST_SHARE = 0.01
+"""Of the contexts: stock replies to fewer of them are not looked for."""
+USUAL_QUANTILE = 0.998
+"""Of human replies: a reply to a larger share of contexts than that is suspicious."""
 _GAP = "_"
 
 
-def measure_repetition(rows: Sequence[Exchange]) -> NDArray[np.float64]:
-    """How likely each reply is a stock reply, float64 [N]: 1/2 at `USUAL_SHARE` of the contexts."""
+def measure_repetition(
+    rows: Sequence[Exchange], usual_share: float = LEAST_SHARE
+) -> NDArray[np.float64]:
+    """How likely each reply is a stock reply, float64 [N]: 1/2 at the usual share of contexts."""
+    shares = measure_shares(rows)
+    return shares / (shares + usual_share)
+
+
+def find_usual_share(human: Sequence[Exchange]) -> float:
+    """The share of contexts that a reply may be given to, by what people do, at least 1 %."""
+    return max(LEAST_SHARE, float(np.quantile(measure_shares(human), USUAL_QUANTILE)))
+
+
+def measure_shares(rows: Sequence[Exchange]) -> NDArray[np.float64]:
+    """The share of other contexts that got the same reply, float64 [N]; 0 in small sets."""
     contexts = {row.context for row in rows}
     users: defaultdict[str, set[str]] = defaultdict(set)
     skeletons = [blank_context(row) for row in rows]
@@ -38,8 +53,7 @@ def measure_repetition(rows: Sequence[Exchange]) -> NDArray[np.float64]:
     for place, skeleton in enumerate(skeletons):
         others = len(users[skeleton]) - 1
         if others >= MIN_OTHERS:
-            share = others / len(contexts)
-            found[place] = share / (share + USUAL_SHARE)
+            found[place] = others / len(contexts)
     return found
 
 

@@ -33,6 +33,7 @@ from parley.envs.dialogue.topical_chat import (
 )
 from parley.platform.errors import InputError
 from parley.platform.judges.attacks import list_scenes
+from parley.platform.judges.diversity import find_usual_share
 from parley.platform.judges.fitted_judge import (
     FittedJudge,
     JudgeParts,
@@ -41,6 +42,7 @@ from parley.platform.judges.fitted_judge import (
     save_judge,
 )
 from parley.platform.judges.human_calibration import Calibration
+from parley.platform.judges.ranker import Ranker
 from parley.platform.judges.ranker_decoys import Decoys, make_decoys
 from parley.platform.judges.ranker_encoders import (
     MiniLMEncoder,
@@ -157,36 +159,47 @@ def build_judge(
     started = time.perf_counter()
     split = split_for_judge(recipe, conversations)
     turns = [turn for talk in split.training for turn in talk.messages]
-    firsts = np.concatenate([[0], np.cumsum([len(talk.messages) for talk in split.training])])
     with limit_threads(recipe.num_threads):
         encoder = _make_encoder(recipe, turns)
-        settings = recipe.ranker
-        states = encoder.encode(turns, lambda what, share: report(what, 0.3 * share))
-        texts, places = make_decoys(
-            [talk.messages for talk in split.training], settings.decoy_share, recipe.seed
-        )
-        decoys = Decoys(
-            encoder.encode(texts, lambda _, x: report("encoding decoys", 0.3 + 0.1 * x)), places
-        )
-        rankers = []
-        for number in range(settings.num_rankers):
-            start = 0.4 + 0.55 * number / settings.num_rankers
-
-            def tell(loss: float, share: float, start: float = start) -> None:
-                report(f"training, loss {loss:.2f}", start + 0.55 * share / settings.num_rankers)
-
-            rankers.append(
-                train_ranker(states, firsts, settings, recipe.seed + number, decoys, tell)
-            )
+        rankers = _train_rankers(recipe, encoder, split.training, report)
         report("learning the order of words", 0.95)
         parts = JudgeParts(encoder, rankers, WordOrder.learn(turns))
         report("calibrating", 0.97)
-        human = measure_signals(
-            parts, [s.exchange for s in list_scenes(split.selection, Random(recipe.seed))]
-        )
+        scenes = list_scenes(split.selection, Random(recipe.seed))
+        human = [scene.exchange for scene in scenes]
+        calibration = Calibration(measure_signals(parts, human))
     facts = _state_facts(recipe, split, time.perf_counter() - started)
     report("done", 1.0)
-    return FittedJudge(parts, Calibration(human), facts)
+    return FittedJudge(parts, calibration, find_usual_share(human), facts)
+
+
+def _train_rankers(
+    recipe: JudgeRecipe,
+    encoder: TurnEncoder,
+    conversations: Sequence[Conversation],
+    report: Report,
+) -> list[Ranker]:
+    """The rankers of the recipe; the last `num_wary` of them are shown decoys."""
+    settings = recipe.ranker
+    talks = [talk.messages for talk in conversations]
+    turns = [turn for talk in talks for turn in talk]
+    firsts = np.concatenate([[0], np.cumsum([len(talk) for talk in talks])])
+    states = encoder.encode(turns, lambda what, share: report(what, 0.3 * share))
+    texts, places = make_decoys(talks, settings.decoy_share, recipe.seed)
+    decoy_states = encoder.encode(texts, lambda what, share: report(what, 0.3 + 0.1 * share))
+    decoys = Decoys(decoy_states, places)
+    rankers = []
+    for number in range(settings.num_rankers):
+        wary = number >= settings.num_rankers - settings.num_wary
+
+        def tell(loss: float, share: float, number: int = number) -> None:
+            done = (number + share) / settings.num_rankers
+            report(f"training, loss {loss:.2f}", 0.4 + 0.55 * done)
+
+        seed = recipe.seed + number
+        shown = decoys if wary else None
+        rankers.append(train_ranker(states, firsts, settings, seed, shown, tell))
+    return rankers
 
 
 def _make_encoder(recipe: JudgeRecipe, turns: Sequence[str]) -> TurnEncoder:

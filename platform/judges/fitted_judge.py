@@ -58,15 +58,21 @@ class FittedJudge(Detector):
     Args:
         parts: what was learned.
         calibration: human replies that nothing was learned from.
+        usual_share: of contexts that people give one reply to, see `diversity`.
         facts: recipe and figures of the building, as they stand in `judge.json`.
     """
 
     def __init__(
-        self, parts: JudgeParts, calibration: Calibration, facts: Mapping[str, Any] | None = None
+        self,
+        parts: JudgeParts,
+        calibration: Calibration,
+        usual_share: float,
+        facts: Mapping[str, Any],
     ) -> None:
         self.parts = parts
         self.calibration = calibration
-        self.facts = dict(facts or {})
+        self.usual_share = usual_share
+        self.facts = dict(facts)
         self.thresholds = np.full(len(MAXIMS), THRESHOLD)
 
     def score_rows(self, rows: Sequence[Exchange]) -> Floats:
@@ -84,7 +90,9 @@ class FittedJudge(Detector):
     def add_repetition(self, rows: Sequence[Exchange], alone: Floats) -> Floats:
         """`alone` with what only the whole set of rows shows, float64 [N, 4]."""
         found = alone.copy()
-        found[:, _RELATION] = np.maximum(found[:, _RELATION], measure_repetition(rows))
+        found[:, _RELATION] = np.maximum(
+            found[:, _RELATION], measure_repetition(rows, self.usual_share)
+        )
         return found
 
     def explain_rows(self, rows: Sequence[Exchange]) -> dict[str, Floats]:
@@ -172,6 +180,7 @@ def save_judge(judge: FittedJudge, folder: Path) -> None:
     first = parts.rankers[0]
     facts = {
         **judge.facts,
+        "usual_share": judge.usual_share,
         "encoder": parts.encoder.name,
         "num_rankers": len(parts.rankers),
         "ranker": {
@@ -206,7 +215,8 @@ def load_judge(folder: Path) -> FittedJudge:
         rankers.append(ranker.eval())
     order = WordOrder(facts["order_vocabulary"], arrays["order.tokens"], arrays["order.offsets"])
     human = Calibration(_strip(arrays, "human."))
-    return FittedJudge(JudgeParts(encoder, rankers, order), human, facts)
+    parts = JudgeParts(encoder, rankers, order)
+    return FittedJudge(parts, human, facts["usual_share"], facts)
 
 
 def _strip(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -30,6 +30,8 @@ BATCH_TOKENS = 2_048
 NUM_HASHED = 512
 """Vectors that the words share which are too rare for one of their own."""
 MIN_COUNT = 3
+RARE_SHARE = 1e-3
+"""A word that makes up this share of a text counts half of a rare one."""
 WINDOW = 8
 """Words on either side that count as neighbours."""
 
@@ -157,9 +159,21 @@ def learn_words(turns: Sequence[str], width: int, seed: int) -> WordEncoder:
     width = min(width, size - 1)
     left_vectors, strengths, _ = randomized_svd(table.tocsr(), width, random_state=seed)
     vectors = left_vectors * np.sqrt(strengths)
+    return WordEncoder(
+        vocabulary, _weigh(vectors, np.bincount(np.concatenate(rows), minlength=size))
+    )
+
+
+def _weigh(vectors: NDArray[np.float64], counts: NDArray[np.int64]) -> Floats:
+    """Vectors without what all words share, and shorter the more frequent the word.
+
+    Arora et al. 2017, "A simple but tough-to-beat baseline for sentence embeddings", section 3.
+    """
+    shares = counts / counts.sum()
+    vectors = vectors - shares @ vectors
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = vectors / np.maximum(lengths, 1e-6)
-    return WordEncoder(vocabulary, vectors.astype(np.float32))
+    weights = RARE_SHARE / (RARE_SHARE + shares)
+    return (weights[:, None] * vectors / np.maximum(lengths, 1e-6)).astype(np.float32)
 
 
 def has_minilm() -> bool:

@@ -34,18 +34,21 @@ class RankerSettings:
     """How a ranker learns."""
 
     num_epochs: int = 3
-    num_rankers: int = 2
+    num_rankers: int = 3
     """Their mean score is the score; each starts from, and is shown, another order of chance."""
+    num_wary: int = 1
+    """The last ones of them are shown decoys, see `ranker_decoys`: they see through keywords, and
+    know replies of other conversations less well."""
     conversations_per_batch: int = 12
     num_negatives: int = 6
     """Replies of other conversations for every context."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_steps: int = 20
-    dropout: float = 0.3
+    dropout: float = 0.1
     token_width: int = 64
     decoy_share: float = 0.35
-    """Of the replies that get a decoy beside them, see `ranker_decoys`."""
+    """Of the replies that get a decoy beside them."""
 
 
 class Batch(NamedTuple):

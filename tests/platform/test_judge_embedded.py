@@ -10,6 +10,8 @@ from random import Random
 import numpy as np
 import pytest
 
+from parley.envs.dialogue.smalltalk import generate_dialogues
+from parley.envs.dialogue.topical_chat import number_conversations
 from parley.platform.errors import InputError
 from parley.platform.judges import embedded_judge as building
 from parley.platform.judges.attacks import list_scenes
@@ -48,8 +50,8 @@ def judge(folder: Path) -> FittedJudge:
 
 @pytest.fixture(scope="module")
 def rows() -> list[Exchange]:
-    talks = building.generate_dialogues(12, seed=9)
-    conversations = building.number_conversations(talks)
+    talks = generate_dialogues(12, seed=9)
+    conversations = number_conversations(talks)
     return [scene.exchange for scene in list_scenes(conversations, Random(0))]
 
 
@@ -69,7 +71,7 @@ def test_it_is_built_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_another_recipe_or_other_conversations_get_another_folder() -> None:
-    talks = building.number_conversations([["Hi!", "Hello!"], ["Bye.", "See you."]])
+    talks = number_conversations([["Hi!", "Hello!"], ["Bye.", "See you."]])
     digests = {
         TINY.digest(talks),
         TINY.digest(talks[:1]),

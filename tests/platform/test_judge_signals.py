@@ -9,7 +9,13 @@ import pytest
 
 from parley.envs.dialogue.smalltalk import generate_dialogues
 from parley.platform.judges.courtesy import count_discourtesy
-from parley.platform.judges.diversity import MIN_ROWS, blank_context, measure_repetition
+from parley.platform.judges.diversity import (
+    LEAST_SHARE,
+    MIN_ROWS,
+    blank_context,
+    find_usual_share,
+    measure_repetition,
+)
 from parley.platform.judges.human_calibration import SIGNALS, Calibration
 from parley.platform.judges.reply_measures import measure_surface
 from parley.platform.judges.surprise import WordOrder, classify
@@ -114,6 +120,15 @@ def test_a_stock_reply_shows_only_in_a_set() -> None:
     replies = [f"answer {n} of {n * n}" for n in range(300)]
     replies[5] = replies[100] = replies[200] = stock
     assert measure_repetition(make_rows(replies)).max() < 0.5
+
+
+def test_what_people_repeat_is_usual() -> None:
+    replies = ["Yes."] * 40 + [f"answer {n} of {n * n}" for n in range(60)]
+    rows = make_rows(replies)
+    usual = find_usual_share(rows)
+    assert usual == pytest.approx(0.39)
+    assert measure_repetition(rows, usual).max() == pytest.approx(0.5)
+    assert find_usual_share(rows[40:]) == LEAST_SHARE
 
 
 def test_many_answers_to_one_context_are_no_stock_replies() -> None:
