@@ -60,16 +60,31 @@ class ResponseForward:
 
     def score(self, packed: PackedResponses) -> TargetScores:
         """What the model makes of the T targets; [T] each."""
+        if not self.plan.linear_head:
+            return score_logits(self._own_logits(packed), packed.targets)
+        hidden, head = self._hidden(packed), base_model_of(self.model).get_output_embeddings()
+        bias = getattr(head, "bias", None)
+        return score_hidden(hidden, head.weight, bias, packed.targets, self._buffer)
+
+    def logits(self, packed: PackedResponses) -> Tensor:
+        """The logits [T, V] that the targets are drawn from."""
+        if not self.plan.linear_head:
+            return self._own_logits(packed)
+        logits: Tensor = base_model_of(self.model).get_output_embeddings()(self._hidden(packed))
+        return logits
+
+    def _hidden(self, packed: PackedResponses) -> Tensor:
+        """The last hidden states [T, D] at the positions that predict the targets."""
         base = base_model_of(self.model)
         inputs = model_inputs(packed, base, self.plan.shares_prompts)
-        if not self.plan.linear_head:
-            logits = self.model(**inputs, use_cache=False).logits[packed.rows, packed.columns]
-            return score_logits(logits, packed.targets)
-        hidden = base.base_model(**inputs, use_cache=False).last_hidden_state  # [R, L, D]
-        head = base.get_output_embeddings()
-        bias = getattr(head, "bias", None)
-        before = hidden[packed.rows, packed.columns]  # [T, D]
-        return score_hidden(before, head.weight, bias, packed.targets, self._buffer)
+        hidden: Tensor = base.base_model(**inputs, use_cache=False).last_hidden_state  # [R, L, D]
+        return hidden[packed.rows, packed.columns]
+
+    def _own_logits(self, packed: PackedResponses) -> Tensor:
+        """The logits [T, V] that the model itself computes, for lack of a shortcut."""
+        inputs = model_inputs(packed, base_model_of(self.model), self.plan.shares_prompts)
+        logits: Tensor = self.model(**inputs, use_cache=False).logits  # [R, L, V]
+        return logits[packed.rows, packed.columns]
 
 
 def fuse_activations(model: nn.Module) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from parley.platform.learners.dpo_batches import pack_pairs, plan_scoring
-from parley.platform.learners.dpo_data import TokenPairs
+from parley.platform.learners.dpo_data import TokenPairs, TokenRows
 from parley.platform.learners.dpo_forward import ResponseForward, evaluating
 
 SCORING_TOKENS = 8_192
@@ -45,3 +47,49 @@ def completion_log_probs(
     responses is exp(-sum of the first column / sum of its tokens).
     """
     return reference_log_probs(model, pairs, batch_tokens), pairs.response_lengths
+
+
+@torch.no_grad()
+def sample_kl(
+    model: nn.Module,
+    reference: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    batch_size: int = 16,
+) -> float:
+    """KL(model || reference) in nats per token, exact at every token of the given responses.
+
+    An estimate of the divergence of the two as speakers where the responses are the model's own
+    samples at temperature 1; on anybody else's text it is not one.
+
+    Args:
+        model: the policy.
+        reference: of the same vocabulary.
+        prompts: token ids of each prompt.
+        responses: token ids of each response, end-of-text included.
+        batch_size: responses compared together.
+
+    Raises:
+        ValueError: there is no response token.
+    """
+    rows = TokenRows.join(responses)
+    if not len(rows.tokens):
+        raise ValueError("no response tokens to compare on")
+    ids = tuple(str(n) for n in range(len(rows)))
+    pairs = TokenPairs(TokenRows.join(prompts), rows, rows, ids, end_token=0, fingerprint="")
+    models = (ResponseForward(model), ResponseForward(reference))
+    shared = all(forward.shares_prompts for forward in models)
+    device = next(model.parameters()).device
+    total = 0.0
+    with evaluating(model), evaluating(reference):
+        for first in range(0, len(pairs), batch_size):
+            chosen = np.arange(first, min(first + batch_size, len(pairs)))
+            packed = pack_pairs(pairs, chosen, shared).to(device)
+            own, base = (
+                torch.log_softmax(forward.logits(packed).float(), -1) for forward in models
+            )
+            divergences = (own.exp() * (own - base)).sum(-1).double()  # [T]
+            padded = torch.cat([divergences, divergences.new_zeros(1)])
+            # Equal responses to a prompt are computed once and count as often as they occur.
+            total += float(padded[packed.places[: len(chosen)]].sum())
+    return total / len(rows.tokens)
