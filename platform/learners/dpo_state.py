@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from parley.platform.errors import InputError
+
 
 def save_state(
     model: nn.Module, optimiser: torch.optim.Optimizer, scaler: Any | None
@@ -35,14 +37,17 @@ def load_state(
     """Take over a `save_state` of a model of the same kind; learning rates stay as they are.
 
     Raises:
-        ValueError: the model has other trained weights.
+        InputError: the model has other trained weights.
     """
     parameters = _trained(model)
     weights = state["weights"]
     if {name: p.shape for name, p in parameters.items()} != {
         name: torch.Size(array.shape) for name, array in weights.items()
     }:
-        raise ValueError("the checkpoint is of another model, or of other adapters")
+        raise InputError(
+            "the checkpoint is of another model, or of other adapters; resume with the settings "
+            "that it was written with"
+        )
     for name, parameter in parameters.items():
         parameter.copy_(torch.from_numpy(np.array(weights[name])))
     whole = optimiser.state_dict()

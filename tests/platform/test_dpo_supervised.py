@@ -1,0 +1,83 @@
+"""Supervised fine-tuning on chosen responses, the start of DPO."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from parley.platform.config.dpo import SupervisedConfig
+from parley.platform.errors import InputError
+from parley.platform.learners.dpo_scoring import completion_log_probs
+from parley.platform.learners.supervised import fine_tune, unique_chosen
+from parley.platform.models.training import NonFiniteLossError
+from tests.platform.dpo_fixtures import make_model, make_pairs
+
+CONFIG = SupervisedConfig(num_epochs=6, learning_rate=3e-3, batch_size=4, warmup_steps=2)
+
+
+def test_chosen_responses_become_likelier() -> None:
+    model, pairs = make_model("gpt2"), make_pairs(30)
+    before, counts = completion_log_probs(model, pairs)
+    seen: list[tuple[int, int]] = []
+    done = fine_tune(model, pairs, CONFIG, 0, lambda step, steps, _: seen.append((step, steps)))
+    after, _ = completion_log_probs(model, pairs)
+    assert after[:, 0].sum() / counts[:, 0].sum() > before[:, 0].sum() / counts[:, 0].sum() + 1.0
+    assert done.last_loss < done.first_loss
+    assert seen == [(n, done.steps) for n in range(1, done.steps + 1)]
+    assert not model.training
+
+
+def test_each_chosen_response_counts_once_for_its_prompt() -> None:
+    pairs = make_pairs(30)
+    unique = unique_chosen(pairs)
+    keys = {(g, pairs.chosen[n].tobytes()) for n, g in enumerate(pairs.prompt_groups.tolist())}
+    assert len(unique) == len(keys) < len(pairs)
+    np.testing.assert_array_equal(unique.chosen.tokens, unique.rejected.tokens)
+
+
+def test_first_loss_is_that_of_the_plain_formula() -> None:
+    model, pairs = make_model("llama"), make_pairs(4)  # without dropout
+    unique = unique_chosen(pairs)
+    nats, count = 0.0, 0
+    for n in range(len(unique)):
+        prompt, chosen = unique.prompts[n].tolist(), unique.chosen[n].tolist()
+        with torch.no_grad():
+            logits = model.eval()(torch.tensor([[*prompt, *chosen]])).logits[0]
+        nats += float(
+            F.cross_entropy(logits[len(prompt) - 1 : -1], torch.tensor(chosen), reduction="sum")
+        )
+        count += len(chosen)
+    done = fine_tune(model, pairs, CONFIG.model_copy(update={"batch_size": 8}), 0)
+    assert done.first_loss == pytest.approx(nats / count, abs=1e-4)
+
+
+def test_one_seed_gives_one_model() -> None:
+    states = []
+    for seed in (1, 1, 2):
+        model = make_model("gpt2")
+        fine_tune(model, make_pairs(30), CONFIG, seed)
+        states.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_no_pass_changes_nothing() -> None:
+    model = make_model("gpt2")
+    done = fine_tune(model, make_pairs(8), CONFIG.model_copy(update={"num_epochs": 0}), 0)
+    assert done.steps == 0
+    fresh = make_model("gpt2").state_dict()
+    assert all(torch.equal(value, fresh[name]) for name, value in model.state_dict().items())
+
+
+def test_wrong_settings_and_broken_models_are_told() -> None:
+    with pytest.raises(InputError, match=r"supervised\.warmup_steps = 50, but \d+ chosen"):
+        fine_tune(
+            make_model("gpt2"), make_pairs(8), CONFIG.model_copy(update={"warmup_steps": 50}), 0
+        )
+    model = make_model("gpt2")
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match="step 1 of supervised fine-tuning"):
+        fine_tune(model, make_pairs(8), CONFIG, 0)
