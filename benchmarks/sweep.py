@@ -271,6 +271,8 @@ def run_parley(folder: Path, grid: Sequence[tuple[float, float]]) -> None:
                 "batch_size": BATCH_SIZE,
                 "num_epochs": 1,
                 "warmup_steps": 0,
+                "chosen_nll_weight": 0.0,
+                "label_smoothing": 0.0,
                 "schedule": "linear",
             },
             "data": {"path": str(folder / "pairs.jsonl")},
