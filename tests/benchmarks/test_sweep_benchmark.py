@@ -23,6 +23,7 @@ def burning(seconds: float, then: str = "") -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_quick_run_measures_both(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     call = [sys.executable, "-m", "benchmarks.sweep", "--quick", "--json", str(file)]
