@@ -17,6 +17,7 @@ from parley.platform.evaluation.detection import (
 )
 from parley.platform.judges.building import BuiltDetector
 from parley.platform.judges.corpus import CorpusRow
+from parley.platform.judges.feature_detector import FeatureDetector
 from parley.platform.preferences.exchange import MAXIMS
 
 NUM_TIMED_ROWS = 500
@@ -112,7 +113,7 @@ def _time_rows(built: BuiltDetector) -> float:
     """Milliseconds of processor time a row, in a batch of rows that every model judges."""
     rows = [row.exchange for row in built.corpus.rows if row.origin == "unseen_turn"]
     batch = rows[:NUM_TIMED_ROWS]
-    unknown = type(built.detector)(built.detector.models, built.detector.thresholds, {}, {})
+    unknown = FeatureDetector(built.detector.models, built.detector.offsets, {}, {})
     started = time.process_time()
     unknown.score_rows(batch)
     return 1_000 * (time.process_time() - started) / max(len(batch), 1)

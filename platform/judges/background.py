@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.platform.judges.breaks import Breaks
 from parley.platform.judges.misfits import Misfits
 from parley.platform.judges.passages import (
     Passage,
@@ -252,6 +253,7 @@ class Background:
     topics: TopicSpace
     sentence_order: SentenceOrder
     misfits: Misfits
+    breaks: Breaks
 
     @classmethod
     def fit(cls, conversations: Sequence[Sequence[str]], seed: int) -> Background:
@@ -262,6 +264,7 @@ class Background:
             TopicSpace.fit(conversations, seed),
             SentenceOrder.fit(conversations, seed),
             Misfits.fit(texts, seed),
+            Breaks.fit(texts, seed),
         )
 
     def measure(self, passage: Passage) -> dict[str, float]:
@@ -272,6 +275,7 @@ class Background:
             **self.topics.measure(passage),
             **self.sentence_order.measure(passage.sentences, passage.last_topic),
             **self.misfits.measure(passage.response),
+            **self.breaks.measure(passage.response),
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -285,6 +289,8 @@ class Background:
             "order.weights": self.sentence_order.weights,
             "misfits.weights": self.misfits.weights,
             "misfits.bias": self.misfits.bias,
+            "breaks.weights": self.breaks.weights,
+            "breaks.bias": self.breaks.bias,
         }
 
     def tables(self) -> dict[str, Any]:
@@ -301,4 +307,5 @@ class Background:
             TopicSpace(rows, arrays["topics.table"], arrays["topics.weights"]),
             SentenceOrder(arrays["order.weights"]),
             Misfits(arrays["misfits.weights"], arrays["misfits.bias"]),
+            Breaks(arrays["breaks.weights"], arrays["breaks.bias"]),
         )

@@ -13,7 +13,8 @@ from parley.platform.config.detector import DialogueDetectorConfig
 from parley.platform.judges.corpus import LEARNED, Corpus, build_corpus
 from parley.platform.judges.cross_fitting import Report, cross_fit
 from parley.platform.judges.feature_detector import FeatureDetector, row_key, utterance_keys
-from parley.platform.judges.thresholds import choose_thresholds
+from parley.platform.judges.heads import join_heads
+from parley.platform.judges.thresholds import JudgedRows, choose_offsets
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 
 INJECTED_SHARE = 0.5
@@ -39,7 +40,7 @@ def build_detector(config: DialogueDetectorConfig, report: Report) -> BuiltDetec
     report("reading the data", 0.0)
     corpus = build_corpus(config)
     fitted = cross_fit(corpus, config.model, config.seed, report)
-    thresholds = _calibrate(corpus, fitted.scores, config.calibration.max_flag_rate)
+    offsets = _calibrate(corpus, fitted.log_odds, config.calibration.max_flag_rate)
     facts = {
         "experiment": config.experiment,
         "trained_on": {
@@ -50,22 +51,22 @@ def build_detector(config: DialogueDetectorConfig, report: Report) -> BuiltDetec
     }
     # Small talk repeats itself: what is said in it tells no conversation from others.
     folds = _known_folds(corpus) if config.data.conversations else {}
-    detector = FeatureDetector(fitted.models, thresholds, folds, facts)
-    return BuiltDetector(detector, corpus, fitted.scores)
+    detector = FeatureDetector(fitted.models, offsets, folds, facts)
+    return BuiltDetector(detector, corpus, join_heads(fitted.log_odds, offsets))
 
 
 def _calibrate(
-    corpus: Corpus, scores: NDArray[np.float64], max_flag_rate: float
+    corpus: Corpus, log_odds: NDArray[np.float64], max_flag_rate: float
 ) -> NDArray[np.float64]:
-    """The thresholds of rows that were learned from, judged by the models that did not see them."""
+    """The offsets for rows that were learned from, judged by the models that did not see them."""
     origins = np.array([row.origin for row in corpus.rows])
     labels = np.array([row.labels for row in corpus.rows], bool).reshape(-1, len(MAXIMS))
     judged = [
-        (scores[origins == origin], labels[origins == origin], weight)
+        JudgedRows(log_odds[origins == origin], labels[origins == origin], weight)
         for origin, weight in (("labelled", 1.0), ("injected", INJECTED_SHARE))
     ]
-    clean = [scores[origins == origin] for origin in ("human", "turn")]
-    return choose_thresholds(judged, clean, max_flag_rate)
+    clean = [log_odds[origins == origin] for origin in ("human", "turn")]
+    return choose_offsets(judged, clean, max_flag_rate)
 
 
 def _known_folds(corpus: Corpus) -> Mapping[int, int]:

@@ -101,6 +101,7 @@ def build_corpus(config: DialogueDetectorConfig) -> Corpus:
     """
     labelled, problems = _read_files(config.data.labelled)
     talks = _read_talks(config)
+    labelled = _name_kinds(labelled)
     groups = _group(labelled, talks)
     fold_of = _assign_folds(groups, len(labelled), config.model.folds)
     rows = [
@@ -154,6 +155,25 @@ def _add(
     found.setdefault((origin, place, likeness(context), likeness(response)), (row, origin, file))
 
 
+def _name_kinds(labelled: Sequence[Filed]) -> list[Filed]:
+    """The rows, with the kind of violation where another file names it for the same response."""
+    named = {
+        _text_of(row): row.violation_type
+        for row, origin, _ in labelled
+        if origin == "labelled" and row.violation_type in INJECTORS
+    }
+    return [
+        (row._replace(violation_type=named.get(_text_of(row), row.violation_type)), origin, file)
+        if origin == "labelled"
+        else (row, origin, file)
+        for row, origin, file in labelled
+    ]
+
+
+def _text_of(row: LabelledRow) -> tuple[str, str]:
+    return likeness(row.exchange.context), likeness(row.exchange.response)
+
+
 def _read_talks(config: DialogueDetectorConfig) -> list[tuple[str, ...]]:
     """The turns of each conversation, white space squeezed."""
     if config.data.conversations:
@@ -179,19 +199,19 @@ def _group(labelled: Sequence[Filed], talks: Sequence[tuple[str, ...]]) -> list[
 
 
 def _assign_folds(groups: Sequence[int], num_labelled: int, num_folds: int) -> dict[int, int]:
-    """The fold of every group; those with the most labelled rows are dealt first.
+    """The fold of every group: the largest first, each to the fold that has least of its kind.
 
-    Each goes to the fold with the fewest labelled rows, and among these with the fewest rows.
+    Groups with labelled rows are spread by these, the others by their number of conversations.
     """
     sizes = Counter(groups)
     labelled = Counter(groups[:num_labelled])
-    loads = [(0, 0)] * num_folds
+    loads = {kind: [0] * num_folds for kind in (True, False)}
     fold_of: dict[int, int] = {}
     for group in sorted(sizes, key=lambda g: (-labelled[g], -sizes[g], g)):
-        fold = min(range(num_folds), key=loads.__getitem__)
+        load = loads[group in labelled]
+        fold = min(range(num_folds), key=load.__getitem__)
         fold_of[group] = fold
-        rows, total = loads[fold]
-        loads[fold] = (rows + labelled[group], total + sizes[group])
+        load[fold] += labelled[group] or sizes[group]
     return fold_of
 
 

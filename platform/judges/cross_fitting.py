@@ -21,13 +21,17 @@ from parley.platform.judges.fold_model import (
     Channels,
     Features,
     FoldModel,
-    fit_trees,
-    predict,
+    ask_trees,
     surface_features,
 )
+from parley.platform.judges.heads import HEADS, LEFT_OUT, head_targets
 from parley.platform.judges.passages import Passage, parse_passage
 from parley.platform.judges.phrases import Phrases
+from parley.platform.judges.trees import Trees
 from parley.platform.preferences.exchange import MAXIMS
+
+MAX_DRAWN = 4_000
+"""Rows that say no to a head and are no human responses beside violated ones, at most."""
 
 Report = Callable[[str, float], None]
 """What is being done, and the share of the whole work that is finished."""
@@ -39,8 +43,8 @@ class CrossFit:
 
     models: list[FoldModel]
     """By fold."""
-    scores: NDArray[np.float64]
-    """Of every row of the corpus by the model that has not seen its fold, [N, 4]."""
+    log_odds: NDArray[np.float64]
+    """Of every row of the corpus by the model that has not seen its fold, [N, H]."""
 
 
 def cross_fit(corpus: Corpus, config: DetectorModelConfig, seed: int, report: Report) -> CrossFit:
@@ -58,6 +62,12 @@ class _CrossFitting:
         self._folds = np.array([row.fold for row in rows])
         self._labels = np.array([row.labels for row in rows], bool).reshape(-1, len(MAXIMS))
         self._learned = np.array([row.origin in LEARNED for row in rows])
+        self._targets = head_targets([row.kind for row in rows], self._labels)
+        # The phrases of an injection are those of its fold: other folds cannot learn from them.
+        injected = np.array([row.origin == "injected" for row in rows])
+        stated = (self._targets == 1) & injected[:, None]
+        self._phrase_targets = np.where(stated, np.int8(LEFT_OUT), self._targets)
+        self._human = np.array([row.origin == "human" for row in rows])
         weight_of = {"injected": config.injection_weight, "turn": config.clean_weight}
         self._weights = np.array([weight_of.get(row.origin, 1.0) for row in rows])
 
@@ -66,16 +76,16 @@ class _CrossFitting:
         self._report("measuring the responses", 0.0)
         surface = surface_features(self._passages)
         own, learned = self._fit_all_channels()
-        scores = np.zeros((len(self._folds), len(MAXIMS)))
+        log_odds = np.zeros((len(self._folds), len(HEADS)))
         models = []
         for fold in range(num_folds):
             self._report("growing trees", 0.7 + 0.3 * fold / num_folds)
             features = np.hstack([surface, np.stack(learned[fold])])
             model, judged = self._fit_model(fold, own[fold], features)
-            scores[self._folds == fold] = judged
+            log_odds[self._folds == fold] = judged
             models.append(model)
         self._report("done", 1.0)
-        return CrossFit(models, scores)
+        return CrossFit(models, log_odds)
 
     def _fit_all_channels(self) -> tuple[list[Channels], list[list[NDArray[np.float32]]]]:
         """The channels of each model, and for each model the features of every row, N x [C]."""
@@ -104,19 +114,44 @@ class _CrossFitting:
         seen = self._learned & ~np.isin(self._folds, list(left_out))
         passages = [self._passages[index] for index in np.flatnonzero(seen)]
         turns = [turn for talk in talks for turn in talk]
-        phrases = Phrases.fit(passages, self._labels[seen], self._weights[seen], turns, self._seed)
+        phrases = Phrases.fit(
+            passages,
+            self._labels[seen],
+            self._weights[seen],
+            self._phrase_targets[seen],
+            turns,
+            self._seed,
+        )
         return Channels(background, phrases)
 
     def _fit_model(
         self, fold: int, channels: Channels, features: Features
     ) -> tuple[FoldModel, NDArray[np.float64]]:
-        """The model that has not seen `fold`, and what it says of that fold's rows."""
+        """The model that has not seen `fold`, and what it says of that fold's rows, [n, H]."""
+        rng = np.random.default_rng([self._seed, fold])
         seen = self._learned & (self._folds != fold)
-        trees = fit_trees(
-            features[seen],
-            self._labels[seen],
-            self._weights[seen],
-            self._config.num_trees,
-            self._seed,
-        )
-        return FoldModel(channels, trees), predict(trees, features[self._folds == fold])
+        trees = []
+        for column in range(len(HEADS)):
+            rows = self._rows_of_head(seen, column, rng)
+            trees.append(
+                Trees.fit(
+                    features[rows],
+                    self._targets[rows, column] == 1,
+                    self._weights[rows],
+                    self._config.num_trees,
+                    self._seed,
+                )
+            )
+        model = FoldModel(channels, tuple(trees))
+        return model, ask_trees(trees, features[self._folds == fold])
+
+    def _rows_of_head(
+        self, seen: NDArray[np.bool_], column: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """All that say yes to a head, all human responses beside, and a draw of the others."""
+        targets = self._targets[:, column]
+        yes = np.flatnonzero(seen & (targets == 1))
+        no = np.flatnonzero(seen & (targets == 0))
+        humans, others = no[self._human[no]], no[~self._human[no]]
+        drawn = rng.permutation(others)[:MAX_DRAWN]
+        return np.sort(np.concatenate([yes, humans, drawn]))

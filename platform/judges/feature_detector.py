@@ -28,6 +28,7 @@ from parley.platform.judges.fold_model import (
     model_of,
     surface_features,
 )
+from parley.platform.judges.heads import HEADS, join_heads
 from parley.platform.judges.passages import Passage, parse_passage
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import is_long, likeness, split_turns
@@ -36,6 +37,8 @@ from parley.platform.telemetry.files import atomic_write_text, to_json
 DETECTOR_FILE, WORDS_FILE, ARRAYS_FILE = "detector.json", "words.json", "arrays.safetensors"
 FORMAT = 1
 """Raised when older folders can no longer be read."""
+THRESHOLD = 0.5
+"""Probabilities are made so that every maxim counts as violated from one half on."""
 UNKNOWN = -1
 """The fold of a row whose conversation no model has seen."""
 BATCH_ROWS = 2_048
@@ -52,7 +55,7 @@ class FeatureDetector(Detector):
 
     Args:
         models: by fold.
-        thresholds: float64 [4].
+        offsets: float64 [H], log-odds from which each head says yes.
         folds: hash of an utterance or of a row -> the fold whose model has not seen it.
         facts: what it was made of and what it reached, for `detector.json`.
     """
@@ -60,12 +63,13 @@ class FeatureDetector(Detector):
     def __init__(
         self,
         models: Sequence[FoldModel],
-        thresholds: NDArray[np.float64],
+        offsets: NDArray[np.float64],
         folds: Mapping[int, int],
         facts: Mapping[str, Any],
     ) -> None:
         self.models = list(models)
-        self.thresholds = thresholds
+        self.offsets = offsets
+        self.thresholds = np.full(len(MAXIMS), THRESHOLD)
         self.folds = dict(folds)
         self.facts = dict(facts)
 
@@ -85,14 +89,14 @@ class FeatureDetector(Detector):
         passages = [parse_passage(row) for row in rows]
         surface = surface_features(passages)
         folds = self.find_folds(rows)
-        scores = np.zeros((len(rows), len(MAXIMS)))
+        log_odds = np.zeros((len(rows), len(HEADS)))
         for fold, model in enumerate(self.models):
             asked = np.flatnonzero((folds == fold) | (folds == UNKNOWN))
             if len(asked):
                 chosen: list[Passage] = [passages[index] for index in asked]
-                scores[asked] += model.score(chosen, surface[asked])
-        scores[folds == UNKNOWN] /= len(self.models)
-        return scores
+                log_odds[asked] += model.log_odds(chosen, surface[asked])
+        log_odds[folds == UNKNOWN] /= len(self.models)
+        return join_heads(log_odds, self.offsets)
 
     def _find_fold(self, row: Exchange) -> int:
         known = self.folds.get(row_key(row))
@@ -121,7 +125,7 @@ class FeatureDetector(Detector):
         facts = {
             "format": FORMAT,
             "num_models": len(self.models),
-            "thresholds": dict(zip(MAXIMS, self.thresholds.tolist(), strict=True)),
+            "offsets": {head.name: float(self.offsets[i]) for i, head in enumerate(HEADS)},
             **self.facts,
         }
         atomic_write_text(folder / DETECTOR_FILE, to_json(facts, indent=2) + "\n")
@@ -141,14 +145,14 @@ class FeatureDetector(Detector):
                 model_of(_below(arrays, f"{fold}."), words) for fold, words in enumerate(tables)
             ]
             keys, values = arrays["folds.keys"], arrays["folds.values"]
-            thresholds = np.array([float(facts["thresholds"][maxim]) for maxim in MAXIMS])
+            offsets = np.array([float(facts["offsets"][head.name]) for head in HEADS])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise DetectorFolderError(
                 f"{display_path(folder)}: the detector is damaged ({error!r}); train it again by "
                 f"parley train dialogue/detector"
             ) from error
         folds = dict(zip(keys.tolist(), values.tolist(), strict=True))
-        return cls(models, thresholds, folds, facts)
+        return cls(models, offsets, folds, facts)
 
 
 def row_key(row: Exchange) -> int:

@@ -1,4 +1,4 @@
-"""One model of a cross-fitted detector: features of a passage, and trees for each maxim."""
+"""One model of a cross-fitted detector: features of a passage, and trees for each head."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.platform.judges.background import Background
+from parley.platform.judges.heads import HEADS
 from parley.platform.judges.passages import Passage
 from parley.platform.judges.phrases import Phrases
 from parley.platform.judges.surface import measure_surface
 from parley.platform.judges.trees import Trees
-from parley.platform.preferences.exchange import MAXIMS
 
 Features = NDArray[np.float32]
 
@@ -50,35 +50,21 @@ class FoldModel:
 
     channels: Channels
     trees: tuple[Trees, ...]
-    """One ensemble for each maxim, by the order of `MAXIMS`."""
+    """By the order of `HEADS`."""
 
-    def score(self, passages: Sequence[Passage], surface: Features) -> NDArray[np.float64]:
-        """Probabilities of violation, [N, 4].
+    def log_odds(self, passages: Sequence[Passage], surface: Features) -> NDArray[np.float64]:
+        """What each head says of each passage, [N, H].
 
         Args:
             passages: [N].
             surface: [N, S], their `surface_features`.
         """
-        return predict(self.trees, np.hstack([surface, self.channels.measure(passages)]))
+        return ask_trees(self.trees, np.hstack([surface, self.channels.measure(passages)]))
 
 
-def fit_trees(
-    features: Features,
-    labels: NDArray[np.bool_],
-    weights: NDArray[np.float64],
-    num_trees: int,
-    seed: int,
-) -> tuple[Trees, ...]:
-    """Trees for each maxim, from features [N, F], labels [N, 4] and weights [N]."""
-    return tuple(
-        Trees.fit(features, labels[:, column], weights, num_trees, seed)
-        for column in range(len(MAXIMS))
-    )
-
-
-def predict(trees: Sequence[Trees], features: Features) -> NDArray[np.float64]:
-    """Probabilities of each maxim's trees, [N, 4], of features [N, F]."""
-    return np.stack([ensemble.predict(features) for ensemble in trees], axis=1)
+def ask_trees(trees: Sequence[Trees], features: Features) -> NDArray[np.float64]:
+    """Log-odds of every head, [N, H], of features [N, F]."""
+    return np.stack([ensemble.log_odds(features) for ensemble in trees], axis=1)
 
 
 def model_arrays(model: FoldModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -91,8 +77,8 @@ def model_arrays(model: FoldModel) -> tuple[dict[str, NDArray[Any]], dict[str, A
             "phrases.bias": phrases.bias,
             "phrases.odds": phrases.odds,
         }
-    for maxim, trees in zip(MAXIMS, model.trees, strict=True):
-        arrays |= {f"trees.{maxim}.{name}": array for name, array in trees.arrays().items()}
+    for head, trees in zip(HEADS, model.trees, strict=True):
+        arrays |= {f"trees.{head.name}.{name}": array for name, array in trees.arrays().items()}
     return arrays, background.tables()
 
 
@@ -104,11 +90,11 @@ def model_of(arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, Any]) -> F
     trees = tuple(
         Trees.from_arrays(
             {
-                name.removeprefix(f"trees.{maxim}."): array
+                name.removeprefix(f"trees.{head.name}."): array
                 for name, array in arrays.items()
-                if name.startswith(f"trees.{maxim}.")
+                if name.startswith(f"trees.{head.name}.")
             }
         )
-        for maxim in MAXIMS
+        for head in HEADS
     )
     return FoldModel(Channels(Background.restore(arrays, tables), phrases), trees)

@@ -129,7 +129,7 @@ def _replace_words(
 def _slots(tokens: Sequence[str]) -> NDArray[np.int64]:
     """Table rows of the neighbourhood of every token, [T, 9]."""
     framed = ["\x02", "\x02", *tokens, "\x03", "\x03"]
-    words, classes = hash_words(framed), hash_words(map(_class_of, framed))
+    words, classes = hash_words(framed), hash_words(map(class_of, framed))
     num = len(tokens)
 
     def at(values: NDArray[np.uint64], offset: int) -> NDArray[np.uint64]:
@@ -157,7 +157,7 @@ def _slots(tokens: Sequence[str]) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _class_of(token: str) -> str:
+def class_of(token: str) -> str:
     """A common word is its own class, others share one with all words of the same ending."""
     if token in _COMMON or not token[0].isalnum():
         return token

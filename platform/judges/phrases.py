@@ -32,7 +32,7 @@ class Phrases:
     bias: Floats
     """[M]"""
     odds: Floats
-    """Log-odds of a run, smoothed towards 0, [M, 2 ** PHRASE_BITS]."""
+    """Of a run for each head, as log-odds, smoothed towards 0, [H, 2 ** PHRASE_BITS]."""
 
     @classmethod
     def fit(
@@ -40,10 +40,20 @@ class Phrases:
         passages: Sequence[Passage],
         labels: NDArray[Any],
         weights: NDArray[Any],
+        targets: NDArray[np.int8],
         clean_texts: Sequence[str],
         seed: int,
     ) -> Phrases:
-        """Learn from passages with labels [N, M] and weights [N], and from clean turns beside."""
+        """Learn from passages and clean turns.
+
+        Args:
+            passages: [N].
+            labels: [N, M].
+            weights: [N].
+            targets: [N, H], 1 where the run's log-odds for a head shall count the row as a yes.
+            clean_texts: more texts without a violation.
+            seed: of the regression.
+        """
         from scipy import sparse
         from sklearn.linear_model import LogisticRegression
 
@@ -59,19 +69,15 @@ class Phrases:
             model.fit(matrix, labels[:, column], sample_weight=weights)
             coefficients.append(model.coef_[0])
             bias.append(model.intercept_[0])
-        odds = _log_odds(rows, labels, clean_texts)
+        odds = _log_odds(rows, targets, clean_texts)
         return cls(np.array(coefficients, np.float32), np.array(bias, np.float32), odds)
 
     def measure(self, passage: Passage) -> Floats:
-        """For each maxim the regression's log-odds, and the two largest of single runs, [3 M]."""
+        """The regression's log-odds of each maxim, and each head's largest of a run, [M + H]."""
         slots = phrase_slots(passage.tokens)
         total = self.weights[:, slots].sum(axis=1) * _scale(slots) + self.bias
-        odds = self.odds[:, slots]
-        largest = np.zeros((len(self.bias), 2), np.float32)
-        num = min(2, odds.shape[1])
-        if num:
-            largest[:, :num] = np.sort(odds, axis=1)[:, ::-1][:, :num]
-        return np.concatenate([total, largest.reshape(-1)]).astype(np.float32)
+        largest = self.odds[:, slots].max(axis=1, initial=0.0)
+        return np.concatenate([total, largest]).astype(np.float32)
 
 
 def phrase_slots(tokens: Hashes) -> NDArray[np.int64]:
@@ -85,21 +91,21 @@ def _scale(slots: NDArray[np.int64]) -> float:
 
 
 def _log_odds(
-    rows: Sequence[NDArray[np.int64]], labels: NDArray[Any], clean_texts: Sequence[str]
+    rows: Sequence[NDArray[np.int64]], targets: NDArray[np.int8], clean_texts: Sequence[str]
 ) -> Floats:
-    """How much more often a run stands in rows of a violation than elsewhere, [M, 2 ** BITS]."""
+    """How much more often a run stands in rows that say yes than elsewhere, [H, 2 ** BITS]."""
     clean = np.zeros(2**PHRASE_BITS, np.float64)
     for text in clean_texts:
         clean[phrase_slots(hash_tokens(text))] += 1.0
     odds = []
-    for column in range(labels.shape[1]):
+    for column in range(targets.shape[1]):
         counts = np.zeros((2, 2**PHRASE_BITS), np.float64)
-        for slots, label in zip(rows, labels[:, column], strict=True):
-            counts[int(label)][slots] += 1.0
-        num_with = max(float(labels[:, column].sum()), 1.0)
-        num_without = float((~labels[:, column].astype(bool)).sum() + len(clean_texts))
-        elsewhere = counts[0] + clean
-        rate = (elsewhere + counts[1] + 0.5) / (num_with + num_without)
+        for slots, target in zip(rows, targets[:, column], strict=True):
+            if target >= 0:
+                counts[target][slots] += 1.0
+        num_with = max(float((targets[:, column] == 1).sum()), 1.0)
+        num_without = float((targets[:, column] == 0).sum() + len(clean_texts))
+        rate = (counts[0] + clean + counts[1] + 0.5) / (num_with + num_without)
         inside = (counts[1] + PRIOR_ROWS * rate) / (num_with + PRIOR_ROWS)
         steadiness = counts[1] / (counts[1] + PRIOR_ROWS)
         odds.append(steadiness * np.log(inside / rate))

@@ -113,6 +113,7 @@ def _word_kinds(passage: Passage) -> dict[str, float]:
         "pronouns_per_word": sum(word in PRONOUNS for word in lowered) / num_words,
         "pronoun_after_article": sum(a in ARTICLES and b in PRONOUNS for a, b in pairs),
         "pronoun_pairs": sum(a in REFERRING and b in REFERRING for a, b in pairs),
+        "pronoun_beside_name": _count_beside_names(passage),
         "lower_pronoun_starts": sum(word in REFERRING for word in openings),
         "self_and_you_per_word": sum(word in SELF_AND_YOU for word in lowered) / num_words,
         "authority_per_word": sum(word in AUTHORITY for word in lowered) / num_words,
@@ -123,6 +124,17 @@ def _word_kinds(passage: Passage) -> dict[str, float]:
         "content_share": len(passage.topic) / num_words,
         "questions": passage.response.count("?"),
     }
+
+
+def _count_beside_names(passage: Passage) -> int:
+    """Small pronouns right before or after a capitalised word inside a sentence: `George this`."""
+    count = 0
+    for sentence in passage.sentences:
+        for before, after in pairwise(find_words(sentence)[1:]):
+            names = [word[0].isupper() and not word.startswith("I") for word in (before, after)]
+            count += names[0] and after in REFERRING and before.lower() not in FUNCTION_WORDS
+            count += names[1] and before in REFERRING and after.lower() not in FUNCTION_WORDS
+    return count
 
 
 def _numbers(passage: Passage) -> dict[str, float]:

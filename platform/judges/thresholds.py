@@ -1,53 +1,76 @@
-"""From which probability on a maxim counts as violated: as many found as the false alarms allow."""
+"""From which log-odds on a head says yes: as much found as the false alarms allow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.platform.judges.heads import HEADS
 from parley.platform.preferences.exchange import MAXIMS
 
 Scores = NDArray[np.float64]
 
-GRID = np.concatenate([np.linspace(0.01, 0.99, 99), [1.01]])
-"""Thresholds tried; the last one flags nothing."""
-ROUNDS = 4
-PENALTY = 20.0
-"""Macro-F1 given up for each unit of flag rate above the limit."""
+GRID = np.concatenate([np.linspace(-4.0, 5.0, 37), [50.0]])
+"""Offsets tried; the last one never says yes."""
+PRICES = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
+"""What a unit of flag rate costs in macro-F1; the lowest price is taken that keeps the limit."""
+ROUNDS = 3
 
 
-def choose_thresholds(
-    judged: Sequence[tuple[Scores, NDArray[np.bool_], float]],
-    clean: Sequence[Scores],
-    max_flag_rate: float,
+class JudgedRows(NamedTuple):
+    """Rows with labels that the judging models have not learned from."""
+
+    log_odds: Scores
+    """[N, H]"""
+    labels: NDArray[np.bool_]
+    """[N, 4]"""
+    weight: float
+    """Of their macro-F1 beside that of other sets."""
+
+
+def choose_offsets(
+    judged: Sequence[JudgedRows], clean: Sequence[Scores], max_flag_rate: float
 ) -> Scores:
-    """The thresholds [4] of the highest weighted macro-F1 at a bounded rate of false alarms.
+    """The offsets [H] of a high weighted macro-F1 at a bounded rate of false alarms.
 
-    Searched one maxim at a time, in turns, from one half on; the limit holds for the most flagged
-    set of clean rows, where a row is flagged if any maxim is.
+    False alarms have a price, and the offsets of the best bargain are searched one head at a time,
+    in turns: so every head gets the alarms that it makes most of. The price rises until the limit
+    holds for the most flagged set of clean rows; a row is flagged if any head says yes.
 
     Args:
-        judged: sets of rows with labels: scores [N, 4], labels [N, 4] and the set's weight; none
-            that the detector has learned from.
-        clean: scores [N, 4] of sets of clean rows.
+        judged: sets of rows with labels; empty sets do not count.
+        clean: log-odds [N, H] of sets of clean rows.
         max_flag_rate: largest share of any clean set to be flagged.
     """
-    thresholds = np.full(len(MAXIMS), 0.5)
-    best = _value(thresholds, judged, clean, max_flag_rate)
+    judged = [rows for rows in judged if len(rows.labels)]
+    clean = [scores for scores in clean if len(scores)]
+    offsets = np.full(len(HEADS), GRID[-1])
+    for price in PRICES:
+        offsets = _bargain(judged, clean, price)
+        if _flag_rate(offsets, clean) <= max_flag_rate:
+            return offsets
+    return offsets
+
+
+def _bargain(judged: Sequence[JudgedRows], clean: Sequence[Scores], price: float) -> Scores:
+    """The offsets of the highest macro-F1 less the price of the flag rate."""
+    offsets = np.full(len(HEADS), 1.0)
+    best = -np.inf
     for _ in range(ROUNDS):
         before = best
-        for maxim in range(len(MAXIMS)):
+        for column in range(len(HEADS)):
             for candidate in GRID:
-                tried = thresholds.copy()
-                tried[maxim] = candidate
-                value = _value(tried, judged, clean, max_flag_rate)
+                tried = offsets.copy()
+                tried[column] = candidate
+                value = _macro_f1(tried, judged) - price * _flag_rate(tried, clean)
                 if value > best:
-                    best, thresholds = value, tried
+                    best, offsets = value, tried
         if best == before:
             break
-    return thresholds
+    return offsets
 
 
 def f1_scores(found: NDArray[np.bool_], labels: NDArray[np.bool_]) -> Scores:
@@ -61,14 +84,20 @@ def f1_scores(found: NDArray[np.bool_], labels: NDArray[np.bool_]) -> Scores:
     return scores
 
 
-def _value(
-    thresholds: Scores,
-    judged: Sequence[tuple[Scores, NDArray[np.bool_], float]],
-    clean: Sequence[Scores],
-    max_flag_rate: float,
-) -> float:
-    value = sum(
-        weight * f1_scores(scores >= thresholds, labels).mean() for scores, labels, weight in judged
-    )
-    rates = [float((scores >= thresholds).any(axis=1).mean()) for scores in clean if len(scores)]
-    return float(value - PENALTY * max(0.0, max(rates, default=0.0) - max_flag_rate))
+_IS_OF_MAXIM = np.array([[head.maxim == column for column in range(len(MAXIMS))] for head in HEADS])
+"""Which head speaks for which maxim, [H, 4]."""
+
+
+def _macro_f1(offsets: Scores, judged: Sequence[JudgedRows]) -> float:
+    """The weighted sum over all sets."""
+    value = 0.0
+    for rows in judged:
+        found = (rows.log_odds >= offsets) @ _IS_OF_MAXIM
+        value += rows.weight * float(f1_scores(found, rows.labels).mean())
+    return value
+
+
+def _flag_rate(offsets: Scores, clean: Sequence[Scores]) -> float:
+    """Of the most flagged set."""
+    rates = [float((scores >= offsets).any(axis=1).mean()) for scores in clean]
+    return max(rates, default=0.0)

@@ -1,7 +1,7 @@
 """Gradient-boosted trees: grown by scikit-learn, kept as plain arrays, walked by numpy.
 
 No pickle is written or read: the nodes of all trees are columns of numbers, and prediction is the
-few lines of `predict`, which a test holds against scikit-learn's own.
+few lines of `log_odds`, which a test holds against scikit-learn's own.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Trees:
         """Grow trees on features [N, F] (NaN: does not apply), labels [N] and weights [N]."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
+        if labels.all() or not labels.any():  # nothing to tell apart
+            return cls._constant(bool(labels.any()))
         model = HistGradientBoostingClassifier(
             max_iter=num_trees,
             learning_rate=LEARNING_RATE,
@@ -56,8 +58,25 @@ class Trees:
             early_stopping=False,
             random_state=seed,
         )
-        model.fit(features, labels, sample_weight=weights)
+        # scikit-learn cannot bin a column without a number; no tree asks for a constant one.
+        filled = np.where(np.isnan(features).all(axis=0), np.float32(0.0), features)
+        model.fit(filled, labels, sample_weight=weights)
         return cls.export(model)
+
+    @classmethod
+    def _constant(cls, answer: bool) -> Self:
+        """One leaf that gives every row the same answer."""
+        leaf = np.zeros(1, np.int32)
+        return cls(
+            roots=leaf,
+            feature=leaf - 1,
+            threshold=np.zeros(1),
+            missing_left=np.zeros(1, np.bool_),
+            left=leaf,
+            right=leaf,
+            value=np.zeros(1),
+            baseline=np.full(1, CERTAIN if answer else -CERTAIN),
+        )
 
     @classmethod
     def export(cls, model: Any) -> Self:
@@ -80,8 +99,8 @@ class Trees:
             baseline=np.asarray(model._baseline_prediction, np.float64).reshape(1),
         )
 
-    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities of yes, [N], of features [N, F]."""
+    def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Log-odds of yes, [N], of features [N, F]."""
         rows = np.arange(len(features))[:, None]
         node = np.broadcast_to(self.roots, (len(features), len(self.roots)))  # [N, E]
         while True:
@@ -92,9 +111,8 @@ class Trees:
             missing = np.isnan(asked)
             goes_left = np.where(missing, self.missing_left[node], asked <= self.threshold[node])
             node = np.where(goes_left, self.left[node], self.right[node])
-        log_odds = self.baseline[0] + self.value[node].sum(axis=1)
-        probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-log_odds))
-        return probabilities
+        total: NDArray[np.float64] = self.baseline[0] + self.value[node].sum(axis=1)
+        return total
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Name -> array, to be written."""
@@ -106,4 +124,6 @@ class Trees:
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
-LEARNING_RATE, MAX_LEAVES, MIN_LEAF_ROWS, RIDGE, FEATURE_SHARE = 0.08, 16, 12, 1.0, 0.4
+LEARNING_RATE, MAX_LEAVES, MIN_LEAF_ROWS, RIDGE, FEATURE_SHARE = 0.1, 8, 10, 2.0, 0.5
+CERTAIN = 20.0
+"""Log-odds where there is nothing to tell apart."""

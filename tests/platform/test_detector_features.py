@@ -18,6 +18,7 @@ from parley.platform.config.detector import (
 from parley.platform.errors import InputError
 from parley.platform.evaluation.detector_evaluation import measure_detector
 from parley.platform.judges import loading
+from parley.platform.judges.breaks import Breaks
 from parley.platform.judges.building import BuiltDetector, build_detector
 from parley.platform.judges.corpus import build_corpus
 from parley.platform.judges.feature_detector import (
@@ -25,6 +26,8 @@ from parley.platform.judges.feature_detector import (
     DetectorFolderError,
     FeatureDetector,
 )
+from parley.platform.judges.fold_model import surface_features
+from parley.platform.judges.heads import join_heads
 from parley.platform.judges.misfits import Misfits
 from parley.platform.judges.passages import parse_passage
 from parley.platform.judges.sentence_order import SentenceOrder
@@ -117,11 +120,10 @@ def test_an_unknown_row_is_judged_by_all_models(built: BuiltDetector) -> None:
     row = Exchange("[agent_1]: Where do the swans of the lake sleep?", "", "Among the reeds.")
     assert built.detector.find_folds([row]).tolist() == [UNKNOWN]
     passage = parse_passage(row)
-    from parley.platform.judges.fold_model import surface_features
-
     surface = surface_features([passage])
-    mean = np.mean([model.score([passage], surface) for model in built.detector.models], axis=0)
-    assert np.allclose(built.detector.score_rows([row]), mean)
+    mean = np.mean([model.log_odds([passage], surface) for model in built.detector.models], axis=0)
+    expected = join_heads(mean, built.detector.offsets)
+    assert np.allclose(built.detector.score_rows([row]), expected)
 
 
 def test_white_space_and_speakers_change_nothing(built: BuiltDetector) -> None:
@@ -136,7 +138,7 @@ def test_a_detector_survives_its_folder(built: BuiltDetector, tmp_path: Path) ->
     again = FeatureDetector.load(tmp_path)
     rows = [row.exchange for row in built.corpus.rows[:80]] + [Exchange("", "", "")]
     assert np.array_equal(again.score_rows(rows), built.detector.score_rows(rows))
-    assert np.array_equal(again.thresholds, built.detector.thresholds)
+    assert np.array_equal(again.offsets, built.detector.offsets)
     assert not list(tmp_path.rglob("*.pkl"))
     (tmp_path / "arrays.safetensors").write_bytes(b"damaged")
     with pytest.raises(DetectorFolderError, match="damaged"):
@@ -190,6 +192,15 @@ def test_misfits_are_found_where_words_were_replaced() -> None:
     fits = np.mean([misfits.measure(turn)["misfit"] for turn in turns[:200]])
     odd = misfits.measure("I went to the they with my those of it.")["misfit_pronoun"]
     assert odd > fits
+
+
+def test_missing_ends_are_found_where_marks_were_taken_away() -> None:
+    turns = [turn for talk in generate_dialogues(700, 1) for turn in talk]
+    breaks = Breaks.fit(turns, 0)
+    joined = breaks.measure("That sounds good Which season do you like")["break"]
+    whole = breaks.measure("That sounds good. Which season do you like?")["break"]
+    assert joined > 0 > whole
+    assert np.isnan(breaks.measure("Yes.")["break"])
 
 
 def test_the_order_of_sentences_is_learned_and_antisymmetric() -> None:

@@ -1,4 +1,4 @@
-"""Trees: equal to scikit-learn's own, and thresholds that keep their limit."""
+"""Trees: equal to scikit-learn's own, and offsets that keep their limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from parley.platform.judges.thresholds import choose_thresholds, f1_scores
+from parley.platform.judges.heads import HEADS, LEFT_OUT, head_targets, join_heads
+from parley.platform.judges.thresholds import JudgedRows, choose_offsets, f1_scores
 from parley.platform.judges.trees import Trees
 
 
@@ -25,24 +26,24 @@ def test_exported_trees_predict_as_scikit_learn_does(seed: int) -> None:
     model.fit(features, labels)
     unseen, _ = _data(seed + 100)
     for rows in (features, unseen):
-        expected = model.predict_proba(rows)[:, 1]
-        assert np.allclose(Trees.export(model).predict(rows), expected, atol=1e-12)
+        expected = model.decision_function(rows)
+        assert np.allclose(Trees.export(model).log_odds(rows), expected, atol=1e-12)
 
 
 def test_missing_values_that_training_never_saw_go_where_scikit_learn_sends_them() -> None:
     features, labels = _data(0)
     whole = np.nan_to_num(features)
     model = HistGradientBoostingClassifier(max_iter=5, early_stopping=False).fit(whole, labels)
-    expected = model.predict_proba(features)[:, 1]
-    assert np.allclose(Trees.export(model).predict(features), expected, atol=1e-12)
+    expected = model.decision_function(features)
+    assert np.allclose(Trees.export(model).log_odds(features), expected, atol=1e-12)
 
 
 def test_trees_survive_their_arrays() -> None:
     features, labels = _data(1)
     trees = Trees.fit(features, labels, np.ones(len(labels)), 5, 0)
     again = Trees.from_arrays(trees.arrays())
-    assert np.array_equal(again.predict(features), trees.predict(features))
-    assert trees.predict(features[:0]).shape == (0,)
+    assert np.array_equal(again.log_odds(features), trees.log_odds(features))
+    assert trees.log_odds(features[:0]).shape == (0,)
 
 
 def test_f1_equals_its_definition() -> None:
@@ -54,23 +55,53 @@ def test_f1_equals_its_definition() -> None:
         assert score == pytest.approx(2 * precision * recall / (precision + recall))
 
 
-def test_thresholds_find_the_violations_and_keep_the_limit() -> None:
-    rng = np.random.default_rng(0)
+def _judged(rng: np.random.Generator) -> tuple[JudgedRows, np.ndarray]:
+    """Rows whose heads are right but for some noise, and log-odds of clean rows."""
     labels = rng.random((400, 4)) < 0.25
-    scores = np.asarray(0.3 * labels + 0.4 * rng.random((400, 4)), np.float64)
-    clean = 0.4 * rng.random((400, 4))
-    for limit in (0.05, 0.3):
-        thresholds = choose_thresholds([(scores, labels, 1.0)], [clean], limit)
-        assert np.any(clean >= thresholds, axis=1).mean() <= limit
-        assert f1_scores(scores >= thresholds, labels).mean() > 0.8
+    said = np.stack([labels[:, head.maxim] for head in HEADS], axis=1)
+    log_odds = np.asarray(4.0 * said - 3.0 + rng.normal(size=said.shape) * 0.8, np.float64)
+    clean = np.asarray(rng.normal(size=(400, len(HEADS))) * 0.8 - 3.0, np.float64)
+    return JudgedRows(log_odds, labels, 1.0), clean
 
 
-def test_a_maxim_that_cannot_be_told_is_not_flagged() -> None:
+@pytest.mark.parametrize("limit", [0.02, 0.1])
+def test_offsets_find_the_violations_and_keep_the_limit(limit: float) -> None:
+    judged, clean = _judged(np.random.default_rng(0))
+    offsets = choose_offsets([judged], [clean], limit)
+    assert np.any(clean >= offsets, axis=1).mean() <= limit
+    found = join_heads(judged.log_odds, offsets) >= 0.5
+    assert f1_scores(found, judged.labels).mean() > 0.85
+
+
+def test_a_head_that_knows_nothing_is_silenced() -> None:
     rng = np.random.default_rng(0)
-    labels = rng.random((400, 4)) < 0.25
-    scores = np.asarray(0.9 * labels + 0.05, np.float64)
-    scores[:, 3] = rng.random(400)
-    clean = np.full((400, 4), 0.05)
-    clean[:, 3] = rng.random(400)
-    thresholds = choose_thresholds([(scores, labels, 1.0)], [clean], 0.02)
-    assert (clean[:, 3] >= thresholds[3]).mean() <= 0.02
+    judged, clean = _judged(rng)
+    judged.log_odds[:, 0], clean[:, 0] = rng.normal(size=400), rng.normal(size=400)
+    offsets = choose_offsets([judged], [clean], 0.05)
+    assert (clean[:, 0] >= offsets[0]).mean() < 0.05
+
+
+def test_every_maxim_has_heads_and_knows_its_kinds() -> None:
+    assert {head.maxim for head in HEADS} == {0, 1, 2, 3}
+    kinds = ["manner_jargon", "multi_quantity_manner", "none", "odd_manner"]
+    labels = np.array([[0, 0, 0, 1], [1, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]], bool)
+    targets = dict(zip((head.name for head in HEADS), head_targets(kinds, labels).T, strict=True))
+    assert targets["manner_jargon"].tolist() == [1, LEFT_OUT, 0, LEFT_OUT]
+    assert targets["manner_ambiguous"].tolist() == [LEFT_OUT, 1, 0, LEFT_OUT]
+    assert targets["manner"].tolist() == [1, 1, 0, 1]
+    assert targets["quantity_over"].tolist() == [0, 1, 0, 0]
+
+
+def test_a_maxim_is_as_likely_as_its_likeliest_head() -> None:
+    log_odds = np.full((1, len(HEADS)), -9.0)
+    column = [head.name for head in HEADS].index("manner_jargon")
+    log_odds[0, column] = 1.5
+    probabilities = join_heads(log_odds, np.full(len(HEADS), 1.5))
+    assert probabilities[0, 3] == pytest.approx(0.5)
+    assert (probabilities[0, :3] < 0.01).all()
+
+
+def test_where_there_is_nothing_to_tell_apart_every_row_gets_the_same_answer() -> None:
+    features, labels = _data(0)
+    none = Trees.fit(features, np.zeros_like(labels), np.ones(len(labels)), 5, 0)
+    assert (none.log_odds(features) < -10).all()
