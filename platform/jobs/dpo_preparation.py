@@ -23,6 +23,7 @@ from parley.platform.errors import InputError
 from parley.platform.judges.detector import Detector
 from parley.platform.judges.loading import load_detector
 from parley.platform.learners.dpo_data import EncodingCounts, TokenPairs, encode_pairs
+from parley.platform.learners.dpo_loader import check_warmup
 from parley.platform.learners.dpo_scoring import reference_log_probs
 from parley.platform.learners.supervised import fine_tune
 from parley.platform.models.resolving import resolve_model
@@ -114,6 +115,7 @@ def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Prep
     progress.say(f"training pairs: {describe_counts(counts)}")
     heldout, counts = encode_pairs(split.heldout, tokenizer, model.context, config.data)
     progress.say(f"held-out pairs: {describe_counts(counts)}")
+    check_warmup(training, config.dpo)
     torch.nn.Module.to(model.model, choose_device(num_gpus(config)))
     if not known:
         if config.supervised.num_epochs:

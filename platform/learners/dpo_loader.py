@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from parley.platform.config.dpo import DPOSection
+from parley.platform.errors import InputError
 from parley.platform.learners.dpo_batches import pack_pairs, plan_steps
 from parley.platform.learners.dpo_data import CHOSEN, REJECTED, TokenPairs
 
@@ -49,6 +50,21 @@ class PairLoader:
 def num_gradient_steps(pairs: TokenPairs, dpo: DPOSection) -> int:
     """Gradient steps of a run."""
     return -(-len(pairs) // dpo.batch_size) * dpo.num_epochs
+
+
+def check_warmup(pairs: TokenPairs, dpo: DPOSection) -> None:
+    """Refuse a warm-up that outlasts the run.
+
+    Raises:
+        InputError: the learning rate would never reach its peak.
+    """
+    total = num_gradient_steps(pairs, dpo)
+    if dpo.warmup_steps >= total:
+        raise InputError(
+            f"dpo.warmup_steps = {dpo.warmup_steps}, but {len(pairs)} pairs make {total} gradient "
+            f"steps: the learning rate would never reach its peak. Set dpo.warmup_steps to at "
+            f"most {total // 2}, or raise dpo.num_epochs"
+        )
 
 
 def collate(pairs: TokenPairs, chosen: NDArray[np.int64], shared: bool) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from parley.platform.errors import InputError
 from parley.platform.learners.dpo_batches import PackedResponses
 from parley.platform.learners.dpo_data import PairDataError, TokenPairs
 from parley.platform.learners.dpo_forward import ResponseForward
-from parley.platform.learners.dpo_loader import PairLoader, num_gradient_steps
+from parley.platform.learners.dpo_loader import PairLoader, check_warmup, num_gradient_steps
 from parley.platform.learners.dpo_state import load_state, save_state
 from parley.platform.models.training import NonFiniteLossError
 
@@ -313,13 +313,7 @@ def build_trainer(
     if pairs.reference is None:
         raise PairDataError("the pairs have no reference log-probabilities; compute them first")
     dpo = config.dpo
-    total = num_gradient_steps(pairs, dpo)
-    if dpo.warmup_steps >= total:
-        raise InputError(
-            f"dpo.warmup_steps = {dpo.warmup_steps}, but {len(pairs)} pairs make {total} gradient "
-            f"steps: the learning rate would never reach its peak. Set dpo.warmup_steps to at "
-            f"most {total // 2}, or raise dpo.num_epochs"
-        )
+    check_warmup(pairs, dpo)
     disable_dropout_in_model(model)
     adapters = make_adapters(model, config.lora)
     with TemporaryDirectory() as folder:
