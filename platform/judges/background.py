@@ -109,7 +109,7 @@ class NumberMemory:
             numbers = _numbers(text)
             if not numbers:
                 continue
-            for word in set(find_content_words(text)):
+            for word in sorted(set(find_content_words(text))):
                 row = pairs.setdefault(word, {})
                 for number in numbers:
                     row[number] = row.get(number, 0) + 1
@@ -124,7 +124,7 @@ class NumberMemory:
                 "number_neighbours": math.nan, "number_least": math.nan,
             }  # fmt: skip
         votes: dict[str, float] = {}
-        topic = set(passage.topic)
+        topic = sorted(set(passage.topic))
         for word in topic:
             row = self.pairs.get(word)
             if row is None:
@@ -184,7 +184,7 @@ class TopicSpace:
         for talk in turns:
             for index, turn in enumerate(talk):
                 near = turn | (talk[index - 1] if index else set())
-                for word in near:
+                for word in sorted(near):
                     if word in kept:
                         rows.append(turn_no)
                         columns.append(kept[word])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,19 +71,26 @@ class Breaks:
 
     def measure(self, text: str) -> dict[str, float]:
         """The log-odds of the two likeliest gaps, and how many gaps are likely ends."""
-        tokens = _TOKEN.findall(text)
-        gaps = [
-            index
-            for index in range(len(tokens) - 1)
-            if tokens[index][0].isalnum() and tokens[index + 1][0].isalnum()
-        ]
-        if not gaps:
+        slots = _read(text)
+        if not len(slots):
             return dict(zip(BREAK_FEATURES, (float("nan"), float("nan"), 0.0), strict=True))
-        odds = self.weights[_slots(tokens)[gaps]].sum(axis=1) + self.bias[0]
+        odds = self.weights[slots].sum(axis=1) + self.bias[0]
         ranked = np.sort(odds)[::-1]
         second = float(ranked[1]) if len(ranked) > 1 else float("nan")
         values = (float(ranked[0]), second, float((odds > 0.0).sum()))
         return dict(zip(BREAK_FEATURES, values, strict=True))
+
+
+@lru_cache(maxsize=1 << 15)
+def _read(text: str) -> NDArray[np.int64]:
+    """Table rows of the gaps between two words, [G, 8]; kept, as all models ask for them."""
+    tokens = _TOKEN.findall(text)
+    gaps = [
+        index
+        for index in range(len(tokens) - 1)
+        if tokens[index][0].isalnum() and tokens[index + 1][0].isalnum()
+    ]
+    return _slots(tokens)[gaps] if gaps else np.zeros((0, len(_SALTS)), np.int64)
 
 
 def _without_end(tokens: Sequence[str]) -> list[str]:

@@ -22,6 +22,8 @@ from parley.platform.preferences.sentences import FUNCTION_WORDS
 
 MISFIT_BITS = 17
 MAX_TURNS = 12_000
+MISFIT_FEATURES = ("misfit", "misfit_2", "misfit_3", "misfit_mean", "misfit_pronoun",
+                   "misfit_pronoun_2", "misfit_content", "misfit_content_2")  # fmt: skip
 REPLACED_SHARE = 0.25
 PRONOUNS = ("it", "they", "this", "that", "these", "those", "them", "he", "such", "its")
 _PRONOUN_SET = frozenset(PRONOUNS)
@@ -73,19 +75,30 @@ class Misfits:
 
     def measure(self, text: str) -> dict[str, float]:
         """The log-odds of the words that fit worst, of pronouns and of others apart."""
-        tokens = _TOKEN.findall(text.lower())
-        names = ("misfit", "misfit_2", "misfit_3", "misfit_mean", "misfit_pronoun",
-                 "misfit_pronoun_2", "misfit_content", "misfit_content_2")  # fmt: skip
-        picks = [index for index, token in enumerate(tokens) if token[0].isalpha()]
-        if not picks:
-            return dict.fromkeys(names, float("nan"))
-        odds = self.weights[_slots(tokens)[picks]].sum(axis=1) + self.bias[0]
-        is_pronoun = np.array([tokens[index] in _PRONOUN_SET for index in picks])
-        is_content = np.array([tokens[index] not in _COMMON for index in picks])
+        slots, is_pronoun, is_content = _read(text)
+        if not len(slots):
+            return dict.fromkeys(MISFIT_FEATURES, float("nan"))
+        odds = self.weights[slots].sum(axis=1) + self.bias[0]
         pronouns, contents = _largest(odds[is_pronoun], 2), _largest(odds[is_content], 2)
         first, second, third = _largest(odds, 3)
         values = (first, second, third, float(odds.mean()), *pronouns, *contents)
-        return dict(zip(names, values, strict=True))
+        return dict(zip(MISFIT_FEATURES, values, strict=True))
+
+
+@lru_cache(maxsize=1 << 15)
+def _read(text: str) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Table rows of the words of a text [W, 9], and which are pronouns and content words [W].
+
+    The same for all models of a detector, hence kept.
+    """
+    tokens = _TOKEN.findall(text.lower())
+    picks = [index for index, token in enumerate(tokens) if token[0].isalpha()]
+    words = [tokens[index] for index in picks]
+    return (
+        _slots(tokens)[picks],
+        np.array([word in _PRONOUN_SET for word in words], np.bool_),
+        np.array([word not in _COMMON for word in words], np.bool_),
+    )
 
 
 def _largest(values: NDArray[Any], num: int) -> list[float]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.judges.passages import Hashes, Passage, hash_ngrams, hash_tokens, slots_of
+from parley.platform.judges.passages import Passage, hash_ngrams, hash_tokens, slots_of
 
 PHRASE_BITS = 18
 STRENGTH = 30.0
@@ -57,7 +58,7 @@ class Phrases:
         from scipy import sparse
         from sklearn.linear_model import LogisticRegression
 
-        rows = [phrase_slots(passage.tokens) for passage in passages]
+        rows = [phrase_slots(passage.response) for passage in passages]
         ends = np.cumsum([0, *map(len, rows)])
         scales = np.concatenate([np.full(len(row), _scale(row), np.float32) for row in rows])
         matrix = sparse.csr_matrix(
@@ -74,14 +75,16 @@ class Phrases:
 
     def measure(self, passage: Passage) -> Floats:
         """The regression's log-odds of each maxim, and each head's largest of a run, [M + H]."""
-        slots = phrase_slots(passage.tokens)
+        slots = phrase_slots(passage.response)
         total = self.weights[:, slots].sum(axis=1) * _scale(slots) + self.bias
         largest = self.odds[:, slots].max(axis=1, initial=0.0)
         return np.concatenate([total, largest]).astype(np.float32)
 
 
-def phrase_slots(tokens: Hashes) -> NDArray[np.int64]:
-    """Table rows of the runs of one to three tokens, each once."""
+@lru_cache(maxsize=1 << 16)
+def phrase_slots(text: str) -> NDArray[np.int64]:
+    """Table rows of the runs of one to three tokens, each once; kept, as all models ask."""
+    tokens = hash_tokens(text)
     runs = [hash_ngrams(tokens, order) for order in (1, 2, 3)]
     return np.unique(slots_of(np.concatenate(runs), PHRASE_BITS))
 
@@ -96,7 +99,7 @@ def _log_odds(
     """How much more often a run stands in rows that say yes than elsewhere, [H, 2 ** BITS]."""
     clean = np.zeros(2**PHRASE_BITS, np.float64)
     for text in clean_texts:
-        clean[phrase_slots(hash_tokens(text))] += 1.0
+        clean[phrase_slots(text)] += 1.0
     odds = []
     for column in range(targets.shape[1]):
         counts = np.zeros((2, 2**PHRASE_BITS), np.float64)

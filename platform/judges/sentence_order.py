@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class SentenceOrder:
                 parts = split_sentences(turn)
                 if not 2 <= len(parts) <= 8:
                     continue
-                last = set(find_content_words(talk[index - 1])) if index else set()
+                last = frozenset(find_content_words(talk[index - 1]) if index else ())
                 for place, (one, other) in enumerate(itertools.pairwise(parts)):
                     slots, sign = _pair_features(one, other, last, place == 0, len(parts))
                     rows.append(slots)
@@ -73,15 +74,13 @@ class SentenceOrder:
         num = len(sentences)
         if num < 2:
             return dict.fromkeys(ORDER_FEATURES, math.nan)
-        last = set(last_topic)
-        parts = sentences[:MAX_PERMUTED]
-        table = np.zeros((len(parts), len(parts)))  # log-odds that row stands before column
-        for one, other in itertools.combinations(range(len(parts)), 2):
-            slots, sign = _pair_features(parts[one], parts[other], last, one == 0, num)
+        size = min(num, MAX_PERMUTED)
+        table = np.zeros((size, size))  # log-odds that row stands before column
+        for one, other, slots, sign in _read_pairs(tuple(sentences), frozenset(last_topic)):
             table[one, other] = float(self.weights[slots] @ sign)
             table[other, one] = -table[one, other]
-        neighbours = [table[place, place + 1] for place in range(len(parts) - 1)]
-        upper = table[np.triu_indices(len(parts), 1)]
+        neighbours = [table[place, place + 1] for place in range(size - 1)]
+        upper = table[np.triu_indices(size, 1)]
         return {
             "order_sum": float(sum(neighbours)),
             "order_worst": float(min(neighbours)),
@@ -90,6 +89,22 @@ class SentenceOrder:
             "order_last": float(table[:-1, -1].min()),
             "order_all_pairs": float(upper.mean()),
         }
+
+
+@lru_cache(maxsize=1 << 15)
+def _read_pairs(
+    sentences: tuple[str, ...], last_topic: frozenset[str]
+) -> list[tuple[int, int, NDArray[np.int64], Floats]]:
+    """The features of every pair of the first sentences; kept, as all models ask for them."""
+    places = range(min(len(sentences), MAX_PERMUTED))
+    return [
+        (
+            one,
+            other,
+            *_pair_features(sentences[one], sentences[other], last_topic, one == 0, len(sentences)),
+        )
+        for one, other in itertools.combinations(places, 2)
+    ]
 
 
 def _best_sum(table: NDArray[np.float64]) -> float:
@@ -102,7 +117,7 @@ def _best_sum(table: NDArray[np.float64]) -> float:
 
 
 def _pair_features(
-    one: str, other: str, last_topic: set[str], is_start: bool, num: int
+    one: str, other: str, last_topic: frozenset[str], is_start: bool, num: int
 ) -> tuple[NDArray[np.int64], Floats]:
     """Table rows and signs of the order (one, other): what it has and the swapped one has not."""
     ahead, behind = _names(one, last_topic), _names(other, last_topic)
@@ -123,7 +138,7 @@ def _pair_features(
     return slots, signs
 
 
-def _names(sentence: str, last_topic: set[str]) -> list[str]:
+def _names(sentence: str, last_topic: frozenset[str]) -> list[str]:
     """What is looked at in a sentence: how it begins and ends, and whether it answers."""
     words = [word.lower() for word in find_words(sentence)] or [""]
     topic = set(find_content_words(sentence))
@@ -137,6 +152,6 @@ def _names(sentence: str, last_topic: set[str]) -> list[str]:
         f"3 {' '.join(opening)}",
         f"size {length}",
         f"answers {bool(topic & last_topic)} {bool(topic)}",
-        *{f"w {word}" for word in words if word in FUNCTION_WORDS},
+        *sorted({f"w {word}" for word in words if word in FUNCTION_WORDS}),
         f"cap {sentence[:1].isupper()}",
     ]
