@@ -39,6 +39,8 @@ from parley.platform.telemetry.files import atomic_write_text, to_json
 HUMAN = "human reply in place"
 HUMAN_LEAST = 0.9
 """Share of human replies in place that a good judge calls cooperative at least."""
+SPLIT_SETTINGS = ("num_generated", "corpus_seed", "holdout", "selection")
+"""What of a recipe says which conversations are held out."""
 QUICK_CONVERSATIONS = 12
 NUM_RESAMPLES = 1_000
 
@@ -156,7 +158,7 @@ def main(arguments: Sequence[str] | None = None, recipe: JudgeRecipe | None = No
 def find_heldout(judge: FittedJudge) -> list[Conversation]:
     """The conversations that this judge has neither learned from nor been calibrated on."""
     recipe = judge.facts["recipe"]
-    split = JudgeRecipe(**{k: recipe[k] for k in ("num_generated", "holdout", "selection", "seed")})
+    split = JudgeRecipe(**{k: recipe[k] for k in SPLIT_SETTINGS})
     conversations, _ = find_conversations(split)
     heldout = split_for_judge(split, conversations).heldout
     known: Mapping[str, object] = dict.fromkeys(judge.facts["heldout_conversations"])

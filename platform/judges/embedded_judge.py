@@ -43,7 +43,6 @@ from parley.platform.judges.fitted_judge import (
 )
 from parley.platform.judges.human_calibration import Calibration
 from parley.platform.judges.ranker import Ranker
-from parley.platform.judges.ranker_decoys import Decoys, make_decoys
 from parley.platform.judges.ranker_encoders import (
     MiniLMEncoder,
     TurnEncoder,
@@ -76,6 +75,8 @@ class JudgeRecipe:
     """Size of learned word vectors."""
     num_generated: int = 1_500
     """Small-talk dialogues, where there are no real conversations."""
+    corpus_seed: int = 2_000_003
+    """Of the small talk: other dialogues than those that pairs and detectors are made from."""
     holdout: float = 0.08
     """Share of the conversations for attacks."""
     selection: float = 0.07
@@ -133,7 +134,7 @@ def find_conversations(recipe: JudgeRecipe) -> tuple[list[Conversation], str]:
     data = os.environ.get(DATA_VARIABLE)
     folder = Path(data, CONVERSATIONS_FOLDER) if data else None
     if folder is None or not folder.exists():
-        dialogues = generate_dialogues(recipe.num_generated, recipe.seed)
+        dialogues = generate_dialogues(recipe.num_generated, recipe.corpus_seed)
         return number_conversations(dialogues), "generated small talk"
     try:
         return load_conversations(folder), CONVERSATIONS_FOLDER
@@ -179,26 +180,21 @@ def _train_rankers(
     conversations: Sequence[Conversation],
     report: Report,
 ) -> list[Ranker]:
-    """The rankers of the recipe; the last `num_wary` of them are shown decoys."""
+    """The rankers of the recipe."""
     settings = recipe.ranker
     talks = [talk.messages for talk in conversations]
     turns = [turn for talk in talks for turn in talk]
     firsts = np.concatenate([[0], np.cumsum([len(talk) for talk in talks])])
-    states = encoder.encode(turns, lambda what, share: report(what, 0.3 * share))
-    texts, places = make_decoys(talks, settings.decoy_share, recipe.seed)
-    decoy_states = encoder.encode(texts, lambda what, share: report(what, 0.3 + 0.1 * share))
-    decoys = Decoys(decoy_states, places)
+    states = encoder.encode(turns, lambda what, share: report(what, 0.4 * share))
     rankers = []
     for number in range(settings.num_rankers):
-        wary = number >= settings.num_rankers - settings.num_wary
 
         def tell(loss: float, share: float, number: int = number) -> None:
             done = (number + share) / settings.num_rankers
             report(f"training, loss {loss:.2f}", 0.4 + 0.55 * done)
 
         seed = recipe.seed + number
-        shown = decoys if wary else None
-        rankers.append(train_ranker(states, firsts, settings, seed, shown, tell))
+        rankers.append(train_ranker(states, firsts, settings, seed, tell))
     return rankers
 
 

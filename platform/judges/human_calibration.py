@@ -30,17 +30,17 @@ class Signal:
 
 
 SIGNALS: dict[str, Signal] = {
-    "misfit": Signal("relation", 0.065),
-    "echo": Signal("relation", 0.004),
-    "discourtesy": Signal("relation", 0.006),
-    "disorder": Signal("manner", 0.012),
-    "repetition": Signal("manner", 0.003),
-    "dwelling": Signal("manner", 0.004),
-    "broken_end": Signal("manner", 0.004),
-    "length": Signal("quantity", 0.004),
+    "misfit": Signal("relation", 0.07),
+    "echo": Signal("relation", 0.002),
+    "discourtesy": Signal("relation", 0.003),
+    "disorder": Signal("manner", 0.01),
+    "repetition": Signal("manner", 0.002),
+    "dwelling": Signal("manner", 0.002),
+    "broken_end": Signal("manner", 0.003),
+    "length": Signal("quantity", 0.002),
     "emptiness": Signal("quantity", 0.0),
-    "claims": Signal("quality", 0.004),
-    "opposition": Signal("quality", 0.004),
+    "claims": Signal("quality", 0.002),
+    "opposition": Signal("quality", 0.002),
 }
 """All signals that one row shows; larger measures are more suspicious."""
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from parley.platform.judges.ranker import NUM_LAGS, Ranker, Turns
-from parley.platform.judges.ranker_decoys import Decoys
 from parley.platform.judges.ranker_encoders import TokenStates
 
 COMPARING_SCALE = 12.0
@@ -34,11 +33,8 @@ class RankerSettings:
     """How a ranker learns."""
 
     num_epochs: int = 3
-    num_rankers: int = 3
+    num_rankers: int = 2
     """Their mean score is the score; each starts from, and is shown, another order of chance."""
-    num_wary: int = 1
-    """The last ones of them are shown decoys, see `ranker_decoys`: they see through keywords, and
-    know replies of other conversations less well."""
     conversations_per_batch: int = 12
     num_negatives: int = 6
     """Replies of other conversations for every context."""
@@ -47,8 +43,6 @@ class RankerSettings:
     warmup_steps: int = 20
     dropout: float = 0.1
     token_width: int = 64
-    decoy_share: float = 0.35
-    """Of the replies that get a decoy beside them."""
 
 
 class Batch(NamedTuple):
@@ -71,7 +65,6 @@ def train_ranker(
     firsts: NDArray[np.int64],
     settings: RankerSettings,
     seed: int,
-    decoys: Decoys | None = None,
     report: Callable[[float, float], None] | None = None,
 ) -> Ranker:
     """A ranker of the conversations whose turns `states` holds in order.
@@ -81,7 +74,6 @@ def train_ranker(
         firsts: int64 [conversations + 1], where each conversation's turns begin.
         settings: how it learns.
         seed: of its first weights, of the batches and of the negatives.
-        decoys: further replies that do not belong there.
         report: is told the loss and the share of the work that is done.
 
     Raises:
@@ -108,7 +100,7 @@ def train_ranker(
                 for group in optimiser.param_groups:
                     group["lr"] = settings.learning_rate * rate
                 batch = make_batch(order[start : start + size].tolist(), firsts)
-                loss = compute_loss(ranker, states, batch, settings.num_negatives, rng, decoys)
+                loss = compute_loss(ranker, states, batch, settings.num_negatives, rng)
                 optimiser.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(ranker.parameters(), 1.0)
@@ -150,7 +142,6 @@ def compute_loss(
     batch: Batch,
     num_negatives: int,
     rng: np.random.Generator,
-    decoys: Decoys | None = None,
 ) -> Tensor:
     """Nats of the true reply among others, of the true context, and of true against not."""
     turns = ranker.read(*states.pad(batch.turns.tolist()))
@@ -167,8 +158,7 @@ def compute_loss(
     by_reply = torch.gather(masked, 1, others.argsort(1))
     ranking = _choose_first(true, masked) + _choose_first(true, by_reply)
     belonging = 2 * (F.softplus(-true).mean() + F.softplus(false[foreign]).mean())
-    loss = ranking + belonging + _compare_all(ranker, turns, batch) / 2
-    return loss if decoys is None else loss + _see_through(ranker, turns, batch, decoys)
+    return ranking + belonging + _compare_all(ranker, turns, batch) / 2
 
 
 def _compare_all(ranker: Ranker, turns: Turns, batch: Batch) -> Tensor:
@@ -180,17 +170,6 @@ def _compare_all(ranker: Ranker, turns: Turns, batch: Batch) -> Tensor:
     same = (owners[:, None] == owners) & (own[:, None] != own)
     scores = (COMPARING_SCALE * wanted @ offered.T).masked_fill(same, NO_PAIR)
     return F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)
-
-
-def _see_through(ranker: Ranker, turns: Turns, batch: Batch, decoys: Decoys) -> Tensor:
-    """Nats of calling decoys what they are."""
-    chosen = decoys.places[batch.turns[batch.replies.numpy()]]
-    contexts = torch.from_numpy(np.flatnonzero(chosen >= 0))
-    if len(contexts) == 0:
-        return torch.zeros(())
-    read = ranker.read(*decoys.states.pad(chosen[chosen >= 0].tolist()))
-    pairs = (contexts, torch.arange(len(contexts)))
-    return F.softplus(ranker(turns, batch.lags, batch.present, read, pairs)).mean()
 
 
 def _choose_first(true: Tensor, false: Tensor) -> Tensor:

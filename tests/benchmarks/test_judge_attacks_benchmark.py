@@ -17,7 +17,7 @@ from parley.platform.judges.ranker_training import RankerSettings
 
 SMALL = JudgeRecipe(
     encoder="words",
-    ranker=RankerSettings(num_epochs=2, num_rankers=1, num_wary=0, token_width=16),
+    ranker=RankerSettings(num_epochs=2, num_rankers=1, token_width=16),
     word_width=48,
     num_generated=700,
     num_threads=1,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from parley.platform.judges.ranker import MAX_COMPARED, NUM_LAGS, Ranker
-from parley.platform.judges.ranker_decoys import Decoys, fill_in, make_decoys
 from parley.platform.judges.ranker_encoders import (
     MAX_TOKENS,
     MiniLMEncoder,
@@ -188,37 +185,12 @@ def test_training_is_a_function_of_its_seed() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_decoys_count_against_the_ranker() -> None:
-    states, firsts = make_topics(4, 1)
-    batch = make_batch([0, 1, 2, 3], firsts)
-    ranker = make_ranker()
-    places = np.full(16, -1)
-    without = compute_loss(
-        ranker, states, batch, 2, np.random.default_rng(0), Decoys(states, places)
-    )
-    places[[2, 5]] = (0, 1)
-    beside = compute_loss(
-        ranker, states, batch, 2, np.random.default_rng(0), Decoys(states, places)
-    )
-    assert beside > without
-
-
-def test_a_decoy_keeps_the_frame_of_a_reply_and_takes_the_words_of_the_context() -> None:
-    filled = fill_in("Yes, I saw the whale. The whale was huge!", ["piano"], Random(0))
-    assert filled == "Yes, I saw the piano. The piano was piano!"
-    talks = [["I play the piano.", "Which piano music?"], ["Do whales sing?", "Whales sing songs."]]
-    decoys, places = make_decoys(talks, share=1.0, seed=0)
-    assert places.tolist() == [-1, 0, -1, 1]
-    assert not {"whales", "whale", "sing"} & set(decoys[0].lower().replace(".", "").split())
-
-
 def test_word_vectors_are_near_for_words_of_the_same_company() -> None:
     turns = ["the cat and the dog play", "a dog and a cat sleep", "the cat chased the dog"] * 4
     turns += ["stars and planets shine", "planets circle the stars", "bright stars far planets"] * 4
     encoder = learn_words(turns, width=8, seed=0)
-    cat, dog, stars = (
-        encoder.encode([word]).states[0].astype(float) for word in ("cat", "dog", "stars")
-    )
+    vectors = encoder.encode(["cat", "dog", "stars"]).states.astype(float)
+    cat, dog, stars = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert cat @ dog > cat @ stars + 0.2
 
 
