@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,10 +40,14 @@ def connect_ray(config: RayConfig, num_workers: int, progress: Progress) -> Iter
         return
     address = config.address or os.environ.get(ADDRESS_VARIABLE)
     with progress.status(f"joining Ray at {address}" if address else "starting Ray"):
+        # Ray takes SIGTERM for itself; a job that stops in order keeps its own handler.
+        handler = signal.getsignal(signal.SIGTERM)
         if address:
             _join(address)
         else:
             _start_local(config, num_workers)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:
