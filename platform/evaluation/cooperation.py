@@ -116,6 +116,7 @@ def quick_cooperation(
         "distinct_2": figures.distinct_2,
         "response_words": figures.words,
         "repeated_responses": figures.repeated,
+        "looping_words": figures.looping,
     }
 
 

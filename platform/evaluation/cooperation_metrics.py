@@ -91,6 +91,7 @@ def name_figures(
             f"distinct_2{_suffix(name)}": system.distinct_2,
             f"response_words{_suffix(name)}": system.words,
             f"repeated_responses{_suffix(name)}": system.repeated,
+            f"looping_words{_suffix(name)}": system.looping,
             f"response_perplexity{_suffix(name)}": system.perplexity,
         }
     return metrics | {"prompts": len(conversations)}

@@ -27,7 +27,7 @@ HEADLINES = (
     *("cooperative_rate", "cooperative_rate_reranked", "cooperative_rate_repaired"),
     *("cooperative_rate_human", "preference_accuracy", "preference_accuracy_length_controlled"),
     *("chosen_perplexity_ratio", "eval_loss", "distinct_2", "response_words"),
-    "repeated_responses",
+    *("repeated_responses", "looping_words"),
 )
 """The figures on tiles; all others stand in the tables."""
 DETAILS = {
@@ -82,7 +82,13 @@ def headline_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
         for key in (name, name + INTERVAL_SUFFIX):
             if key in metrics:
                 shown[key] = metrics[key]
-    for name in ("cooperative_rate", "distinct_2", "response_words", "repeated_responses"):
+    for name in (
+        "cooperative_rate",
+        "distinct_2",
+        "response_words",
+        "repeated_responses",
+        "looping_words",
+    ):
         if f"{name}_untuned" in metrics:
             shown[name + START_SUFFIX] = metrics[f"{name}_untuned"]
     return shown
@@ -135,7 +141,7 @@ def _render_systems(rows: Sequence[Mapping[str, Any]]) -> str:
         '<tr><th>responses</th><th class="number">cooperative</th><th>95 % interval</th>'
         f'{names}<th class="number">own detector</th><th class="number">perplexity</th>'
         '<th class="number">distinct-2</th><th class="number">words</th>'
-        '<th class="number">repeated</th></tr>'
+        '<th class="number">repeated</th><th class="number">looping</th></tr>'
     )
     body = "".join(map(_system_row, rows))
     return (
@@ -143,7 +149,7 @@ def _render_systems(rows: Sequence[Mapping[str, Any]]) -> str:
         '<p class="soft">Cooperative: the independent judge flags nothing; the maxims: what it '
         "flags. Own detector: cooperative by the detector that ranks and repairs. Perplexity: of "
         "the responses under the reference. Repeated: given word for word to an earlier "
-        "prompt.</p>"
+        "prompt. Looping: runs of four words that stood earlier in the same response.</p>"
     )
 
 
@@ -163,7 +169,8 @@ def _system_row(row: Mapping[str, Any]) -> str:
         f'<td class="number">{DASH if perplexity is None else f"{perplexity:,.1f}"}</td>'
         f'<td class="number">{_number(row.get("distinct_2"), 2)}</td>'
         f'<td class="number">{_number(row.get("words"), 1)}</td>'
-        f'<td class="number">{_percent(row.get("repeated"))}</td></tr>'
+        f'<td class="number">{_percent(row.get("repeated"))}</td>'
+        f'<td class="number">{_percent(row.get("looping"))}</td></tr>'
     )
 
 

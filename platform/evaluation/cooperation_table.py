@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.evaluation.attractors import distinct_n
+from parley.platform.evaluation.attractors import distinct_n, repetition_rate
 from parley.platform.evaluation.preference import Rate, clustered_rate
 from parley.platform.judges.detector import Detector
 from parley.platform.preferences.exchange import MAXIMS, Exchange
@@ -38,6 +38,9 @@ class SystemFigures:
     """Mean length."""
     repeated: float
     """Share of the responses that were given word for word to an earlier prompt."""
+    looping: float
+    """Share of runs of four words that stood earlier in the same response: how a generator that
+    came apart shows. NaN where no response has four words."""
     empty: float
 
     def as_row(self) -> dict[str, Any]:
@@ -50,7 +53,15 @@ class SystemFigures:
             rates: Mapping[str, Rate] = getattr(self, name)
             row[name] = {maxim: rate.value for maxim, rate in rates.items()}
             row[f"{name}_ci95"] = {maxim: list(rate.interval) for maxim, rate in rates.items()}
-        for name in ("perplexity", "distinct_1", "distinct_2", "words", "repeated", "empty"):
+        for name in (
+            "perplexity",
+            "distinct_1",
+            "distinct_2",
+            "words",
+            "repeated",
+            "looping",
+            "empty",
+        ):
             row[name] = getattr(self, name)
         return row
 
@@ -87,6 +98,7 @@ def measure_system(
         distinct_2=distinct_n(ids, 2),
         words=float(np.mean([len(text.split()) for text in texts])),
         repeated=1.0 - len(set(texts)) / len(texts),
+        looping=repetition_rate(ids),
         empty=float(np.mean([not text for text in texts])),
     )
 
@@ -107,14 +119,15 @@ LEGEND = (
     "with the 95 % interval over conversations; then what it flags, by maxim. own:",
     "cooperative by the pipeline's own detector. ppl: perplexity under the reference.",
     "dist2: distinct pairs of words. len: words. rep: given word for word before.",
+    "loop: runs of four words that stood earlier in the same response.",
 )
 
 
 def format_table(systems: Sequence[SystemFigures]) -> list[str]:
     """The table as lines of at most 80 columns; shares in per cent."""
     names = "".join(f"{maxim[:4]:>5}" for maxim in MAXIMS)
-    head = f"{'responses':<17}{'cooperative':<15}{names}{'own':>5}{'ppl':>7}{'dist2':>6}"
-    return [f"{head}{'len':>4}{'rep':>4}", *map(_format_row, systems)]
+    head = f"{'responses':<17}{'cooperative':<14}{names}{'own':>4}{'ppl':>6}{'dist2':>6}"
+    return [f"{head}{'len':>4}{'rep':>4}{'loop':>5}", *map(_format_row, systems)]
 
 
 def _format_row(system: SystemFigures) -> str:
@@ -124,9 +137,9 @@ def _format_row(system: SystemFigures) -> str:
     own = _per_cent(system.detector_cooperative.value)
     perplexity = _number(system.perplexity, 1 if system.perplexity < 1000 else 0)
     return (
-        f"{system.name.replace('_', ' '):<17}{rate:<15}{flags}{own:>5}{perplexity:>7}"
+        f"{system.name.replace('_', ' '):<17}{rate:<14}{flags}{own:>4}{perplexity:>6}"
         f"{_number(system.distinct_2, 2):>6}{_number(system.words, 0):>4}"
-        f"{_per_cent(system.repeated):>4}"
+        f"{_per_cent(system.repeated):>4}{_per_cent(system.looping):>5}"
     )
 
 

@@ -131,6 +131,7 @@ CURVES = (
             "repetition_rate": "4-grams that stood earlier in the reply",
             "repeated_replies": "replies that were said before",
             "repeated_responses": "responses that were given before, held-out prompts",
+            "looping_words": "runs of four words said before in the response, likewise",
         },
         low=0.0,
     ),

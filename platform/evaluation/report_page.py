@@ -40,6 +40,7 @@ NAMES = {
     "chosen_perplexity_ratio": ("Perplexity of the chosen", "tuned over reference"),
     "eval_loss": ("Held-out loss", "nats"),
     "response_words": ("Response length", "words, greedy"),
+    "looping_words": ("Loops", "share of runs of four words"),
     "repeated_responses": ("Repeated responses", "share, word for word"),
 }
 """Figure -> how it is called, and its unit."""

@@ -108,6 +108,14 @@ def test_the_figures_of_a_system_by_hand() -> None:
     assert (low, high) == (0.0, 1.0)
 
 
+def test_loops_within_a_response_are_seen() -> None:
+    rows = rows_of("a b c d a b c d", "e f g h i")
+    flags = np.zeros((2, 4), np.bool_)
+    found = measure_system("tuned", rows, ["a", "b"], flags, flags)
+    assert found.looping == pytest.approx(1 / 7)
+    assert found.repeated == 0.0
+
+
 def test_all_systems_stand_in_the_table(result: CooperationResult) -> None:
     assert [system.name for system in result.table] == SYSTEMS
     by_name = {system.name: system for system in result.table}
