@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.platform.checkpoints.store import Checkpoint
+from parley.platform.errors import InputError
 from parley.platform.judges.feature_detector import UNKNOWN, FeatureDetector
 from parley.platform.judges.loading import load_detector
 from parley.platform.judges.thresholds import f1_scores
@@ -68,6 +70,21 @@ def detect_file(path: Path, detector_name: str) -> Detection:
         metrics |= measure_rate("human_flag_rate", flags, _groups(source, with_human=True))
         metrics["human_rows"] = len(humans)
     return Detection(source, scores, detector.thresholds, metrics, num_known)
+
+
+def evaluate_detector(checkpoint: Checkpoint, data: Path | None) -> dict[str, Any]:
+    """The figures of a trained detector on a file of responses.
+
+    Raises:
+        InputError: no file is given, or it cannot be used.
+    """
+    if data is None:
+        raise InputError(
+            "a detector is measured on a file of responses: give one by --data FILE; what it "
+            "reached in training stands in the run's result.json"
+        )
+    metrics = detect_file(data, str(checkpoint.path)).metrics
+    return {name: value for name, value in metrics.items() if not name.startswith("by_")}
 
 
 def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:

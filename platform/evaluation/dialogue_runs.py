@@ -8,6 +8,7 @@ from typing import Any
 from parley.platform.checkpoints.store import resolve_checkpoint
 from parley.platform.errors import InputError
 from parley.platform.evaluation.cooperation_runs import evaluate_dpo
+from parley.platform.evaluation.detection import evaluate_detector
 from parley.platform.evaluation.dialogue import evaluate_distorter
 from parley.platform.evaluation.generator_checkpoint import is_generator
 from parley.platform.evaluation.pretraining import evaluate_pretrained
@@ -17,18 +18,20 @@ def evaluate_path(
     path: Path, episodes: int | None = None, seed: int | None = None, data: Path | None = None
 ) -> dict[str, Any]:
     """Measure a run or checkpoint: self-play by dialogues, pretraining by held-out text, DPO by
-    held-out preference pairs.
+    held-out preference pairs, a detector by labelled responses.
 
     Args:
         path: a run folder or a checkpoint in one.
         episodes: dialogues, or prompts.
         seed: of played dialogues, or of drawn responses.
-        data: text to measure a pretrained model on, or prepared pairs.
+        data: text to measure a pretrained model on, prepared pairs, or a file of responses.
 
     Raises:
         InputError: there is no sound checkpoint, or an argument does not fit it.
     """
     checkpoint = resolve_checkpoint(path)
+    if checkpoint.read_policy_facts().get("policy") == "detector":
+        return evaluate_detector(checkpoint, data)
     if is_generator(checkpoint.read_policy_facts()):
         return evaluate_dpo(checkpoint, episodes, seed, data)
     if "experiment" not in checkpoint.read_policy_facts():

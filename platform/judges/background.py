@@ -29,6 +29,7 @@ from parley.platform.preferences.sentences import find_content_words, find_words
 
 UNIGRAM_BITS, BIGRAM_BITS, FACT_BITS = 17, 20, 17
 TOPIC_SIZE = 64
+CLAUSE_FEATURES = ("clause_nats", "clause_spread", "clause_rare", "clause_words", "clause_place")
 Floats = NDArray[np.float32]
 
 
@@ -82,7 +83,28 @@ class WordOrder:
             "odd_pairs": float((odd > 1.0).sum()),
             "opening_nats": float(nats[:2].mean()),
             "closing_nats": float(nats[-2:].mean()),
+            **_worst_clause(passage, nats, ones[1:-1]),
         }
+
+
+def _worst_clause(
+    passage: Passage, nats: NDArray[np.float64], counts: NDArray[np.float64]
+) -> dict[str, float]:
+    """The clause that is least like what people say: a claim put into small talk stands out.
+
+    Args:
+        passage: of T tokens.
+        nats: [T + 1], of every token and of the end.
+        counts: [T], how often each token was seen.
+    """
+    if not passage.clauses:
+        return dict.fromkeys(CLAUSE_FEATURES, math.nan)
+    means = [float(nats[start:end].mean()) for start, end in passage.clauses]
+    rare = [float((counts[start:end] < 20).mean()) for start, end in passage.clauses]
+    worst = int(np.argmax(means))
+    start, end = passage.clauses[worst]
+    values = (means[worst], means[worst] - min(means), max(rare), float(end - start), float(worst))
+    return dict(zip(CLAUSE_FEATURES, values, strict=True))
 
 
 _FRAME = hash_words(["\x02", "\x03"])

@@ -30,7 +30,7 @@ from parley.platform.judges.phrases import Phrases
 from parley.platform.judges.trees import Trees
 from parley.platform.preferences.exchange import MAXIMS
 
-MAX_DRAWN = 4_000
+MAX_DRAWN = 3_000
 """Rows that say no to a head and are no human responses beside violated ones, at most."""
 
 Report = Callable[[str, float], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,6 +22,7 @@ from parley.platform.preferences.wording import split_turns
 
 Hashes = NDArray[np.uint64]
 
+MIN_CLAUSE_WORDS = 3
 _MARKED_WORD = re.compile(r"[a-z]+(?:['\u2019][a-z]+)*|\d[\d,.]*\d|\d|[^\w\s]")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """Of Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
@@ -45,12 +46,15 @@ class Passage:
     """Content words of the last turn."""
     tokens: Hashes
     """Words in lower case and punctuation marks of the response, hashed, [T]."""
+    clauses: list[tuple[int, int]]
+    """First token and end of every run of three or more words without a mark."""
 
 
 def parse_passage(exchange: Exchange) -> Passage:
     """Cut an exchange into its parts."""
     turns = split_turns(exchange.context)
     response = normalise_space(exchange.response)
+    marked = _MARKED_WORD.findall(response.lower())
     return Passage(
         turns=turns,
         response=response,
@@ -59,8 +63,19 @@ def parse_passage(exchange: Exchange) -> Passage:
         topic=find_content_words(response),
         context_topic=find_content_words(" ".join(turns)),
         last_topic=find_content_words(turns[-1]) if turns else [],
-        tokens=hash_tokens(response),
+        tokens=hash_words(marked),
+        clauses=_find_clauses(marked),
     )
+
+
+def _find_clauses(tokens: Sequence[str]) -> list[tuple[int, int]]:
+    clauses, start = [], 0
+    for index in range(len(tokens) + 1):
+        if index == len(tokens) or not tokens[index][0].isalnum():
+            if index - start >= MIN_CLAUSE_WORDS:
+                clauses.append((start, index))
+            start = index + 1
+    return clauses
 
 
 def hash_tokens(text: str) -> Hashes:
