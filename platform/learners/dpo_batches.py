@@ -1,15 +1,13 @@
 """Which pairs stand together, and how they lie in the tensors that a model reads.
 
-A prompt is read once for all responses to it, and a response once for all pairs that hold it. A
-row of a batch is made of documents, each a prompt and the responses to it, branches that do not see
-each other:
+A prompt is read once for all responses to it, and a response once for all pairs that hold it. A row
+of a batch is a prompt and the responses to it, branches that do not see each other:
 
-    tokens     p p p p c c c r r r r q q q c c r r -
-    positions  0 1 2 3 4 5 6 4 5 6 7 0 1 2 3 4 3 4 0
-    documents  0 0 0 0 0 0 0 0 0 0 0 1 1 1 1 1 1 1 -1
-    branches   0 0 0 0 1 1 1 2 2 2 2 0 0 0 1 1 2 2 0
+    tokens     p p p p c c c r r r r - -
+    positions  0 1 2 3 4 5 6 4 5 6 7 0 0
+    branches   0 0 0 0 1 1 1 2 2 2 2 -1 -1
 
-A position sees those before it in its document that are of the prompt or of its own branch.
+A position sees those before it that are of the prompt or of its own branch.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from torch import Tensor
 from parley.platform.learners.dpo_data import CHOSEN, REJECTED, TokenPairs
 
 LENGTH_JITTER = 0.2
-"""Prompts are sorted by the length of their document times 1 to 1.2: no pass equals the last."""
+"""Prompts are sorted by the length of their row times 1 to 1.2: no pass equals the last."""
 LOOKAHEAD = 24
 """Prompts in order of length among which one is sought whose pairs fill a batch exactly."""
 
@@ -39,10 +37,8 @@ class PackedResponses:
     """int64 [R, L]: padded with the end-of-text token."""
     position_ids: Tensor
     """int64 [R, L]: as if each response followed its prompt alone."""
-    documents: Tensor
-    """int64 [R, L]: numbers the documents of a row; -1 on padding."""
     branches: Tensor
-    """int64 [R, L]: 0 for the prompt, then one number for each response."""
+    """int64 [R, L]: 0 for the prompt, then one number for each response; -1 on padding."""
     rows: Tensor
     """int64 [T]: row of the position that predicts each response token."""
     columns: Tensor
@@ -58,14 +54,13 @@ class PackedResponses:
         """bool [R, 1, L, L]: which positions (last axis) a position sees; padding sees padding."""
         width = self.branches.shape[1]
         causal = torch.ones(width, width, dtype=torch.bool, device=self.branches.device).tril_()
-        branches, documents = self.branches[:, None, :], self.documents[:, None, :]
-        seen = (branches == 0) | (branches == self.branches[:, :, None])
-        return (causal & seen & (documents == self.documents[:, :, None])).unsqueeze(1)
+        keys, queries = self.branches[:, None, :], self.branches[:, :, None]
+        return (causal & ((keys == 0) | (keys == queries))).unsqueeze(1)
 
     @property
     def num_tokens(self) -> int:
         """Tokens that are no padding."""
-        return int((self.documents >= 0).sum())
+        return int((self.branches >= 0).sum())
 
     def to(self, device: torch.device) -> PackedResponses:
         """The same on `device`."""
@@ -74,12 +69,12 @@ class PackedResponses:
 
 
 @dataclass
-class _Document:
+class _Row:
     """A prompt and the different responses to it."""
 
     prompt: NDArray[np.int32]
     responses: list[NDArray[np.int32]] = field(default_factory=list)
-    first_targets: list[int] = field(default_factory=list)
+    targets: list[range] = field(default_factory=list)
     """Where the tokens of each response lie among the T."""
 
     @property
@@ -95,10 +90,9 @@ def pack_pairs(
     Args:
         pairs: all pairs.
         chosen: which of them; in this order they stand in `places`.
-        shared: responses share their prompt, and documents a row; else each response has a row
-            with the prompt to itself.
+        shared: responses share the row of their prompt; else each has a row with the prompt again.
     """
-    documents: dict[bytes, _Document] = {}
+    rows: dict[bytes, _Row] = {}
     known: dict[tuple[bytes, bytes], range] = {}
     num_targets = 0
     found: list[range] = []
@@ -108,71 +102,38 @@ def pack_pairs(
             key = (prompt.tobytes(), response.tobytes())
             if key not in known:
                 known[key] = range(num_targets, num_targets + len(response))
-                name = key[0] if shared else b"%d" % num_targets
-                document = documents.setdefault(name, _Document(prompt))
-                document.responses.append(response)
-                document.first_targets.append(num_targets)
                 num_targets += len(response)
+                name = key[0] if shared else b"%d" % num_targets
+                row = rows.setdefault(name, _Row(prompt))
+                row.responses.append(response)
+                row.targets.append(known[key])
             found.append(known[key])
     places = np.full((len(found), max(map(len, found))), num_targets, np.int64)
     for place, targets in zip(places, found, strict=True):
         place[: len(targets)] = targets
-    filled = list(documents.values())
-    rows = _fill_rows(filled) if shared else [[document] for document in filled]
-    return _to_tensors(rows, places, num_targets, pairs.end_token)
-
-
-def _fill_rows(documents: Sequence[_Document]) -> list[list[_Document]]:
-    """Few rows, none longer than the longest document: each goes where it leaves least room."""
-    longest_first = sorted(documents, key=lambda document: -document.length)
-    width = longest_first[0].length
-    rows: list[list[_Document]] = []
-    rooms: list[int] = []
-    for document in longest_first:
-        fitting = [n for n, room in enumerate(rooms) if room >= document.length]
-        if fitting:
-            row = min(fitting, key=rooms.__getitem__)
-        else:
-            row = len(rows)
-            rows.append([])
-            rooms.append(width)
-        rows[row].append(document)
-        rooms[row] -= document.length
-    return rows
+    return _to_tensors(list(rows.values()), places, num_targets, pairs.end_token)
 
 
 def _to_tensors(
-    rows: Sequence[Sequence[_Document]],
-    places: NDArray[np.int64],
-    num_targets: int,
-    end_token: int,
+    rows: Sequence[_Row], places: NDArray[np.int64], num_targets: int, end_token: int
 ) -> PackedResponses:
-    shape = (len(rows), max(sum(document.length for document in row) for row in rows))
-    tokens = np.full(shape, end_token, np.int64)
-    positions, branches = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    numbers = np.full(shape, -1, np.int64)
+    shape = (len(rows), max(row.length for row in rows))
+    tokens, branches = np.full(shape, end_token, np.int64), np.full(shape, -1, np.int64)
+    positions = np.zeros(shape, np.int64)
     targets, target_rows, target_columns = np.zeros((3, num_targets), np.int64)
     for r, row in enumerate(rows):
-        end = 0
-        for number, document in enumerate(row):
-            depth = len(document.prompt)
-            numbers[r, end : end + document.length] = number
-            tokens[r, end : end + depth] = document.prompt
-            positions[r, end : end + depth] = np.arange(depth)
-            end = last = end + depth
-            responses = zip(document.responses, document.first_targets, strict=True)
-            for branch, (response, first) in enumerate(responses, 1):
-                length = len(response)
-                span, place = slice(end, end + length), slice(first, first + length)
-                tokens[r, span], branches[r, span] = response, branch
-                positions[r, span] = depth + np.arange(length)
-                targets[place], target_rows[place] = response, r
-                target_columns[place] = np.arange(end - 1, end + length - 1)
-                target_columns[first] = last - 1
-                end += length
-    arrays = (
-        tokens, positions, numbers, branches, target_rows, target_columns, targets, places
-    )  # fmt: skip
+        depth = end = len(row.prompt)
+        tokens[r, :depth], positions[r, :depth] = row.prompt, np.arange(depth)
+        branches[r, :depth] = 0
+        for branch, (response, place) in enumerate(zip(row.responses, row.targets, strict=True), 1):
+            span = slice(end, end + len(response))
+            tokens[r, span], branches[r, span] = response, branch
+            positions[r, span] = depth + np.arange(len(response))
+            targets[place], target_rows[place] = response, r
+            target_columns[place] = np.arange(span.start - 1, span.stop - 1)
+            target_columns[place.start] = depth - 1
+            end = span.stop
+    arrays = (tokens, positions, branches, target_rows, target_columns, targets, places)
     return PackedResponses(*(torch.from_numpy(array) for array in arrays))
 
 

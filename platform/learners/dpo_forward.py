@@ -106,7 +106,7 @@ def base_model_of(model: nn.Module) -> PreTrainedModel:
 def model_inputs(packed: PackedResponses, base: PreTrainedModel, shared: bool) -> dict[str, Tensor]:
     """What a model reads: the rows with a tree mask, or right-padded with a plain one."""
     if not shared:
-        mask = (packed.documents >= 0).long()
+        mask = (packed.branches >= 0).long()
         return {"input_ids": packed.input_ids, "attention_mask": mask}
     mask = packed.tree_mask
     plain = mask.device.type == "cpu" and not torch.is_autocast_enabled("cpu")

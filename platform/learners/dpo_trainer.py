@@ -349,6 +349,7 @@ def make_arguments(dpo: DPOSection, seed: int, device: torch.device, folder: str
         precompute_ref_log_probs=True,
         disable_dropout=False,  # the adapters keep theirs
         max_length=None,
+        router_aux_loss_coef=0.0,  # log-probabilities are all that TRL's loss is given
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=device.type == "cpu",

@@ -80,7 +80,7 @@ def visible(packed: PackedResponses, place: int, shared: bool) -> list[int]:
         columns = packed.tree_mask[row, 0, column].nonzero().squeeze(1)
     else:
         columns = torch.arange(int(column) + 1)
-        assert (packed.documents[row, columns] >= 0).all()
+        assert (packed.branches[row, columns] >= 0).all()
     positions = packed.position_ids[row, columns]
     assert sorted(positions.tolist()) == list(range(len(columns)))
     return packed.input_ids[row, columns[positions.argsort()]].tolist()
@@ -103,7 +103,7 @@ def test_padding_sees_something_and_nobody_sees_padding() -> None:
     packed = pack_pairs(make_pairs(), SOME)
     mask = packed.tree_mask[:, 0]
     assert mask.any(-1).all()
-    padding = packed.documents < 0
+    padding = packed.branches < 0
     assert not (mask & padding[:, None, :] & ~padding[:, :, None]).any()
 
 
