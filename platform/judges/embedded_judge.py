@@ -82,7 +82,8 @@ class JudgeRecipe:
     selection: float = 0.07
     """Share of the conversations for the calibration."""
     seed: int = 0
-    num_threads: int = 2
+    num_threads: int = 1
+    """One: on a machine that does other work, two threads wait for each other."""
 
     def digest(self, conversations: Sequence[Conversation]) -> str:
         """Names recipe and conversations: twelve hexadecimal digits."""

@@ -9,7 +9,7 @@ whole turns are cheap to compare, so they answer the first two for all replies o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,23 +92,30 @@ def train_ranker(
         num_talks = len(firsts) - 1
         size = min(settings.conversations_per_batch, num_talks)
         num_steps = settings.num_epochs * (num_talks // size)
-        step = 0
-        for _ in range(settings.num_epochs):
-            order = rng.permutation(num_talks)
-            for start in range(0, num_talks - size + 1, size):
-                rate = _rate(step, num_steps, settings.warmup_steps)
-                for group in optimiser.param_groups:
-                    group["lr"] = settings.learning_rate * rate
-                batch = make_batch(order[start : start + size].tolist(), firsts)
-                loss = compute_loss(ranker, states, batch, settings.num_negatives, rng)
-                optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(ranker.parameters(), 1.0)
-                optimiser.step()
-                step += 1
-                if report is not None:
-                    report(loss.item(), step / num_steps)
+        batches = _draw_batches(num_talks, size, settings.num_epochs, rng)
+        for step, conversations in enumerate(batches):
+            rate = settings.learning_rate * _rate(step, num_steps, settings.warmup_steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            batch = make_batch(conversations, firsts)
+            loss = compute_loss(ranker, states, batch, settings.num_negatives, rng)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(ranker.parameters(), 1.0)
+            optimiser.step()
+            if report is not None:
+                report(loss.item(), (step + 1) / num_steps)
     return ranker.eval()
+
+
+def _draw_batches(
+    num_conversations: int, size: int, num_epochs: int, rng: np.random.Generator
+) -> Iterator[list[int]]:
+    """The conversations of every batch; what does not fill one is left out of its epoch."""
+    for _ in range(num_epochs):
+        order = rng.permutation(num_conversations).tolist()
+        for start in range(0, num_conversations - size + 1, size):
+            yield order[start : start + size]
 
 
 def make_batch(conversations: Sequence[int], firsts: NDArray[np.int64]) -> Batch:
