@@ -42,9 +42,9 @@ class DetectorDataConfig(Section):
     line), taken as free of violations; empty: small talk that parley generates."""
     num_dialogues: Annotated[int, Field(ge=20)] = 1_500
     """Generated dialogues, where `conversations` is empty."""
-    clean_turns: Annotated[int, Field(ge=20)] = 6_000
+    clean_turns: Annotated[int, Field(ge=20)] = 5_000
     """Turns of the conversations that are learned from as they are."""
-    injections: Annotated[int, Field(ge=10)] = 600
+    injections: Annotated[int, Field(ge=10)] = 500
     """Violated turns of each injector."""
 
 
@@ -53,8 +53,8 @@ class DetectorModelConfig(Section):
 
     folds: Annotated[int, Field(ge=3, le=MAX_FOLDS)] = 5
     """Models; each has not seen one part of the conversations, and judges that part."""
-    num_trees: Positive = 150
-    """Trees for each maxim and fold."""
+    num_trees: Positive = 80
+    """Trees for each kind of violation and fold."""
     phrases: bool = True
     """Whether runs of words are learned beside the features: better on known kinds of violation."""
     injection_weight: NonNegative = 0.7
@@ -66,7 +66,7 @@ class DetectorModelConfig(Section):
 class CalibrationConfig(Section):
     """How the thresholds are set, on rows that each model has not seen."""
 
-    max_flag_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.08
+    max_flag_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.09
     """Largest share of clean responses, repaired ones and turns of conversations each, that may be
     flagged."""
 

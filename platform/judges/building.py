@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from parley.platform.config.detector import DialogueDetectorConfig
 from parley.platform.judges.corpus import LEARNED, Corpus, build_corpus
 from parley.platform.judges.cross_fitting import Report, cross_fit
-from parley.platform.judges.feature_detector import FeatureDetector, row_key, utterance_keys
+from parley.platform.judges.feature_detector import (
+    UNKNOWN,
+    FeatureDetector,
+    row_key,
+    utterance_keys,
+)
 from parley.platform.judges.heads import join_heads
 from parley.platform.judges.thresholds import JudgedRows, choose_offsets
 from parley.platform.preferences.exchange import MAXIMS, Exchange
@@ -40,6 +45,7 @@ def build_detector(config: DialogueDetectorConfig, report: Report) -> BuiltDetec
     report("reading the data", 0.0)
     corpus = build_corpus(config)
     fitted = cross_fit(corpus, config.model, config.seed, report)
+    report("choosing thresholds", 0.98)
     offsets = _calibrate(corpus, fitted.log_odds, config.calibration.max_flag_rate)
     facts = {
         "experiment": config.experiment,
@@ -52,21 +58,32 @@ def build_detector(config: DialogueDetectorConfig, report: Report) -> BuiltDetec
     # Small talk repeats itself: what is said in it tells no conversation from others.
     folds = _known_folds(corpus) if config.data.conversations else {}
     detector = FeatureDetector(fitted.models, offsets, folds, facts)
-    return BuiltDetector(detector, corpus, join_heads(fitted.log_odds, offsets))
+    own = offsets[[row.fold for row in corpus.rows]]
+    return BuiltDetector(detector, corpus, join_heads(fitted.log_odds, own))
 
 
 def _calibrate(
     corpus: Corpus, log_odds: NDArray[np.float64], max_flag_rate: float
 ) -> NDArray[np.float64]:
-    """The offsets for rows that were learned from, judged by the models that did not see them."""
+    """The offsets of each fold, chosen on the others, and last those of all rows, [K + 1, H].
+
+    All rows are judged by the models that did not see them, so that no row has a part in how it is
+    judged: neither its trees nor its thresholds know it.
+    """
     origins = np.array([row.origin for row in corpus.rows])
     labels = np.array([row.labels for row in corpus.rows], bool).reshape(-1, len(MAXIMS))
-    judged = [
-        JudgedRows(log_odds[origins == origin], labels[origins == origin], weight)
-        for origin, weight in (("labelled", 1.0), ("injected", INJECTED_SHARE))
-    ]
-    clean = [log_odds[origins == origin] for origin in ("human", "turn")]
-    return choose_offsets(judged, clean, max_flag_rate)
+    folds = np.array([row.fold for row in corpus.rows])
+    chosen = []
+    for left_out in (*range(corpus.num_folds), None):
+        used = folds != (UNKNOWN if left_out is None else left_out)
+        judged = [
+            JudgedRows(log_odds[picks], labels[picks], weight)
+            for origin, weight in (("labelled", 1.0), ("injected", INJECTED_SHARE))
+            for picks in [used & (origins == origin)]
+        ]
+        clean = [log_odds[used & (origins == origin)] for origin in ("human", "turn")]
+        chosen.append(choose_offsets(judged, clean, max_flag_rate))
+    return np.stack(chosen)
 
 
 def _known_folds(corpus: Corpus) -> Mapping[int, int]:

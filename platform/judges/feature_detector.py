@@ -55,7 +55,8 @@ class FeatureDetector(Detector):
 
     Args:
         models: by fold.
-        offsets: float64 [H], log-odds from which each head says yes.
+        offsets: float64 [K + 1, H], log-odds from which each head says yes: for rows of each fold,
+            and last for rows of unknown conversations.
         folds: hash of an utterance or of a row -> the fold whose model has not seen it.
         facts: what it was made of and what it reached, for `detector.json`.
     """
@@ -96,7 +97,7 @@ class FeatureDetector(Detector):
                 chosen: list[Passage] = [passages[index] for index in asked]
                 log_odds[asked] += model.log_odds(chosen, surface[asked])
         log_odds[folds == UNKNOWN] /= len(self.models)
-        return join_heads(log_odds, self.offsets)
+        return join_heads(log_odds, self.offsets[folds])  # `UNKNOWN` is the last row
 
     def _find_fold(self, row: Exchange) -> int:
         known = self.folds.get(row_key(row))
@@ -125,7 +126,7 @@ class FeatureDetector(Detector):
         facts = {
             "format": FORMAT,
             "num_models": len(self.models),
-            "offsets": {head.name: float(self.offsets[i]) for i, head in enumerate(HEADS)},
+            "offsets": {head.name: self.offsets[:, i].tolist() for i, head in enumerate(HEADS)},
             **self.facts,
         }
         atomic_write_text(folder / DETECTOR_FILE, to_json(facts, indent=2) + "\n")
@@ -145,7 +146,7 @@ class FeatureDetector(Detector):
                 model_of(_below(arrays, f"{fold}."), words) for fold, words in enumerate(tables)
             ]
             keys, values = arrays["folds.keys"], arrays["folds.values"]
-            offsets = np.array([float(facts["offsets"][head.name]) for head in HEADS])
+            offsets = np.array([facts["offsets"][head.name] for head in HEADS], np.float64).T
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise DetectorFolderError(
                 f"{display_path(folder)}: the detector is damaged ({error!r}); train it again by "

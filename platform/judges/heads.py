@@ -80,7 +80,7 @@ def join_heads(log_odds: NDArray[np.float64], offsets: NDArray[np.float64]) -> N
 
     Args:
         log_odds: [N, H].
-        offsets: [H] log-odds from which a head says yes.
+        offsets: [H], or [N, H], log-odds from which a head says yes.
     """
     shifted = log_odds - offsets
     largest = [

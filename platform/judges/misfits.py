@@ -1,8 +1,8 @@
 """Words that do not fit where they stand: a linear model that tells real words from replaced ones.
 
-Learned without labels: in clean turns some words are replaced by pronouns or by other words, and a
-logistic regression on the neighbourhood tells which ones (the idea of ELECTRA, Clark et al. 2020,
-without the network). Rare words are known by their endings alone, so that new ones can be judged.
+Learned without labels: in clean turns some words are replaced by pronouns, common words or other
+nouns, and a logistic regression on the neighbourhood tells which ones (the idea of ELECTRA, Clark et
+al. 2020, without the network). Rare words are known by their endings alone, so that new ones can be judged.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ MISFIT_FEATURES = ("misfit", "misfit_2", "misfit_3", "misfit_mean", "misfit_pron
                    "misfit_pronoun_2", "misfit_content", "misfit_content_2")  # fmt: skip
 REPLACED_SHARE = 0.25
 PRONOUNS = ("it", "they", "this", "that", "these", "those", "them", "he", "such", "its")
+COMMON_WORDS = tuple(sorted(FUNCTION_WORDS))
+"""What takes the place of a noun, besides other nouns."""
 _PRONOUN_SET = frozenset(PRONOUNS)
 _TOKEN = re.compile(r"[a-z]+(?:['\u2019][a-z]+)*|\d[\d,.]*\d|\d|[^\w\s]")
 _COMMON = FUNCTION_WORDS
@@ -129,8 +131,10 @@ def _replace_words(
         if not token[0].isalpha() or chances[index, 0] >= REPLACED_SHARE:
             continue
         is_content = token not in _COMMON
-        if is_content and chances[index, 1] < 0.6:
+        if is_content and chances[index, 1] < 0.3:
             new = PRONOUNS[int(rng.integers(len(PRONOUNS)))]
+        elif is_content and chances[index, 1] < 0.6:
+            new = COMMON_WORDS[int(rng.integers(len(COMMON_WORDS)))]
         elif is_content or chances[index, 1] < 0.3:
             new = bank[int(rng.integers(len(bank)))]
         else:
