@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +18,11 @@ from parley.platform.checkpoints.store import resolve_checkpoint
 from parley.platform.cli import main
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.loading import load_experiment
-from parley.platform.jobs import dpo_job
 from parley.platform.jobs.dpo_job import DPORun, run_dpo
 from parley.platform.jobs.dpo_preparation import REFERENCE_DIR
 from parley.platform.jobs.dpo_trial import GENERATOR
 from parley.platform.learners.dpo_data import PairDataError
+from parley.platform.models.training import NonFiniteLossError
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.dialogue.loading import load_language_model
 
@@ -136,8 +137,6 @@ def test_a_stopped_run_resumes_to_the_same_weights_and_figures(
 def test_another_tokenizer_is_refused_on_resume(
     finished: Path, quick_model_folder: Path, classifier_folder: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     tokenizer = folder / REFERENCE_DIR / "tokenizer.json"
@@ -210,11 +209,8 @@ def test_wrong_input_is_named_and_leaves_no_run(
 def test_the_trial_stops_at_a_loss_that_is_no_number(
     tmp_path: Path, quick_model_folder: Path, classifier_folder: Path
 ) -> None:
-    from parley.platform.models.training import NonFiniteLossError
-
     config = settings(
         quick_model_folder, classifier_folder, "dpo.learning_rate=1e6", "dpo.max_grad_norm=1e9"
     )
     with pytest.raises(NonFiniteLossError, match="learning_rate"):
         train(config, tmp_path / "run")
-    assert dpo_job.GENERATOR == GENERATOR
