@@ -17,7 +17,7 @@ from copy import deepcopy
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import datasets  # type: ignore[import-untyped]
+import datasets
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from datasets import load_dataset  # type: ignore[import-untyped]
+from datasets import load_dataset
 
 from parley.platform.preferences.exchange import make_prompt
 from parley.platform.preferences.folder import (
