@@ -1,8 +1,9 @@
 """Words that do not fit where they stand: a linear model that tells real words from replaced ones.
 
 Learned without labels: in clean turns some words are replaced by pronouns, common words or other
-nouns, and a logistic regression on the neighbourhood tells which ones (the idea of ELECTRA, Clark et
-al. 2020, without the network). Rare words are known by their endings alone, so that new ones can be judged.
+nouns, and a logistic regression on the neighbourhood tells which ones (the idea of ELECTRA, Clark
+et al. 2020, without the network). Rare words are known by their endings alone, so that new ones can
+be judged.
 """
 
 from __future__ import annotations
