@@ -18,6 +18,8 @@ from parley.platform.models.cache_folder import build_once, cache_root, find_dam
 from parley.platform.telemetry.files import to_json
 
 EMBEDDED_NAME = "embedded"
+JUDGE_FILE = "judge.json"
+"""What marks the folder of a judge, see `fitted_judge`."""
 DATA_VARIABLE = "PARLEY_DATA"
 """Folder with `gricebench/` and `topical_chat/`, from which the embedded detector learns where it
 is set."""
@@ -41,8 +43,9 @@ def load_detector(name: str, role: Role, log: Log) -> Detector:
 
     Args:
         name: `embedded`, which is built on first use; a folder that `parley train
-            dialogue/detector` wrote (the run, or the detector inside it); else the folder or the
-            Hugging Face name of a transformers sequence classifier.
+            dialogue/detector` wrote (the run, or the detector inside it); the folder of a judge
+            that was built before; else the folder or the Hugging Face name of a transformers
+            sequence classifier.
         role: what `embedded` means: the detector of the pipeline, or the second judge, which
             differs from it in kind.
         log: is told what takes time, a line each.
@@ -59,6 +62,10 @@ def load_detector(name: str, role: Role, log: Log) -> Detector:
     folder = find_detector_folder(Path(name))
     if folder is not None:
         return FeatureDetector.load(folder)
+    if (Path(name) / JUDGE_FILE).is_file():
+        from parley.platform.judges.fitted_judge import load_judge
+
+        return load_judge(Path(name))
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise InputError(
             f"no detector folder {name}; write `{EMBEDDED_NAME}`, a run of dialogue/detector, or a "
