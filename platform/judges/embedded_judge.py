@@ -1,6 +1,6 @@
 """The judge that parley carries: independent of what trains and selects generators.
 
-It shares neither data nor features with the embedded detector: it learns from whole conversations
+It shares no labelled row and no feature with the embedded detector: it learns from conversations
 what a fitting reply is, knows no injected violation, and takes its thresholds from human replies.
 
 It is built on first use, from real conversations where `PARLEY_DATA` names a folder that holds
@@ -38,7 +38,8 @@ from parley.platform.judges.fitted_judge import (
     FittedJudge,
     JudgeParts,
     load_judge,
-    measure_signals,
+    measure_form,
+    read_context,
     save_judge,
 )
 from parley.platform.judges.human_calibration import Calibration
@@ -50,10 +51,13 @@ from parley.platform.judges.ranker_encoders import (
     learn_words,
 )
 from parley.platform.judges.ranker_training import RankerSettings, train_ranker
+from parley.platform.judges.reply_fit import FitParts, find_clues, join, score_unseen
 from parley.platform.judges.surprise import WordOrder
+from parley.platform.judges.topics import Topics
 from parley.platform.models.building_progress import BuildingProgress
 from parley.platform.models.cache_folder import build_once, cache_root, find_damage
 from parley.platform.models.threads import limit_threads
+from parley.platform.preferences.wording import squeeze
 from parley.platform.telemetry.files import to_json
 
 DATA_VARIABLE = "PARLEY_DATA"
@@ -66,13 +70,15 @@ Report = Callable[[str, float], None]
 class JudgeRecipe:
     """Everything that the judge is made of, beside the conversations."""
 
-    version: int = 1
+    version: int = 2
     """Raised when the code changes what comes out of the same settings."""
     encoder: str = "minilm"
     """`minilm`, or `words` where the extra `embeddings` is not installed."""
     ranker: RankerSettings = field(default_factory=RankerSettings)
     word_width: int = 192
     """Size of learned word vectors."""
+    num_topics: int = 200
+    """Directions of the topic vectors."""
     num_generated: int = 1_500
     """Small-talk dialogues, where there are no real conversations."""
     corpus_seed: int = 2_000_003
@@ -160,30 +166,50 @@ def build_judge(
     """
     started = time.perf_counter()
     split = split_for_judge(recipe, conversations)
-    turns = [turn for talk in split.training for turn in talk.messages]
+    talks = [talk.messages for talk in split.training]
+    turns = [turn for talk in talks for turn in talk]
     with limit_threads(recipe.num_threads):
         encoder = _make_encoder(recipe, turns)
-        rankers = _train_rankers(recipe, encoder, split.training, report)
-        report("learning the order of words", 0.95)
-        parts = JudgeParts(encoder, rankers, WordOrder.learn(turns))
+        rankers = _train_rankers(recipe, encoder, talks, report)
+        report("learning topics and the order of words", 0.94)
+        fit = FitParts(encoder, rankers, Topics.learn(talks, recipe.num_topics, recipe.seed))
+        order = WordOrder.learn(turns)
         report("calibrating", 0.97)
-        scenes = list_scenes(split.selection, Random(recipe.seed))
-        human = [scene.exchange for scene in scenes]
-        calibration = Calibration(measure_signals(parts, human))
+        parts, calibration, usual_share = calibrate(fit, order, split.selection, recipe.seed)
     facts = _state_facts(recipe, split, time.perf_counter() - started)
     report("done", 1.0)
-    return FittedJudge(parts, calibration, find_usual_share(human), facts)
+    return FittedJudge(parts, calibration, usual_share, facts)
+
+
+def calibrate(
+    fit: FitParts, order: WordOrder, conversations: Sequence[Conversation], seed: int
+) -> tuple[JudgeParts, Calibration, float]:
+    """What is learned from conversations that the rankers have not seen.
+
+    Returns:
+        The whole judge with its clues joined; the measures of human replies, the misfit by
+        regressions that have not seen their conversation; the usual share of stock replies.
+    """
+    scenes = list(list_scenes(conversations, Random(seed)))
+    human = [scene.exchange for scene in scenes]
+    contexts = [read_context(row) for row in human]
+    counts = [len(talk.messages) - 1 for talk in conversations]
+    owners = np.repeat(np.arange(len(conversations)), counts)
+    true = find_clues(fit, contexts, [squeeze(row.response) for row in human])
+    false = find_clues(fit, contexts, [squeeze(scene.pool[0]) for scene in scenes])
+    measured = measure_form(order, human) | {"misfit": -score_unseen(true, false, owners)}
+    parts = JudgeParts(fit, join(true, false), order)
+    return parts, Calibration(measured), find_usual_share(human)
 
 
 def _train_rankers(
     recipe: JudgeRecipe,
     encoder: TurnEncoder,
-    conversations: Sequence[Conversation],
+    talks: Sequence[Sequence[str]],
     report: Report,
 ) -> list[Ranker]:
     """The rankers of the recipe."""
     settings = recipe.ranker
-    talks = [talk.messages for talk in conversations]
     turns = [turn for talk in talks for turn in talk]
     firsts = np.concatenate([[0], np.cumsum([len(talk) for talk in talks])])
     states = encoder.encode(turns, lambda what, share: report(what, 0.4 * share))
@@ -192,7 +218,7 @@ def _train_rankers(
 
         def tell(loss: float, share: float, number: int = number) -> None:
             done = (number + share) / settings.num_rankers
-            report(f"training, loss {loss:.2f}", 0.4 + 0.55 * done)
+            report(f"training, loss {loss:.2f}", 0.4 + 0.54 * done)
 
         seed = recipe.seed + number
         rankers.append(train_ranker(states, firsts, settings, seed, tell))

@@ -1,8 +1,9 @@
 """The verdict of the embedded judge, and its folder.
 
-Who owns what: `ranker*` the fit to the context, `surprise` the order of words, `reply_measures` and
-`courtesy` what can be counted, `diversity` what only a set of replies shows, `human_calibration`
-the probabilities, `embedded_judge` the building. This module joins the signals to a verdict.
+Who owns what: `reply_fit`, `ranker*` and `topics` the fit to the context, `surprise` the order of
+words, `reply_measures` and `courtesy` what can be counted, `diversity` what only a set of replies
+shows, `human_calibration` the probabilities, `embedded_judge` the building. This module joins the
+signals to a verdict.
 """
 
 from __future__ import annotations
@@ -23,21 +24,17 @@ from parley.platform.judges.detector import Detector
 from parley.platform.judges.diversity import measure_repetition
 from parley.platform.judges.human_calibration import SIGNALS, THRESHOLD, Calibration
 from parley.platform.judges.ranker import NUM_LAGS, Ranker
-from parley.platform.judges.ranker_encoders import (
-    MiniLMEncoder,
-    TokenStates,
-    TurnEncoder,
-    WordEncoder,
-)
+from parley.platform.judges.ranker_encoders import MiniLMEncoder, TurnEncoder, WordEncoder
+from parley.platform.judges.reply_fit import FitParts, Joining, find_clues
 from parley.platform.judges.reply_measures import Surface, measure_surface
 from parley.platform.judges.surprise import WordOrder
+from parley.platform.judges.topics import Topics
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import split_turns, squeeze
 from parley.platform.telemetry.files import to_json
 
 JUDGE_FILE = "judge.json"
 WEIGHTS_FILE = "judge.safetensors"
-PAIRS_AT_ONCE = 256
 _RELATION = MAXIMS.index("relation")
 
 Floats = NDArray[np.float64]
@@ -47,8 +44,8 @@ Floats = NDArray[np.float64]
 class JudgeParts:
     """Everything that was learned."""
 
-    encoder: TurnEncoder
-    rankers: Sequence[Ranker]
+    fit: FitParts
+    joining: Joining
     order: WordOrder
 
 
@@ -106,95 +103,69 @@ class FittedJudge(Detector):
 def measure_signals(parts: JudgeParts, rows: Sequence[Exchange]) -> dict[str, Floats]:
     """The raw measures by signal, float64 [N] each; NaN where a signal says nothing."""
     replies = [squeeze(row.response) for row in rows]
-    contexts = [split_turns(row.context)[-NUM_LAGS:] for row in rows]
+    contexts = [read_context(row) for row in rows]
+    clues = find_clues(parts.fit, contexts, replies)
+    measured = {"misfit": -parts.joining.score(clues)}
+    return measured | measure_form(parts.order, rows)
+
+
+def measure_form(order: WordOrder, rows: Sequence[Exchange]) -> dict[str, Floats]:
+    """All raw measures but the misfit, float64 [N] each."""
+    replies = [squeeze(row.response) for row in rows]
     surfaces = [
-        measure_surface(turns, row.evidence, reply)
-        for turns, row, reply in zip(contexts, rows, replies, strict=True)
+        measure_surface(read_context(row), row.evidence, reply)
+        for row, reply in zip(rows, replies, strict=True)
     ]
-    measured = {
-        name: np.array([getattr(surface, name) for surface in surfaces]) for name in Surface._fields
-    }
-    surprise = parts.order.measure(replies)
-    return measured | {
-        "misfit": -score_fit(parts, contexts, replies),
+    surprise = order.measure(replies)
+    columns = {name: [getattr(s, name) for s in surfaces] for name in Surface._fields}
+    return {name: np.array(values) for name, values in columns.items()} | {
         "discourtesy": np.array([count_discourtesy(reply) for reply in replies]),
         "disorder": -surprise.order_gain,
         "broken_end": surprise.ending,
     }
 
 
-def score_fit(
-    parts: JudgeParts, contexts: Sequence[Sequence[str]], replies: Sequence[str]
-) -> Floats:
-    """The rankers' mean score of each reply in its context, float64 [N]; NaN without a context.
-
-    Every distinct turn is encoded once, however many replies or contexts it stands in.
-    """
-    turns = list(dict.fromkeys([*(t for turns in contexts for t in turns), *replies]))
-    places = {turn: place for place, turn in enumerate(turns)}
-    states = parts.encoder.encode(turns)
-    scores = np.full(len(replies), np.nan)
-    answering = [row for row, shown in enumerate(contexts) if shown]
-    answering.sort(key=lambda row: len(replies[row]))
-    for start in range(0, len(answering), PAIRS_AT_ONCE):
-        chunk = answering[start : start + PAIRS_AT_ONCE]
-        shown = [[places[turn] for turn in reversed(contexts[row])] for row in chunk]
-        said = [places[replies[row]] for row in chunk]
-        scores[chunk] = _score_chunk(parts.rankers, states, shown, said)
-    return scores
-
-
-@torch.inference_mode()
-def _score_chunk(
-    rankers: Sequence[Ranker], states: TokenStates, shown: list[list[int]], said: list[int]
-) -> Floats:
-    """Scores [P] of replies; `shown` has the turns before each, the last one first."""
-    used = sorted({turn for turns in shown for turn in turns} | set(said))
-    place = {turn: number for number, turn in enumerate(used)}
-    lags = torch.zeros(len(said), NUM_LAGS, dtype=torch.long)
-    present = torch.zeros(len(said), NUM_LAGS)
-    for row, turns in enumerate(shown):
-        lags[row, : len(turns)] = torch.tensor([place[turn] for turn in turns])
-        present[row, : len(turns)] = 1
-    replies = torch.tensor([place[turn] for turn in said])
-    own = torch.arange(len(said))
-    padded, mask = states.pad(used)
-    total = np.zeros(len(said))
-    for ranker in rankers:
-        read = ranker.read(padded, mask)
-        scores = ranker(read, lags, present, read[replies], (own, own))
-        total += scores.double().numpy()
-    return total / len(rankers)
+def read_context(row: Exchange) -> list[str]:
+    """The turns that the judge reads, oldest first."""
+    return split_turns(row.context)[-NUM_LAGS:]
 
 
 def save_judge(judge: FittedJudge, folder: Path) -> None:
     """Write the judge into a folder: safetensors and JSON, no pickles."""
-    parts = judge.parts
+    parts, fit = judge.parts, judge.parts.fit
     arrays: dict[str, NDArray[Any]] = {
         f"human.{name}": values for name, values in judge.calibration.human.items()
     }
-    for number, ranker in enumerate(parts.rankers):
+    for number, ranker in enumerate(fit.rankers):
         for key, value in ranker.state_dict().items():
             arrays[f"ranker.{number}.{key}"] = value.numpy()
-    arrays |= {"order.tokens": parts.order.tokens, "order.offsets": parts.order.offsets}
-    first = parts.rankers[0]
+    arrays |= {
+        "order.tokens": parts.order.tokens,
+        "order.offsets": parts.order.offsets,
+        "topics.rarity": fit.topics.rarity,
+        "topics.directions": fit.topics.directions,
+        "joining.centres": parts.joining.centres,
+        "joining.weights": parts.joining.weights,
+    }
+    first = fit.rankers[0]
     facts = {
         **judge.facts,
         "usual_share": judge.usual_share,
-        "encoder": parts.encoder.name,
-        "num_rankers": len(parts.rankers),
+        "encoder": fit.encoder.name,
+        "num_rankers": len(fit.rankers),
         "ranker": {
             "width": first.reply_map.in_features,
             "token_width": first.token_map.out_features,
         },
+        "joining_offset": parts.joining.offset,
         "order_vocabulary": parts.order.vocabulary,
+        "topics_vocabulary": fit.topics.vocabulary,
     }
-    if isinstance(parts.encoder, WordEncoder):
-        arrays["words.vectors"] = parts.encoder.vectors
-        facts["words"] = parts.encoder.vocabulary
-    save_file(
-        {key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / WEIGHTS_FILE
-    )
+    if isinstance(fit.encoder, WordEncoder):
+        arrays["words.vectors"] = fit.encoder.vectors
+        facts["words"] = fit.encoder.vocabulary
+    contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+    save_file(contiguous, folder / WEIGHTS_FILE)
     (folder / JUDGE_FILE).write_text(to_json(facts, indent=1) + "\n", encoding="utf-8")
 
 
@@ -207,16 +178,23 @@ def load_judge(folder: Path) -> FittedJudge:
         encoder = MiniLMEncoder()
     else:
         encoder = WordEncoder(facts["words"], arrays["words.vectors"])
-    rankers = []
-    for number in range(facts["num_rankers"]):
-        ranker = Ranker(**facts["ranker"])
-        weights = _strip(arrays, f"ranker.{number}.")
-        ranker.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
-        rankers.append(ranker.eval())
+    rankers = [_load_ranker(facts, arrays, number) for number in range(facts["num_rankers"])]
+    topics = Topics(
+        facts["topics_vocabulary"], arrays["topics.rarity"], arrays["topics.directions"]
+    )
+    joining = Joining(arrays["joining.centres"], arrays["joining.weights"], facts["joining_offset"])
     order = WordOrder(facts["order_vocabulary"], arrays["order.tokens"], arrays["order.offsets"])
-    human = Calibration(_strip(arrays, "human."))
-    parts = JudgeParts(encoder, rankers, order)
-    return FittedJudge(parts, human, facts["usual_share"], facts)
+    parts = JudgeParts(FitParts(encoder, rankers, topics), joining, order)
+    return FittedJudge(parts, Calibration(_strip(arrays, "human.")), facts["usual_share"], facts)
+
+
+def _load_ranker(
+    facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], number: int
+) -> Ranker:
+    ranker = Ranker(**facts["ranker"])
+    weights = _strip(arrays, f"ranker.{number}.")
+    ranker.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    return ranker.eval()
 
 
 def _strip(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
