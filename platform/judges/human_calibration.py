@@ -63,5 +63,8 @@ class Calibration:
         known = self.human[name]
         known = known[~np.isnan(known)]
         above = len(known) - np.searchsorted(known, values, side="left")
-        tail = (above + 0.5) / (len(self.human[name]) + 1)
+        num_human = len(self.human[name])
+        tail = (above + 0.5) / (num_human + 1)
+        # Few replies cannot show a small share: beyond all of them is always suspicious.
+        budget = max(budget, 1 / (num_human + 1))
         return np.where(np.isnan(values), 0.0, budget / (budget + tail))
