@@ -7,7 +7,6 @@ score, by which checkpoints and trials are chosen, comes from held-out conversat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,9 +138,5 @@ class Trial:
         write_checkpoint(folder, self._save_policies, facts, state)
 
     def _save_policies(self, folder: Path) -> None:
-        generator = self.generator
-        if self.config.lora.rank:
-            # A copy: merging takes the adapters apart, which training still needs.
-            adapted: Any = deepcopy(self.trainer.model)
-            generator = replace(generator, model=adapted.merge_and_unload())
+        generator = replace(self.generator, model=self.trainer.merged_policy())
         save_language_model(generator, folder / GENERATOR)
