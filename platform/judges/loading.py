@@ -8,7 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from parley.platform.config.detector import DetectorDataConfig, DialogueDetectorConfig
+from parley.platform.config.detector import (
+    DetectorDataConfig,
+    DetectorModelConfig,
+    DialogueDetectorConfig,
+)
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
 from parley.platform.judges.detector import Detector
@@ -32,7 +36,8 @@ RECIPE_VERSION = 1
 """Raised when features or training change what comes out of the same settings and data."""
 EMBEDDED_SEED = 1_000_003
 """Of the generated small talk: other dialogues than those that pairs are generated from."""
-SMALL_TALK_INJECTIONS, SMALL_TALK_TURNS = 300, 3_000
+SMALL_TALK_INJECTIONS, SMALL_TALK_TURNS, SMALL_TALK_FOLDS = 300, 3_000, 3
+"""Small talk is one kind of text: less of it does, and a first use should not take long."""
 
 Role = Literal["detector", "judge"]
 Log = Callable[[str], None]
@@ -94,7 +99,8 @@ def embedded_config() -> DialogueDetectorConfig:
     root = os.environ.get(DATA_VARIABLE)
     if not root:
         data = DetectorDataConfig(injections=SMALL_TALK_INJECTIONS, clean_turns=SMALL_TALK_TURNS)
-        return DialogueDetectorConfig(seed=EMBEDDED_SEED, data=data)
+        model = DetectorModelConfig(folds=SMALL_TALK_FOLDS)
+        return DialogueDetectorConfig(seed=EMBEDDED_SEED, data=data, model=model)
     labelled = [str(path) for name in LABELLED_FILES if (path := Path(root, name)).is_file()]
     talks = Path(root, CONVERSATIONS_FOLDER)
     if not labelled and not talks.is_dir():
