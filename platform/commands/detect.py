@@ -113,12 +113,17 @@ def _maxim_table(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
         ("maxim", "violations", "precision", "recall", "F1", "95 % interval")
     ]
     for maxim in MAXIMS:
+        if not metrics["violations_by_maxim"][maxim]:
+            rows.append((maxim, "0", *("-",) * 4))
+            continue
         figures = (metrics[f"{name}_by_maxim"][maxim] for name in ("precision", "recall", "f1"))
         low, high = metrics["f1_by_maxim_ci95"][maxim]
         number = str(metrics["violations_by_maxim"][maxim])
         rows.append((maxim, number, *(f"{x:.3f}" for x in figures), f"{low:.3f} to {high:.3f}"))
-    low, high = metrics["macro_f1_ci95"]
-    rows.append(("macro", "", "", "", f"{metrics['macro_f1']:.3f}", f"{low:.3f} to {high:.3f}"))
+    if metrics["macro_f1"] is not None:
+        low, high = metrics["macro_f1_ci95"]
+        interval = f"{low:.3f} to {high:.3f}"
+        rows.append(("macro", "", "", "", f"{metrics['macro_f1']:.3f}", interval))
     return rows
 
 

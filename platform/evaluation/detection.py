@@ -113,6 +113,8 @@ def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:
 def measure_labels(found: Flags, labels: Flags, groups: NDArray[np.int64]) -> dict[str, Any]:
     """Macro-F1, and precision, recall and F1 by maxim, each with an interval.
 
+    The macro-F1 is that of the maxims that are labelled or found at all.
+
     Args:
         found, labels: [N, 4].
         groups: [N] numbers from 0; rows of one group are drawn together.
@@ -125,9 +127,11 @@ def measure_labels(found: Flags, labels: Flags, groups: NDArray[np.int64]) -> di
     weights = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), NUM_RESAMPLES)
     drawn = np.tensordot(weights, counts, axes=(1, 0))  # [R, 3, 4]
     own, resampled = _ratios(counts.sum(axis=0)), _ratios(drawn.swapaxes(0, 1))
+    present = (found | labels).any(axis=0)
+    macros = resampled["f1"][:, present].sum(axis=1) / max(int(present.sum()), 1)
     metrics: dict[str, Any] = {
-        "macro_f1": float(own["f1"].mean()),
-        "macro_f1_ci95": _interval(resampled["f1"].mean(axis=1)),
+        "macro_f1": float(own["f1"][present].mean()) if present.any() else None,
+        "macro_f1_ci95": _interval(macros) if present.any() else None,
     }
     for name in ("f1", "precision", "recall"):
         metrics[f"{name}_by_maxim"] = _by_maxim(own[name])
