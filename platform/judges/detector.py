@@ -16,8 +16,8 @@ class Detector(ABC):
     """Says which maxims a response violates.
 
     Attributes:
-        thresholds: float64 [4], by the order of `MAXIMS`: probabilities from which a maxim counts as
-            violated, calibrated on rows that the detector did not learn from.
+        thresholds: float64 [4], by the order of `MAXIMS`: probabilities from which a maxim counts
+            as violated, calibrated on rows that the detector did not learn from.
     """
 
     thresholds: NDArray[np.float64]
