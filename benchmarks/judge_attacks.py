@@ -32,6 +32,7 @@ from parley.platform.judges.embedded_judge import (
     split_for_judge,
 )
 from parley.platform.judges.fitted_judge import FittedJudge
+from parley.platform.models.threads import limit_threads
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.labelled import LabelledRow, read_labelled
 from parley.platform.telemetry.files import atomic_write_text, to_json
@@ -103,11 +104,12 @@ def measure_labelled(judge: FittedJudge, path: Path) -> list[Row]:
 
 
 def time_judge(judge: FittedJudge, conversations: Sequence[Conversation]) -> float:
-    """Milliseconds a row of judging all human replies in one batch."""
+    """Milliseconds of processor time a row, on one core, all human replies in one batch."""
     rows = [scene.exchange for scene in list_scenes(conversations, Random(0))]
-    started = time.perf_counter()
-    judge.score_rows(rows)
-    return 1_000 * (time.perf_counter() - started) / len(rows)
+    with limit_threads(1):
+        started = time.process_time()
+        judge.score_rows(rows)
+        return 1_000 * (time.process_time() - started) / len(rows)
 
 
 def show_table(rows: Sequence[Row]) -> str:
@@ -143,7 +145,7 @@ def main(arguments: Sequence[str] | None = None, recipe: JudgeRecipe | None = No
     rows = measure_attacks(judge, heldout)
     print(show_table(rows))
     milliseconds = time_judge(judge, heldout)
-    print(f"{milliseconds:.1f} ms a row, all human replies in one batch")
+    print(f"{milliseconds:.1f} ms of processor time a row, all human replies in one batch")
     tables = {str(path): measure_labelled(judge, path) for path in chosen.labelled}
     for name, labelled in tables.items():
         print(f"\n{name}\n\n{show_table(labelled)}")

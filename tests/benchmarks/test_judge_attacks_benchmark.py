@@ -66,7 +66,7 @@ def test_a_small_judge_withstands_simple_attacks(
     judged = json.loads((tmp_path / "rows.json").read_text())["labelled"][str(labelled)]
     assert [(row["name"], row["num_replies"]) for row in judged] == [(HUMAN, 1), ("manner", 1)]
     printed = capsys.readouterr().out
-    assert "generated small talk" in printed and "ms a row" in printed
+    assert "generated small talk" in printed and "ms of processor time a row" in printed
     assert all(f"| {name} |" in printed for name in rows)
 
 
