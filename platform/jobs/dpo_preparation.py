@@ -85,13 +85,15 @@ def load_pairs(config: DialogueDPOConfig) -> PairSplit:
     return generate_pairs(config.data.num_generated, config.seed)
 
 
-def load_base(config: DialogueDPOConfig, log: Log) -> LanguageModel:
+def load_base(
+    config: DialogueDPOConfig, log: Log, device: str | torch.device = "cpu"
+) -> LanguageModel:
     """The model of the settings, before anything is learned.
 
     Raises:
         InputError: it cannot be loaded.
     """
-    return _load(resolve_model(config.model, log))
+    return _load(resolve_model(config.model, log), device)
 
 
 def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Preparation:
@@ -156,9 +158,9 @@ def describe_counts(counts: EncodingCounts) -> str:
     return ", ".join(parts)
 
 
-def _load(source: str) -> LanguageModel:
+def _load(source: str, device: str | torch.device = "cpu") -> LanguageModel:
     try:
-        return load_language_model(source)
+        return load_language_model(source, device)
     except ValueError as error:
         raise PreparationError(f"model: {error}") from error
 

@@ -91,7 +91,9 @@ class ClassifierDetector(Detector):
         order = sorted(range(len(rows)), key=lambda index: (len(encoded[index]), index))
         for batch in _batches(order, [len(ids) for ids in encoded]):
             inputs = self.tokenizer.pad(
-                {"input_ids": [encoded[index] for index in batch]}, return_tensors="pt"
+                {"input_ids": [encoded[index] for index in batch]},
+                return_attention_mask=True,
+                return_tensors="pt",
             ).to(self.model.device)
             logits = self.model(**inputs).logits[:, self._columns]  # [B, 4]
             scores[batch] = torch.sigmoid(logits.float()).cpu().double().numpy()
