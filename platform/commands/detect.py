@@ -14,6 +14,7 @@ from parley.platform.config.errors import display_path
 from parley.platform.errors import EXIT_DONE, InputError
 from parley.platform.preferences.exchange import MAXIMS
 from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.telemetry.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from parley.platform.evaluation.detection import Detection
@@ -30,6 +31,7 @@ def run_detect(arguments: argparse.Namespace) -> int:
     for option, out in (("--json", arguments.json), ("--rows", arguments.rows)):
         if out is not None and not out.parent.is_dir():
             raise InputError(f"{option} {out}: there is no folder {out.parent}; make it first")
+    quiet_libraries()
     detect = cast("Callable[[Path, str], Detection]", load_function(DETECT))
     detection = detect(arguments.file, arguments.detector)
     _print_problems(detection)

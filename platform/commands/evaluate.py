@@ -12,6 +12,7 @@ from parley.platform.commands.tables import print_metrics
 from parley.platform.commands.targets import workflow_at
 from parley.platform.errors import EXIT_DONE, InputError
 from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.telemetry.quiet import quiet_libraries
 
 EvaluateFunction = Callable[..., Mapping[str, object]]
 """(run or checkpoint, episodes, seed, data where the workflow takes it) -> the figures."""
@@ -28,6 +29,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     out: Path | None = arguments.json
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--json {out}: there is no folder {out.parent}; make it first")
+    quiet_libraries()
     evaluate = cast("EvaluateFunction", load_function(functions.evaluate))
     data = {} if arguments.data is None else {"data": arguments.data}
     metrics = evaluate(arguments.path, arguments.episodes, arguments.seed, **data)

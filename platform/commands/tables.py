@@ -10,12 +10,22 @@ INTERVAL_SUFFIX = "_ci95"
 
 def print_metrics(metrics: Mapping[str, object]) -> None:
     """One line for each figure, an interval behind the rate it belongs to."""
-    rows = [
-        (name, _figure(value), _interval(metrics.get(name + INTERVAL_SUFFIX)))
-        for name, value in metrics.items()
-        if not name.endswith(INTERVAL_SUFFIX)
-    ]
-    print_rows(rows)
+    names = [name for name in metrics if not name.endswith(INTERVAL_SUFFIX)]
+    intervals = {name: _interval(metrics.get(name + INTERVAL_SUFFIX)) for name in names}
+    figures = {name: _figure(metrics[name]) for name in names}
+    # Only what has an interval behind it is padded: a table of figures would push it far away.
+    width = max((len(figures[name]) for name in names if intervals[name]), default=0)
+    print_rows(
+        [
+            (
+                name,
+                f"{figures[name]:<{width}}  {intervals[name]}"
+                if intervals[name]
+                else figures[name],
+            )
+            for name in names
+        ]
+    )
 
 
 def print_rows(rows: Sequence[tuple[str, ...]], indent: str = "") -> None:

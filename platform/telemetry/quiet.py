@@ -8,10 +8,11 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    """Silence deprecation notes and start-up advice; call it before Ray is imported."""
+    """Silence deprecation notes and advice; call it before Ray and transformers are imported."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
