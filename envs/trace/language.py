@@ -1,0 +1,190 @@
+"""What a token language is: alphabet, inputs, the true trace of each, an executor of traces.
+
+A trace is one row of tokens: a prompt that is given, then what a model has to write, then END.
+Every language of this package is a `Language`; trainers, evaluators and environments know this
+class alone. Pure rules and numpy: no torch, no Ray.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+START, END = 0, 1
+"""The first and the last token of a trace in every language; END is the padding as well."""
+
+IGNORED_LABEL = -100
+"""What torch's cross-entropy leaves out of the loss."""
+
+
+class Traces(NamedTuple):
+    """N traces of one size, right-padded with END to T tokens."""
+
+    tokens: IntArray
+    """int64 [N, T]: what a model reads."""
+    labels: IntArray
+    """int64 [N, T]: what it should say at each place, having read the tokens before that place;
+    IGNORED_LABEL where the trace is not determined (the random input) and on padding. Mostly the
+    tokens themselves. In a tracking language, whose question may come after any move, the answer
+    so far stands beside every move: a game shares its tokens with all games that it begins with."""
+    lengths: IntArray
+    """int64 [N]: tokens of each trace, START and END included."""
+    prompt_length: int
+    """Tokens that are given, the same for all inputs of one size."""
+
+
+class IllegalStepError(ValueError):
+    """A token that the real state does not allow; the message says what would have been right."""
+
+
+class Executor(ABC):
+    """The real state behind one trace, moved by its tokens.
+
+    Attributes:
+        ended: whether END was read.
+    """
+
+    ended: bool = False
+
+    @abstractmethod
+    def feed(self, token: int) -> None:
+        """Apply the next token after the prompt.
+
+        Raises:
+            IllegalStepError: the state does not allow it; the state is unchanged.
+        """
+
+    @abstractmethod
+    def answer(self) -> tuple[int, ...] | None:
+        """What the steps so far have computed; None where there is no answer yet."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What executing one written trace has shown."""
+
+    exact: bool
+    """Every step was legal, the trace ended, and its answer is the right one."""
+    answer: tuple[int, ...] | None
+    """What the executed trace has computed, up to the first illegal step."""
+    truth: tuple[int, ...]
+    """The right answer, computed without a trace."""
+    illegal_at: int | None
+    """Index in the trace (the prompt counted) of the first illegal token; None: all legal."""
+    reason: str
+    """Why that token is illegal, or why a legal trace has no right answer; empty where exact."""
+    differs_at: int | None
+    """Index of the first token that is not the true trace's; None: the same to the end."""
+
+
+class Language(ABC):
+    """An algorithm, or a random source, as a language of tokens.
+
+    Everything that is random comes from the generator that is passed in. A language has no state:
+    equal arguments make equal languages, in every process.
+
+    Attributes:
+        name: its row in `languages.LANGUAGES`.
+        alphabet: what each token id is called; ids 0 and 1 are START and END (CartPole's tokens
+            carry their own names for these).
+        is_source: a random source: the next token is drawn, there is no right one, and the
+            measure is nats above the optimal prediction. Otherwise the trace is determined.
+    """
+
+    name: ClassVar[str]
+    is_source: ClassVar[bool] = False
+    alphabet: tuple[str, ...]
+
+    @abstractmethod
+    def num_tokens(self, size: int) -> int:
+        """Tokens of the longest trace of inputs of `size`, START and END included.
+
+        Raises:
+            ValueError: there are no inputs of this size; the message gives the range.
+        """
+
+    @abstractmethod
+    def num_inputs(self, size: int) -> float:
+        """How many different inputs of `size` there are (inf where nobody counts)."""
+
+    @abstractmethod
+    def draw_inputs(self, size: int, count: int, generator: np.random.Generator) -> IntArray:
+        """Random inputs int64 [count, K]; K depends on the size alone."""
+
+    @abstractmethod
+    def write_traces(self, size: int, inputs: IntArray) -> Traces:
+        """The true traces of inputs int64 [N, K]."""
+
+    @abstractmethod
+    def executor(self, size: int, prompt: IntArray) -> Executor:
+        """The real state after the prompt int64 [prompt_length].
+
+        Raises:
+            IllegalStepError: the prompt is not one of this language and size.
+        """
+
+    @abstractmethod
+    def answer(self, size: int, inputs: IntArray) -> tuple[int, ...]:
+        """The right answer to one input int64 [K], computed without a trace."""
+
+    def optimal_nats(self, traces: Traces) -> FloatArray:
+        """What an optimal predictor pays for each label, float64 [N, T], in nats.
+
+        Zero where the label is determined or ignored; a source computes it from its true
+        parameters.
+        """
+        return np.zeros(traces.tokens.shape)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids."""
+        return len(self.alphabet)
+
+    def spell(self, tokens: Sequence[int] | IntArray) -> str:
+        """Token ids as names, separated by spaces; an id outside the alphabet as `<id>`."""
+        known = range(self.vocab_size)
+        return " ".join(self.alphabet[t] if t in known else f"<{t}>" for t in map(int, tokens))
+
+    def verify(self, size: int, inputs: IntArray, written: IntArray) -> Verdict:
+        """Execute one written trace against the truth.
+
+        Args:
+            size: of the input.
+            inputs: int64 [K], the input.
+            written: int64 [T], prompt and continuation; what follows END is not read.
+        """
+        true = self.write_traces(size, inputs[None])
+        truth = self.answer(size, inputs)
+        length, given = int(true.lengths[0]), true.prompt_length
+        differs_at = first_difference(written, true.tokens[0, :length])
+        executor = self.executor(size, true.tokens[0, :given])
+        for place in range(given, len(written)):
+            if executor.ended:
+                break
+            try:
+                executor.feed(int(written[place]))
+            except IllegalStepError as error:
+                return Verdict(False, executor.answer(), truth, place, str(error), differs_at)
+        answer = executor.answer()
+        if not executor.ended:
+            return Verdict(False, answer, truth, None, "the trace does not end", differs_at)
+        exact = answer == truth
+        reason = "" if exact else f"the answer is {answer}, not {truth}"
+        return Verdict(exact, answer, truth, None, reason, differs_at)
+
+
+def first_difference(written: IntArray, true: IntArray) -> int | None:
+    """Index of the first token of `true` that `written` does not repeat; None where all are."""
+    shared = min(len(written), len(true))
+    differing = np.flatnonzero(written[:shared] != true[:shared])
+    if differing.size:
+        return int(differing[0])
+    return None if len(written) >= len(true) else shared
