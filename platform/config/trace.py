@@ -63,7 +63,7 @@ class TraceModelConfig(ModelConfig):
 
     positions: Literal["learned", "rotary", "none"] = "learned"
     """How attention knows where a token stands; `max_len` limits only learned positions."""
-    filter_layers: tuple[Count, ...] = (0,)
+    filter_layers: Annotated[tuple[Count, ...], Field(strict=False)] = (0,)
     """The blocks that carry a belief filter."""
     snap_transitions: bool = False
     """Outside training the program counters' transitions become one-hot."""
@@ -125,7 +125,7 @@ class NextTokenConfig(Section):
 class TraceEvaluationConfig(Section):
     """Held-out inputs, and those beyond the trained sizes."""
 
-    sizes: tuple[Positive, ...] = ()
+    sizes: Annotated[tuple[Positive, ...], Field(strict=False)] = ()
     """Sizes of the final evaluation; empty: the trained ones."""
     inputs_per_size: Positive = 1_000
     """Held-out inputs of each size in the final evaluation."""

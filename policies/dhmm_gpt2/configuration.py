@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from transformers import PretrainedConfig
+
+
+Positions = Literal["learned", "rotary", "none"]
+POSITIONS: tuple[str, ...] = get_args(Positions)
 
 
 class DHMMGPT2Config(PretrainedConfig):
@@ -14,8 +18,10 @@ class DHMMGPT2Config(PretrainedConfig):
         vocab_size: number of token ids.
         embed_size: width D of the residual stream; a multiple of `heads`.
         layers, heads, ff_hidden: number of blocks, attention heads per block, feed-forward width.
-        max_len: longest sequence; the number of learned positions.
-        use_positions: False leaves the learned positions out, and `max_len` limits nothing.
+        max_len: longest sequence with learned positions: their number.
+        positions: how attention knows where a token stands. "learned": an embedding of each
+            position, as in GPT-2; "rotary": by distance, see `rotary.py`; "none": only by what
+            the causal mask and the filters tell. `max_len` limits the first alone.
         dropout: rate on embeddings, attention weights and the writes of attention and feed-forward.
         tie_embeddings: the output projection is the token embedding.
 
@@ -54,7 +60,7 @@ class DHMMGPT2Config(PretrainedConfig):
     heads: int = 4
     ff_hidden: int = 256
     max_len: int = 64
-    use_positions: bool = True
+    positions: Positions = "learned"
     dropout: float = 0.0
     tie_embeddings: bool = True
     num_states: int = 8
@@ -91,6 +97,15 @@ class DHMMGPT2Config(PretrainedConfig):
         if self.embed_size % self.heads:
             raise ValueError(
                 f"embed_size must be a multiple of heads, got embed_size={self.embed_size} "
+                f"and heads={self.heads}"
+            )
+        if self.positions not in POSITIONS:
+            raise ValueError(
+                f"positions must be one of {', '.join(POSITIONS)}, got {self.positions!r}"
+            )
+        if self.positions == "rotary" and self.embed_size // self.heads % 2:
+            raise ValueError(
+                f"rotary positions need heads of even width, got embed_size={self.embed_size} "
                 f"and heads={self.heads}"
             )
         if not 0.0 <= self.dropout < 1.0:

@@ -22,6 +22,7 @@ from transformers.utils.generic import can_return_tuple
 from parley.policies.dhmm_gpt2.cache import DHMMGPT2Cache
 from parley.policies.dhmm_gpt2.configuration import DHMMGPT2Config
 from parley.policies.dhmm_gpt2.filter import BeliefFilter
+from parley.policies.dhmm_gpt2.rotary import rotate, rotation_of
 
 
 @dataclass
@@ -31,6 +32,7 @@ class _Step:
     valid: Tensor | None  # bool [B, T]: False at padding of this piece
     allowed: Tensor | None  # bool [B or 1, 1, T, past + T]: who may look at whom; None: see causal
     causal: bool  # plain causal attention, no mask needed
+    rotation: Tensor | None  # [2, B or 1, 1, T, D / heads]: see `rotary.rotation_of`
     cache: Cache | None
     generator: torch.Generator | None
 
@@ -51,6 +53,8 @@ class CausalAttention(nn.Module):
         batch, steps, width = hidden.shape
         qkv = self.qkv(hidden).view(batch, steps, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, D / heads]
+        if step.rotation is not None:
+            query, key = rotate(query, step.rotation), rotate(key, step.rotation)
         if step.cache is not None:
             key, value = step.cache.update(key, value, self.layer)
         mixed = F.scaled_dot_product_attention(
@@ -72,10 +76,13 @@ class CausalAttention(nn.Module):
         query = F.linear(hidden[:, -1], of_query, query_bias)
         rest = F.linear(hidden, of_rest, rest_bias)
         key, value = rest.view(batch, steps, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        query = query.view(batch, 1, self.heads, -1).transpose(1, 2)
+        if step.rotation is not None:
+            query, key = rotate(query, step.rotation[..., -1:, :]), rotate(key, step.rotation)
         if step.cache is not None:
             key, value = step.cache.update(key, value, self.layer)
         mixed = F.scaled_dot_product_attention(
-            query.view(batch, 1, self.heads, -1).transpose(1, 2),
+            query,
             key,
             value,
             attn_mask=None if step.allowed is None else step.allowed[:, :, -1:],
@@ -156,7 +163,9 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         super().__init__(config)
         self.token_embedding = nn.Embedding(config.vocab_size, config.embed_size)
         self.position_embedding = (
-            nn.Embedding(config.max_len, config.embed_size) if config.use_positions else None
+            nn.Embedding(config.max_len, config.embed_size)
+            if config.positions == "learned"
+            else None
         )
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = nn.LayerNorm(config.embed_size, eps=config.layer_norm_epsilon)
@@ -219,6 +228,11 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         if self.config.dropout:
             hidden = F.dropout(hidden, self.config.dropout, self.training)
         step = _plan_step(attention_mask, past, steps, hidden.device, cache, generator)
+        if self.config.positions == "rotary":
+            if position_ids is None:
+                position_ids = _count_positions(attention_mask, past, steps, hidden.device)
+            width = self.config.embed_size // self.config.heads
+            step.rotation = rotation_of(position_ids, width, hidden.dtype)
         for block in self.blocks[:-1]:
             hidden = block(hidden, step)
         hidden = self.blocks[-1](hidden, step, last_only)
@@ -246,8 +260,7 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         if position_ids is None and mask is None:
             return self.position_embedding.weight[past : past + steps]
         if position_ids is None:
-            assert mask is not None
-            position_ids = (mask.long().cumsum(-1)[:, past:] - 1).clamp_(min=0)
+            position_ids = _count_positions(mask, past, steps, self.device)
         embedded: Tensor = self.position_embedding(position_ids)
         return embedded
 
@@ -338,6 +351,13 @@ class DHMMGPT2ForCausalLM(DHMMGPT2PreTrainedModel, GenerationMixin):
         )
 
 
+def _count_positions(mask: Tensor | None, past: int, steps: int, device: torch.device) -> Tensor:
+    """Positions int64 [B or 1, T] after `past` tokens; padding does not count."""
+    if mask is None:
+        return torch.arange(past, past + steps, device=device).unsqueeze(0)
+    return (mask.long().cumsum(-1)[:, past:] - 1).clamp_(min=0)
+
+
 def _plan_step(
     mask: Tensor | None,
     past: int,
@@ -348,13 +368,13 @@ def _plan_step(
 ) -> _Step:
     """Work out the attention mask of a piece of `steps` tokens after `past` cached ones."""
     if mask is None and (past == 0 or steps == 1):
-        return _Step(None, None, past == 0 and steps > 1, cache, generator)
+        return _Step(None, None, past == 0 and steps > 1, None, cache, generator)
     queries = torch.arange(past, past + steps, device=device).unsqueeze(-1)
     keys = torch.arange(past + steps, device=device)
     allowed = keys <= queries  # [T, past + T]
     if mask is None:
-        return _Step(None, allowed[None, None], False, cache, generator)
+        return _Step(None, allowed[None, None], False, None, cache, generator)
     valid = mask.bool()
     # A padding token looks at itself: attention over nothing is not a number.
     allowed = (allowed & valid[:, None, None, :]) | (keys == queries)
-    return _Step(valid[:, past:], allowed, False, cache, generator)
+    return _Step(valid[:, past:], allowed, False, None, cache, generator)

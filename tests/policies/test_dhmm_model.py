@@ -95,9 +95,9 @@ def test_a_later_token_changes_no_earlier_logit(changed: int) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("use_positions", [True, False])
-def test_left_padding_is_harmless(use_positions: bool) -> None:
-    model, tokens = make_model(use_positions=use_positions), make_tokens(3, 20)
+@pytest.mark.parametrize("positions", ["learned", "rotary", "none"])
+def test_left_padding_is_harmless(positions: str) -> None:
+    model, tokens = make_model(positions=positions), make_tokens(3, 20)
     alone = model(tokens).logits
     mask = torch.ones(3, 27, dtype=torch.long)
     mask[:, :7] = 0
