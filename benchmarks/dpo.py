@@ -42,7 +42,7 @@ from benchmarks.contestants.dpo_pairs import CONTEXT, LARGE_VOCAB, SMALL_VOCAB, 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.pretraining import LanguageModelConfig
 from parley.platform.learners.dpo_batches import pack_pairs, plan_steps
-from parley.platform.learners.dpo_scoring import reference_log_probs
+from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.dpo_trainer import build_trainer
 from parley.platform.models.training import build_language_model
 from parley.platform.telemetry.quiet import quiet_libraries
@@ -179,7 +179,7 @@ def run_parley(case: Case, folder: Path) -> Work:
     work = Work(num_pairs=len(case.pairs))
     model = GPT2LMHeadModel.from_pretrained(folder)
     with count_seconds() as seconds:
-        pairs = case.pairs.with_reference(reference_log_probs(model, case.pairs))
+        pairs = case.pairs.with_reference(response_log_probs(model, case.pairs))
     work.reference_seconds = seconds[0]
     settings = {"num_epochs": 1, "warmup_steps": 0, "chosen_nll_weight": 0.0}
     config = DialogueDPOConfig.model_validate({"dpo": {"batch_size": BATCH_SIZE, **settings}})

@@ -295,7 +295,7 @@ def run_parley(folder: Path, grid: Sequence[tuple[float, float]]) -> None:
 def prepare(config: Any, folder: Path, progress: Any) -> Any:
     """What all trials share: the model's weights, its tokenizer, the scored pairs."""
     from parley.platform.learners.dpo_data import encode_pairs
-    from parley.platform.learners.dpo_scoring import reference_log_probs
+    from parley.platform.learners.dpo_scoring import response_log_probs
     from parley.platform.preferences.pair import PreferencePair
     from parley.policies.dialogue.loading import load_language_model, take_apart
 
@@ -308,7 +308,7 @@ def prepare(config: Any, folder: Path, progress: Any) -> Any:
     settings = config.data.model_copy(update={"max_response_tokens": CONTEXT // 2})
     tokenizer: Any = model.tokenizer
     pairs, _ = encode_pairs(rows, tokenizer, CONTEXT, settings)
-    scored = pairs.with_reference(reference_log_probs(model.model, pairs))
+    scored = pairs.with_reference(response_log_probs(model.model, pairs))
     return take_apart(model.model), tokenizer, scored
 
 

@@ -24,7 +24,7 @@ from parley.platform.judges.detector import Detector
 from parley.platform.judges.loading import load_detector
 from parley.platform.learners.dpo_data import EncodingCounts, TokenPairs, encode_pairs
 from parley.platform.learners.dpo_loader import check_warmup
-from parley.platform.learners.dpo_scoring import reference_log_probs
+from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.supervised import fine_tune
 from parley.platform.models.resolving import resolve_model
 from parley.platform.models.training import choose_device
@@ -187,8 +187,8 @@ def _score(
         figures = stored["training"]["log_probs"], stored["heldout"]["log_probs"]
     else:
         figures = (
-            reference_log_probs(model.model, training),
-            reference_log_probs(model.model, heldout),
+            response_log_probs(model.model, training),
+            response_log_probs(model.model, heldout),
         )
         save_tree(
             {

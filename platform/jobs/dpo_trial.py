@@ -16,7 +16,7 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation import quick_cooperation
 from parley.platform.evaluation.preference import PairLogProbs, mean_loss, measure_accuracy
 from parley.platform.jobs.dpo_preparation import Preparation, num_gpus
-from parley.platform.learners.dpo_scoring import completion_log_probs
+from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer, build_trainer
 from parley.platform.models.threads import limit_threads
 from parley.platform.models.training import choose_device
@@ -100,7 +100,8 @@ class Trial:
         """The figures on held-out conversations."""
         shared, evaluation = self.shared, self.config.evaluation
         assert shared.heldout.reference is not None
-        tuned, counts = completion_log_probs(self.generator.model, shared.heldout)
+        counts = shared.heldout.response_lengths
+        tuned = response_log_probs(self.generator.model, shared.heldout)
         log_probs = PairLogProbs(tuned, shared.heldout.reference, counts)
         margins = log_probs.implicit_margins(self.config.dpo.beta)
         accuracy = measure_accuracy(margins, shared.heldout_pairs)

@@ -18,7 +18,7 @@ SCORING_TOKENS = 8_192
 
 
 @torch.no_grad()
-def reference_log_probs(
+def response_log_probs(
     model: nn.Module, pairs: TokenPairs, batch_tokens: int = SCORING_TOKENS
 ) -> NDArray[np.float64]:
     """The log-probability of each chosen and rejected response given its prompt, float64 [N, 2].
@@ -36,17 +36,6 @@ def reference_log_probs(
             both = padded[packed.places].sum(1)  # [2B]
             sums[chosen] = both.view(2, -1).T.numpy()
     return sums
-
-
-def completion_log_probs(
-    model: nn.Module, pairs: TokenPairs, batch_tokens: int = SCORING_TOKENS
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Log-probabilities float64 [N, 2] of chosen and rejected, and their tokens int64 [N, 2].
-
-    Implicit rewards are beta times the difference to the reference's; the perplexity of the chosen
-    responses is exp(-sum of the first column / sum of its tokens).
-    """
-    return reference_log_probs(model, pairs, batch_tokens), pairs.response_lengths
 
 
 @torch.no_grad()

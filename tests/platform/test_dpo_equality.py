@@ -17,7 +17,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from parley.platform.config.dpo import LoraConfig
 from parley.platform.learners.dpo_data import TokenPairs
 from parley.platform.learners.dpo_loader import collate
-from parley.platform.learners.dpo_scoring import reference_log_probs
+from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.dpo_trainer import (
     SharedPromptDPOTrainer,
     build_trainer,
@@ -86,7 +86,7 @@ def make_stock(
 
 def make_own(kind: str, pairs: TokenPairs, **settings: Any) -> SharedPromptDPOTrainer:
     """parley's trainer with a policy that has moved away from the reference."""
-    known = pairs.with_reference(reference_log_probs(make_model(kind), pairs))
+    known = pairs.with_reference(response_log_probs(make_model(kind), pairs))
     config = make_config(beta=BETA, **settings)
     trainer = build_trainer(make_model(kind), make_tokenizer(), known, config, CPU)
     with torch.no_grad():
@@ -156,7 +156,7 @@ def test_other_losses_of_trl_equal_too(loss_type: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "neox"])
 def test_reference_log_probs_equal_those_that_trl_computes(kind: str, tmp_path: Path) -> None:
     pairs = make_pairs()
-    own = reference_log_probs(make_model(kind), pairs)
+    own = response_log_probs(make_model(kind), pairs)
     dataset: Any = make_stock(make_model(kind), pairs, tmp_path).train_dataset
     theirs = np.stack([dataset["ref_chosen_logps"], dataset["ref_rejected_logps"]], 1)
     np.testing.assert_allclose(own, theirs, rtol=0.0, atol=2e-5)

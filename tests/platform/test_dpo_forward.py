@@ -24,7 +24,7 @@ from parley.platform.learners.dpo_batches import pack_pairs
 from parley.platform.learners.dpo_data import TokenPairs
 from parley.platform.learners.dpo_forward import ForwardPlan, ResponseForward, find_plan
 from parley.platform.learners.dpo_head import LogitsBuffer, score_hidden, score_logits
-from parley.platform.learners.dpo_scoring import completion_log_probs, sample_kl
+from parley.platform.learners.dpo_scoring import response_log_probs, sample_kl
 from parley.policies.dhmm_gpt2.configuration import DHMMGPT2Config
 from parley.policies.dhmm_gpt2.model import DHMMGPT2ForCausalLM
 from tests.platform.dpo_fixtures import VOCAB, make_model, make_pairs
@@ -82,9 +82,8 @@ def test_common_models_share_prompts(kind: str) -> None:
     assert find_plan(model) == SHARED
     expected = log_probs_alone(model, pairs)
     for batch_tokens in (50, 10_000):
-        found, counts = completion_log_probs(model, pairs, batch_tokens)
+        found = response_log_probs(model, pairs, batch_tokens)
         np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-4)
-        np.testing.assert_array_equal(counts, pairs.response_lengths)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_common_models_share_prompts(kind: str) -> None:
 def test_models_that_differ_are_found_out(kind: str, plan: ForwardPlan) -> None:
     model, pairs = make_other(kind), make_pairs()
     assert find_plan(model) == plan
-    found, _ = completion_log_probs(model, pairs)
+    found = response_log_probs(model, pairs)
     np.testing.assert_allclose(found, log_probs_alone(model, pairs), rtol=0.0, atol=1e-4)
 
 
@@ -109,7 +108,7 @@ def test_kinds_of_attention(attention: str) -> None:
     expected = log_probs_alone(model, pairs)
     model.set_attn_implementation(attention)
     assert find_plan(model) == SHARED
-    found, _ = completion_log_probs(model, pairs)
+    found = response_log_probs(model, pairs)
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-4)
 
 

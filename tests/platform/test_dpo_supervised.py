@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from parley.platform.config.dpo import SupervisedConfig
 from parley.platform.errors import InputError
-from parley.platform.learners.dpo_scoring import completion_log_probs
+from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.supervised import fine_tune, unique_chosen
 from parley.platform.models.training import NonFiniteLossError
 from tests.platform.dpo_fixtures import make_model, make_pairs
@@ -19,11 +19,12 @@ CONFIG = SupervisedConfig(num_epochs=6, learning_rate=3e-3, batch_size=4, warmup
 
 def test_chosen_responses_become_likelier() -> None:
     model, pairs = make_model("gpt2"), make_pairs(30)
-    before, counts = completion_log_probs(model, pairs)
+    before = response_log_probs(model, pairs)
     seen: list[tuple[int, int]] = []
     done = fine_tune(model, pairs, CONFIG, 0, lambda step, steps, _: seen.append((step, steps)))
-    after, _ = completion_log_probs(model, pairs)
-    assert after[:, 0].sum() / counts[:, 0].sum() > before[:, 0].sum() / counts[:, 0].sum() + 1.0
+    after = response_log_probs(model, pairs)
+    per_token = (after - before)[:, 0].sum() / pairs.chosen.lengths.sum()
+    assert per_token > 1.0
     assert done.last_loss < done.first_loss
     assert seen == [(n, done.steps) for n in range(1, done.steps + 1)]
     assert not model.training

@@ -15,7 +15,7 @@ from parley.platform.checkpoints.state_tree import load_tree, save_tree
 from parley.platform.errors import InputError
 from parley.platform.learners.dpo_batches import plan_steps
 from parley.platform.learners.dpo_data import PairDataError, TokenPairs
-from parley.platform.learners.dpo_scoring import completion_log_probs, reference_log_probs
+from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer, build_trainer
 from parley.platform.models.training import NonFiniteLossError
 from tests.platform.dpo_fixtures import CPU, make_config, make_model, make_pairs, make_tokenizer
@@ -35,7 +35,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def pairs() -> TokenPairs:
     plain = make_pairs(NUM_PAIRS)
-    return plain.with_reference(reference_log_probs(make_model("gpt2"), plain))
+    return plain.with_reference(response_log_probs(make_model("gpt2"), plain))
 
 
 def make_trainer(pairs: TokenPairs, **settings: Any) -> SharedPromptDPOTrainer:
@@ -63,7 +63,7 @@ def weights(trainer: SharedPromptDPOTrainer) -> dict[str, torch.Tensor]:
 def test_it_learns_to_prefer_the_chosen(pairs: TokenPairs) -> None:
     trainer = make_trainer(pairs, num_epochs=8, learning_rate=3e-3)
     rows = run(trainer)
-    tuned, _ = completion_log_probs(trainer.policy, pairs)
+    tuned = response_log_probs(trainer.policy, pairs)
     assert pairs.reference is not None
     margins = np.diff(tuned - pairs.reference, axis=1)[:, 0] * -1.0
     assert (margins > 0).mean() > 0.95
@@ -130,7 +130,7 @@ def test_parts_of_a_step_add_up_to_it(pairs: TokenPairs) -> None:
     run(whole)
     run(parts)
     # Not the weights: Adam makes steps of the rounding errors of gradients that are zero.
-    expected, found = (reference_log_probs(t.policy, pairs) for t in (whole, parts))
+    expected, found = (response_log_probs(t.policy, pairs) for t in (whole, parts))
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-3)
 
 
@@ -156,8 +156,8 @@ def test_adapters_leave_the_model_alone(pairs: TokenPairs) -> None:
     moved = [name for name in base if not torch.equal(merged[name], base[name])]
     assert moved
     assert all(".h." in name for name in moved)
-    tuned = reference_log_probs(trainer.merged_policy(), pairs)
-    np.testing.assert_allclose(tuned, reference_log_probs(trainer.policy, pairs), atol=1e-4)
+    tuned = response_log_probs(trainer.merged_policy(), pairs)
+    np.testing.assert_allclose(tuned, response_log_probs(trainer.policy, pairs), atol=1e-4)
     assert set(trainer.state_for_resume()["weights"]) == {
         name for name in weights(trainer) if "lora" in name
     }
@@ -214,7 +214,7 @@ def test_models_that_share_nothing_learn_too() -> None:
         vocab_size=300, embed_size=32, layers=1, max_len=64, counter_heads=1, filter_heads=1
     )
     model, plain = DHMMGPT2ForCausalLM(config), make_pairs(NUM_PAIRS)
-    known = plain.with_reference(reference_log_probs(model, plain))
+    known = plain.with_reference(response_log_probs(model, plain))
     trainer = build_trainer(model, make_tokenizer(), known, make_config(**SETTINGS), CPU)
     assert not trainer.forward.shares_prompts
     rows = run(trainer)
