@@ -95,6 +95,18 @@ class BeliefFilter(nn.Module):
             The residual stream with the beliefs written into it [B, T, D], and the belief after
             the last step [B, heads, S].
         """
+        beliefs = self.track(hidden, belief, valid, generator)
+        written = F.linear(beliefs.transpose(1, 2).flatten(2).to(hidden.dtype), self.write)
+        return hidden + written, beliefs[:, :, -1]
+
+    def track(
+        self,
+        hidden: Tensor,
+        belief: Tensor | None = None,
+        valid: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The beliefs after every step, [B, heads, T, S]; arguments as in `forward`."""
         if belief is None:
             belief = self.initial_belief(hidden.shape[0])
         signal = self.norm(hidden)
@@ -108,9 +120,7 @@ class BeliefFilter(nn.Module):
             identity = torch.eye(self.num_states, dtype=joined.dtype, device=joined.device)
             joined = torch.where(valid[:, None, :, None, None], joined, identity)
         beliefs = scan_beliefs(belief.flatten(0, 1), joined.flatten(0, 1), self.scan_chunk)
-        beliefs = beliefs.view(joined.shape[:-1])  # [B, heads, T, S]
-        written = F.linear(beliefs.transpose(1, 2).flatten(2).to(hidden.dtype), self.write)
-        return hidden + written, beliefs[:, :, -1]
+        return beliefs.view(joined.shape[:-1])
 
     def _transitions(self, signal: Tensor, generator: torch.Generator | None) -> Tensor:
         """The counters' transitions [B, H, T, S, S], driven by the signal [B, T, D]."""
