@@ -4,20 +4,85 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import LongTensor, Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values of one layer in memory that is taken once, not copied at every token.
+
+    Args:
+        room: the most tokens that it can hold.
+    """
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self._stores: list[Tensor] = []  # keys, values: each [B, heads, room, W]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Hold keys and values [B, heads, T, W]; give those of the whole past.
+
+        Raises:
+            ValueError: there is no room for them.
+        """
+        past = self.get_seq_length()
+        end = past + key_states.shape[-2]
+        if end > self.room:
+            raise ValueError(f"{end} tokens do not fit into a cache with room for {self.room}")
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            shape = (*key_states.shape[:2], self.room, key_states.shape[-1])
+            self._stores = [key_states.new_empty(shape), value_states.new_empty(shape)]
+        keys, values = self._stores
+        keys[:, :, past:end] = key_states
+        values[:, :, past:end] = value_states
+        self.keys, self.values = keys[:, :, :end], values[:, :, :end]
+        return self.keys, self.values
+
+    def reorder_cache(self, beam_idx: LongTensor) -> None:
+        """Keep row beam_idx[i] in row i."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every row `repeats` times."""
+        rows = torch.arange(self.keys.shape[0], device=self.keys.device)
+        self.batch_select_indices(rows.repeat_interleave(repeats))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only the rows `indices`."""
+        past = self.get_seq_length()
+        for i, store in enumerate(self._stores):
+            held = store[indices, :, :past]
+            fits = len(held) <= len(store)
+            store = store[: len(held)] if fits else store.new_empty(len(held), *store.shape[1:])
+            store[:, :, :past] = held
+            self._stores[i] = store
+        if past:
+            self.keys, self.values = (store[:, :, :past] for store in self._stores)
 
 
 class DHMMGPT2Cache(DynamicCache):
-    """A growing key-value cache beside one belief [B, heads, S] per filter layer.
+    """A key-value cache beside one belief [B, heads, S] per filter layer.
+
+    Args:
+        room: take memory for so many tokens at once, the most that can be held; None: the memory
+            grows with every token.
+        args, kwargs: of transformers' `DynamicCache`.
 
     Attributes:
         beliefs: layer index to the belief after the last cached token.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, room: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.beliefs: dict[int, Tensor] = {}
+        if room is not None:
+            self.layers = [RoomyLayer(room) for _ in self.layers]
 
     @property
     def is_croppable(self) -> bool:

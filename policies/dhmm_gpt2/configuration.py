@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Literal, get_args
 
 from transformers import PretrainedConfig
 
-
 Positions = Literal["learned", "rotary", "none"]
 POSITIONS: tuple[str, ...] = get_args(Positions)
 
