@@ -21,12 +21,12 @@ from parley.platform.evaluation.generator_checkpoint import (
 )
 from parley.platform.judges.loading import load_detector
 from parley.platform.models.completions import encode_responses
-from parley.platform.models.resolving import resolve_model
+from parley.platform.models.resolving import load_named_model
 from parley.platform.models.threads import limit_threads
 from parley.platform.preferences.folder import read_pairs
-from parley.platform.preferences.generated import generate_pairs
+from parley.platform.preferences.loading import load_pairs
 from parley.platform.preferences.pair import PreferencePair
-from parley.policies.dialogue.loading import LanguageModel, load_language_model
+from parley.policies.dialogue.loading import LanguageModel
 
 
 def evaluate_dpo(
@@ -103,22 +103,19 @@ def keep_short(
 def _heldout_pairs(config: DialogueDPOConfig, data: Path | None) -> list[PreferencePair]:
     if data is not None:
         return read_pairs(data).heldout
-    if not config.data.path:
-        return generate_pairs(config.data.num_generated, config.seed).heldout
-    folder = Path(config.data.path)
-    if not folder.is_dir():
+    if config.data.path and not Path(config.data.path).is_dir():
         raise InputError(
             f"the run's data {config.data.path} is not here; go to the folder in which it was "
             f"trained, or name the prepared folder by --data DIR"
         )
-    return read_pairs(folder).heldout
+    return load_pairs(config.data, config.seed).heldout
 
 
 def _load_base(config: DialogueDPOConfig) -> LanguageModel | None:
     """The model before supervised tuning; its row is left out where it cannot be had any more."""
     try:
-        return load_language_model(resolve_model(config.model, _tell), device_of(config))
-    except (InputError, ValueError) as error:
+        return load_named_model(config.model, _tell, device_of(config))
+    except InputError as error:
         _tell(f"the model before tuning is left out: {error}")
         return None
 

@@ -19,7 +19,8 @@ from parley.platform.telemetry.run_folder import CONFIG_FILE
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 
 GENERATOR, REFERENCE = "generator", "reference"
-"""Names of the tuned model and of what DPO started from, in a checkpoint."""
+"""Folders of the tuned model and of what DPO started from, in a checkpoint; the latter also in a run.
+Each is a transformers model with its tokenizer."""
 
 
 def is_generator(facts: Mapping[str, Any]) -> bool:

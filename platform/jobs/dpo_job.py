@@ -19,19 +19,14 @@ from typing import Any, NoReturn
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore, open_checkpoint
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation import CooperationResult, evaluate_generator
-from parley.platform.jobs.dpo_preparation import (
-    REFERENCE_DIR,
-    Preparation,
-    load_base,
-    num_gpus,
-    prepare,
-)
-from parley.platform.jobs.dpo_trial import GENERATOR, SCORE, Save, run_trial
+from parley.platform.evaluation.generator_checkpoint import GENERATOR, REFERENCE, device_of
+from parley.platform.jobs.dpo_preparation import Preparation, prepare
+from parley.platform.jobs.dpo_trial import SCORE, Save, run_trial
 from parley.platform.jobs.stopping import StopSignal
 from parley.platform.judges.loading import load_detector
 from parley.platform.learners.dpo_loader import num_gradient_steps
+from parley.platform.models.resolving import load_named_model
 from parley.platform.models.threads import limit_threads
-from parley.platform.models.training import choose_device
 from parley.platform.telemetry.progress import Column, Goal, Progress
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.dialogue.loading import load_language_model
@@ -168,7 +163,7 @@ def store_generator(
 
         def copy_policies(target: Path) -> None:
             shutil.copytree(trial.policy_folders[GENERATOR], target / GENERATOR)
-            shutil.copytree(run_path / REFERENCE_DIR, target / REFERENCE_DIR, copy_function=_link)
+            shutil.copytree(run_path / REFERENCE, target / REFERENCE, copy_function=_link)
 
         return store.save(
             int(str(row["iteration"])),
@@ -186,13 +181,13 @@ def measure_generator(
     say: Callable[[str], None],
 ) -> CooperationResult:
     """The figures of a checkpoint on the held-out conversations, beside all it is compared with."""
-    device = choose_device(num_gpus(config))
+    device = device_of(config)
     reference = shared.build_reference()
     reference.model.to(device)  # type: ignore[arg-type]
     return evaluate_generator(
         load_language_model(checkpoint.policy_folders[GENERATOR], device),
         reference,
-        load_base(config, say, device) if config.supervised.num_epochs else None,
+        load_named_model(config.model, say, device) if config.supervised.num_epochs else None,
         shared.heldout_pairs,
         load_detector(config.judges.detector, "detector", say),
         shared.judge,

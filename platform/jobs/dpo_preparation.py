@@ -9,7 +9,6 @@ for `--resume`, and goes to the trials through Ray's object store.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -19,39 +18,28 @@ from transformers import PreTrainedTokenizerFast
 
 from parley.platform.checkpoints.state_tree import load_tree, save_tree
 from parley.platform.config.dpo import DialogueDPOConfig
-from parley.platform.errors import InputError
+from parley.platform.evaluation.generator_checkpoint import REFERENCE, device_of
 from parley.platform.judges.detector import Detector
 from parley.platform.judges.loading import load_detector
 from parley.platform.learners.dpo_data import EncodingCounts, TokenPairs, encode_pairs
 from parley.platform.learners.dpo_loader import check_warmup
 from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.supervised import fine_tune
-from parley.platform.models.resolving import resolve_model
-from parley.platform.models.training import choose_device
-from parley.platform.preferences.folder import read_pairs
-from parley.platform.preferences.generated import generate_pairs
-from parley.platform.preferences.pair import PairSplit, PreferencePair
+from parley.platform.models.resolving import load_named_model
+from parley.platform.preferences.loading import load_pairs
+from parley.platform.preferences.pair import PreferencePair
 from parley.platform.telemetry.progress import Progress
 from parley.policies.dialogue.loading import (
     LanguageModel,
     ModelParts,
     build_from_parts,
-    load_language_model,
     save_language_model,
     take_apart,
 )
 from parley.policies.dialogue.speaker import context_of
 
-REFERENCE_DIR = "reference"
-"""The reference in the run folder: a transformers model with its tokenizer."""
 PREPARED_STEM = "prepared"
 """What the reference says of the pairs, in the run folder."""
-
-Log = Callable[[str], None]
-
-
-class PreparationError(InputError):
-    """A model or data that a run cannot learn with."""
 
 
 @dataclass(frozen=True)
@@ -71,29 +59,7 @@ class Preparation:
         """The reference, ready to speak; also what every trial starts as."""
         model = build_from_parts(self.reference.config, self.reference.state)
         end_token = int(cast("int", self.tokenizer.eos_token_id))
-        return LanguageModel(model, self.tokenizer, end_token, context_of(model), REFERENCE_DIR)
-
-
-def load_pairs(config: DialogueDPOConfig) -> PairSplit:
-    """The pairs of `data.path`, or generated ones.
-
-    Raises:
-        InputError: the folder cannot be used.
-    """
-    if config.data.path:
-        return read_pairs(Path(config.data.path))
-    return generate_pairs(config.data.num_generated, config.seed)
-
-
-def load_base(
-    config: DialogueDPOConfig, log: Log, device: str | torch.device = "cpu"
-) -> LanguageModel:
-    """The model of the settings, before anything is learned.
-
-    Raises:
-        InputError: it cannot be loaded.
-    """
-    return _load(resolve_model(config.model, log), device)
+        return LanguageModel(model, self.tokenizer, end_token, context_of(model), REFERENCE)
 
 
 def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Preparation:
@@ -108,22 +74,22 @@ def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Prep
         InputError: data or model cannot be used, or are not those that the run began with.
     """
     with progress.status("reading the pairs"):
-        split = load_pairs(config)
-    reference_dir = folder / REFERENCE_DIR
-    known = reference_dir.is_dir()
-    model = _load(str(reference_dir)) if known else load_base(config, progress.say)
+        split = load_pairs(config.data, config.seed)
+    reference_folder = folder / REFERENCE
+    known = reference_folder.is_dir()
+    model = load_named_model(str(reference_folder) if known else config.model, progress.say)
     tokenizer = cast("PreTrainedTokenizerFast", model.tokenizer)
     training, counts = encode_pairs(split.training, tokenizer, model.context, config.data)
     progress.say(f"training pairs: {describe_counts(counts)}")
     heldout, counts = encode_pairs(split.heldout, tokenizer, model.context, config.data)
     progress.say(f"held-out pairs: {describe_counts(counts)}")
     check_warmup(training, config.dpo)
-    torch.nn.Module.to(model.model, choose_device(num_gpus(config)))
+    torch.nn.Module.to(model.model, device_of(config))
     if not known:
         if config.supervised.num_epochs:
             with progress.status("supervised fine-tuning on the chosen responses"):
                 fine_tune(model.model, training, config.supervised, config.seed)
-        _save_reference(model, reference_dir)
+        _save_reference(model, reference_folder)
     with progress.status("scoring the pairs with the reference"):
         training, heldout = _score(model, training, heldout, folder / PREPARED_STEM)
     with progress.status("loading the judge"):
@@ -138,12 +104,6 @@ def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Prep
     )
 
 
-def num_gpus(config: DialogueDPOConfig) -> float:
-    """GPUs of this process: as the settings say, else one where the machine has it."""
-    chosen = config.learner.num_gpus_per_learner
-    return 1.0 if chosen is None else chosen
-
-
 def describe_counts(counts: EncodingCounts) -> str:
     """What became of the pairs, in one line."""
     parts = [f"{counts.encoded:,} of {counts.pairs:,}"]
@@ -156,13 +116,6 @@ def describe_counts(counts: EncodingCounts) -> str:
             f"{counts.cut_prompts:,} prompts cut from the left ({counts.cut_tokens:,} tokens)"
         )
     return ", ".join(parts)
-
-
-def _load(source: str, device: str | torch.device = "cpu") -> LanguageModel:
-    try:
-        return load_language_model(source, device)
-    except ValueError as error:
-        raise PreparationError(f"model: {error}") from error
 
 
 def _save_reference(model: LanguageModel, target: Path) -> None:

@@ -14,16 +14,14 @@ from typing import Any
 from parley.platform.checkpoints.store import Checkpoint, open_checkpoint, write_checkpoint
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation import quick_cooperation
+from parley.platform.evaluation.generator_checkpoint import GENERATOR, device_of
 from parley.platform.evaluation.preference import PairLogProbs, mean_loss, measure_accuracy
-from parley.platform.jobs.dpo_preparation import Preparation, num_gpus
+from parley.platform.jobs.dpo_preparation import Preparation
 from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer, build_trainer
 from parley.platform.models.threads import limit_threads
-from parley.platform.models.training import choose_device
 from parley.policies.dialogue.loading import save_language_model
 
-GENERATOR = "generator"
-"""The tuned model in a checkpoint: a transformers folder with its tokenizer."""
 SCORE = "score"
 
 Row = dict[str, Any]
@@ -73,9 +71,8 @@ class Trial:
         self.shared = shared
         self.report = report
         self.generator = shared.build_reference()
-        device = choose_device(num_gpus(config))
         self.trainer: SharedPromptDPOTrainer = build_trainer(
-            self.generator.model, shared.tokenizer, shared.training, config, device
+            self.generator.model, shared.tokenizer, shared.training, config, device_of(config)
         )
         self.last: Row = {}
 

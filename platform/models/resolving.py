@@ -1,15 +1,18 @@
-"""From a model's name in the settings to a folder or name that a loader understands."""
+"""From a model's name in the settings to a folder or name that a loader understands, and to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from huggingface_hub import try_to_load_from_cache
 
 from parley.platform.checkpoints.store import CheckpointError, resolve_checkpoint
 from parley.platform.config.errors import display_path
+from parley.platform.errors import InputError
 from parley.platform.models.embedded import EMBEDDED_NAME, EmbeddedRecipe, embedded_model
+from parley.policies.dialogue.loading import LanguageModel, load_language_model
 
 AUTO_NAME = "auto"
 PREFERRED_MODEL = "microsoft/DialoGPT-small"
@@ -45,6 +48,21 @@ def resolve_model(
     if any((Path(name) / file).is_file() for file in CHECKPOINT_MARKS):
         return str(_policy_folder(Path(name)))
     return name
+
+
+def load_named_model(
+    name: str, log: Callable[[str], None], device: str | torch.device = "cpu"
+) -> LanguageModel:
+    """The language model that a setting `model` names, see `resolve_model`.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    source = resolve_model(name, log)
+    try:
+        return load_language_model(source, device)
+    except ValueError as error:
+        raise InputError(f"model: {error}") from error
 
 
 def _policy_folder(path: Path) -> Path:

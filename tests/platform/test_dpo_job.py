@@ -18,9 +18,8 @@ from parley.platform.checkpoints.store import resolve_checkpoint
 from parley.platform.cli import main
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.loading import load_experiment
+from parley.platform.evaluation.generator_checkpoint import GENERATOR, REFERENCE
 from parley.platform.jobs.dpo_job import DPORun, run_dpo
-from parley.platform.jobs.dpo_preparation import REFERENCE_DIR
-from parley.platform.jobs.dpo_trial import GENERATOR
 from parley.platform.learners.dpo_data import PairDataError
 from parley.platform.models.training import NonFiniteLossError
 from parley.platform.telemetry.run_folder import RunFolder
@@ -95,15 +94,15 @@ def test_a_run_measures_held_out_conversations_and_keeps_its_best_generator(fini
 
 def test_a_checkpoint_holds_generator_and_reference_as_transformers_folders(finished: Path) -> None:
     folders = resolve_checkpoint(finished).policy_folders
-    assert set(folders) == {GENERATOR, REFERENCE_DIR}
-    tuned, reference = (load_language_model(folders[n]).model for n in (GENERATOR, REFERENCE_DIR))
+    assert set(folders) == {GENERATOR, REFERENCE}
+    tuned, reference = (load_language_model(folders[n]).model for n in (GENERATOR, REFERENCE))
     changed = [
         not torch.equal(a, b)
         for a, b in zip(tuned.parameters(), reference.parameters(), strict=True)
     ]
     assert all(changed)
-    linked = folders[REFERENCE_DIR] / "model.safetensors"
-    assert os.path.samefile(linked, finished / REFERENCE_DIR / "model.safetensors")
+    linked = folders[REFERENCE] / "model.safetensors"
+    assert os.path.samefile(linked, finished / REFERENCE / "model.safetensors")
 
 
 def test_a_stopped_run_resumes_to_the_same_weights_and_figures(
@@ -139,9 +138,9 @@ def test_another_tokenizer_is_refused_on_resume(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
-    tokenizer = folder / REFERENCE_DIR / "tokenizer.json"
+    tokenizer = folder / REFERENCE / "tokenizer.json"
     tokenizer.unlink()  # a hard link: the checkpoints keep theirs
-    content = json.loads((finished / REFERENCE_DIR / "tokenizer.json").read_text())
+    content = json.loads((finished / REFERENCE / "tokenizer.json").read_text())
     content["model"]["merges"] = content["model"]["merges"][:100]
     tokenizer.write_text(json.dumps(content))
     config = settings(quick_model_folder, classifier_folder)
@@ -155,7 +154,7 @@ def test_low_rank_adapters_are_merged_into_the_generator(
     folder = tmp_path / "run"
     overrides = ("lora.rank=2", "dpo.num_epochs=1", "dpo.learning_rate=1e-2")
     train(settings(quick_model_folder, classifier_folder, *overrides), folder)
-    tuned, reference = weights(folder), load_language_model(folder / REFERENCE_DIR).model
+    tuned, reference = weights(folder), load_language_model(folder / REFERENCE).model
     before = reference.state_dict()
     assert set(tuned) == set(before)
     changed = {name for name in tuned if not torch.equal(tuned[name], before[name])}
