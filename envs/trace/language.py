@@ -7,6 +7,7 @@ class alone. Pure rules and numpy: no torch, no Ray.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,10 +47,10 @@ class IllegalStepError(ValueError):
 
 
 class Executor(ABC):
-    """The real state behind one trace, moved by its tokens.
+    """The real state behind one trace, moved by its tokens; `str` describes it in a line.
 
     Attributes:
-        ended: whether END was read.
+        ended: whether the trace is complete: END was read, or a source has said all its tokens.
     """
 
     ended: bool = False
@@ -124,16 +125,21 @@ class Language(ABC):
         """The true traces of inputs int64 [N, K]."""
 
     @abstractmethod
-    def executor(self, size: int, prompt: IntArray) -> Executor:
-        """The real state after the prompt int64 [prompt_length].
+    def executor(self, size: int, inputs: IntArray) -> Executor:
+        """The real state of one input int64 [K], after its prompt.
 
-        Raises:
-            IllegalStepError: the prompt is not one of this language and size.
+        It takes the input and not the prompt because a prompt may hide part of the real state
+        (CartPole's tokens are quantised).
         """
 
     @abstractmethod
     def answer(self, size: int, inputs: IntArray) -> tuple[int, ...]:
         """The right answer to one input int64 [K], computed without a trace."""
+
+    def visible(self, inputs: IntArray) -> IntArray:
+        """What traces show of inputs int64 [N, K]; inputs that look alike share a part of the
+        split."""
+        return inputs
 
     def optimal_nats(self, traces: Traces) -> FloatArray:
         """What an optimal predictor pays for each label, float64 [N, T], in nats.
@@ -156,16 +162,19 @@ class Language(ABC):
     def verify(self, size: int, inputs: IntArray, written: IntArray) -> Verdict:
         """Execute one written trace against the truth.
 
+        A trace is exact when every step is legal, the executor says that it has ended, and its
+        answer is right. A source has no wrong answer: there, exact means legal to the end.
+
         Args:
             size: of the input.
             inputs: int64 [K], the input.
-            written: int64 [T], prompt and continuation; what follows END is not read.
+            written: int64 [T], prompt and continuation; what follows the end is not read.
         """
         true = self.write_traces(size, inputs[None])
         truth = self.answer(size, inputs)
         length, given = int(true.lengths[0]), true.prompt_length
         differs_at = first_difference(written, true.tokens[0, :length])
-        executor = self.executor(size, true.tokens[0, :given])
+        executor = self.executor(size, inputs)
         for place in range(given, len(written)):
             if executor.ended:
                 break
@@ -188,3 +197,21 @@ def first_difference(written: IntArray, true: IntArray) -> int | None:
     if differing.size:
         return int(differing[0])
     return None if len(written) >= len(true) else shared
+
+
+def require_size(size: int, smallest: int, unit: str) -> None:
+    """Refuse inputs smaller than `smallest`.
+
+    Raises:
+        ValueError: names the size, the unit and the range.
+    """
+    if size < smallest:
+        raise ValueError(f"sizes begin at {smallest} {unit}, got {size}")
+
+
+def count_strings(length: int, num_symbols: int) -> float:
+    """How many strings of `length` symbols there are; inf beyond what a float holds."""
+    try:
+        return float(num_symbols) ** length
+    except OverflowError:
+        return math.inf

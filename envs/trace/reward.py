@@ -71,7 +71,7 @@ class Referee:
         self._tokens = true.tokens[0, :given].tolist()
         self._given = given
         self._num_steps = language.num_tokens(size) - given
-        self._executor = language.executor(size, true.tokens[0, :given])
+        self._executor = language.executor(size, inputs)
         self.exact = self.illegal = False
 
     def read(self, token: int) -> Step:
@@ -97,8 +97,6 @@ class Referee:
 
     def _surprise(self) -> float:
         """Nats that the true source saves on the newest token against a uniform guess."""
-        if self._executor.ended:
-            return 0.0
         tokens = np.array(self._tokens, np.int64)[None]
         traces = Traces(tokens, tokens, np.array([tokens.shape[1]]), self._given)
         nats = self._language.optimal_nats(traces)[0, -1]
