@@ -13,14 +13,13 @@ from pydantic import ValidationError
 from parley.platform.checkpoints.store import Checkpoint, CheckpointError
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.errors import display_path
-from parley.platform.config.loading import load_experiment
 from parley.platform.models.training import choose_device
 from parley.platform.telemetry.run_folder import CONFIG_FILE
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 
 GENERATOR, REFERENCE = "generator", "reference"
-"""Folders of the tuned model and of what DPO started from, in a checkpoint; the latter also in a run.
-Each is a transformers model with its tokenizer."""
+"""Folders of the tuned model and of what DPO started from, each with its tokenizer; a run holds the
+latter, too."""
 
 
 def is_generator(facts: Mapping[str, Any]) -> bool:
@@ -31,30 +30,14 @@ def is_generator(facts: Mapping[str, Any]) -> bool:
 def experiment_of(checkpoint: Checkpoint) -> DialogueDPOConfig:
     """The settings that a generator was tuned with.
 
-    Those of its run, with what the checkpoint itself says of DPO, which differs between the trials
-    of a sweep; of a copied checkpoint only the latter.
+    The checkpoint holds them itself: they differ between the trials of a sweep.
 
     Raises:
-        InputError: it is of another kind of run.
+        CheckpointError: its `policy.json` does not hold them.
     """
-    facts = checkpoint.read_policy_facts()
-    run = find_run(checkpoint)
     try:
-        if "experiment" in facts:
-            return DialogueDPOConfig.model_validate(facts["experiment"])
-        config: object = DialogueDPOConfig() if run is None else load_experiment(run / CONFIG_FILE)
-        if not isinstance(config, DialogueDPOConfig):
-            raise CheckpointError(
-                f"{display_path(checkpoint.path)} is a checkpoint of DPO, but lies in a run of "
-                f"another kind; copy it elsewhere"
-            )
-        table = config.model_dump()
-        table["dpo"] |= facts.get("dpo", {})
-        if run is None:
-            table["model"] = facts.get("model", config.model)
-            table["data"]["path"] = facts.get("data", config.data.path)
-        return DialogueDPOConfig.model_validate(table)
-    except (ValidationError, TypeError) as error:
+        return DialogueDPOConfig.model_validate(checkpoint.read_policy_facts().get("experiment"))
+    except ValidationError as error:
         raise CheckpointError(
             f"{display_path(checkpoint.path)}: its policy.json is not that of a DPO run: {error}"
         ) from error

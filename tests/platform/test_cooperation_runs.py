@@ -25,7 +25,17 @@ from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.dialogue.loading import load_language_model, save_language_model
 from tests.platform.cooperation_fixtures import RuleJudge, judge_length, make_pair, perturbed
 
-FACTS = {"workflow": "dialogue", "policy": "dpo", "modules": ["generator"], "data": "nowhere"}
+
+def facts(config: DialogueDPOConfig, **changes: Any) -> dict[str, Any]:
+    """What a trial with these settings writes into `policy.json`."""
+    experiment = config.model_dump(mode="json", exclude_none=True)
+    return {
+        "workflow": "dialogue",
+        "policy": "dpo",
+        "trained": "generator",
+        "modules": ["generator"],
+        "experiment": {**experiment, **changes},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +61,12 @@ def run(
         "learner.num_gpus_per_learner=0",
     ]
     config = replace_overrides(DialogueDPOConfig(), overrides)
+    assert isinstance(config, DialogueDPOConfig)
     folder = tmp_path / "run"
     RunFolder.create(config, folder).close()
-    save(folder / "checkpoints", quick_model_folder, {**FACTS, "dpo": {"beta": 0.25}})
+    trial = replace_overrides(config, ["dpo.beta=0.25"])
+    assert isinstance(trial, DialogueDPOConfig)
+    save(folder / "checkpoints", quick_model_folder, facts(trial))
     return folder
 
 
@@ -95,10 +108,17 @@ def test_the_checkpoint_says_which_beta_it_has(run: Path, data: Path) -> None:
 
 
 def test_a_copied_checkpoint_takes_the_data_that_is_named(
-    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    data: Path,
+    tmp_path: Path,
+    quick_model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    config = replace_overrides(experiment_of(resolve_checkpoint(run)), ["data.path=nowhere"])
+    assert isinstance(config, DialogueDPOConfig)
+    save(tmp_path / "saved", quick_model_folder, facts(config))
     copy = tmp_path / "copied"
-    shutil.copytree(run / "checkpoints" / "iteration_000007", copy)
+    shutil.copytree(tmp_path / "saved" / "iteration_000007", copy)
     assert main(["evaluate", str(copy), "--episodes", "2"]) == 2
     assert "the run's data nowhere is not here" in capsys.readouterr().err
     out = tmp_path / "figures.json"
@@ -127,12 +147,15 @@ def test_what_is_missing_or_damaged_is_named(
         save_language_model(model, target / "generator")
 
     store = CheckpointStore(run / "checkpoints")
-    store.save(8, save_policies, FACTS, {}, best_score=0.9)
+    config = DialogueDPOConfig()
+    store.save(8, save_policies, facts(config), {}, best_score=0.9)
     assert main(["evaluate", str(run)]) == 2
     assert "holds no reference below policies/" in capsys.readouterr().err
-    store.save(9, save_policies, {**FACTS, "dpo": {"beta": "high"}}, {}, best_score=1.0)
-    with pytest.raises(CheckpointError, match=r"policy.json is not that of a DPO run"):
-        experiment_of(resolve_checkpoint(run))
+    no_experiment = {key: value for key, value in facts(config).items() if key != "experiment"}
+    for damaged in (facts(config, dpo={"beta": "high"}), no_experiment):
+        store.save(9, save_policies, damaged, {}, best_score=1.0)
+        with pytest.raises(CheckpointError, match=r"policy.json is not that of a DPO run"):
+            experiment_of(resolve_checkpoint(run))
 
 
 def test_long_responses_are_left_out_and_counted(
