@@ -46,6 +46,12 @@ WORKFLOWS = {
         watch_options=frozenset({"iteration", "show_all", "follow"}),
         chat="parley.platform.evaluation.chatting:chat_path",
     ),
+    "trace": WorkflowFunctions(
+        train="parley.platform.jobs.training:train_experiment",
+        evaluate="parley.platform.evaluation.trace:evaluate_path",
+        watch="parley.platform.evaluation.trace_watch:watch_path",
+        watched="trace",
+    ),
 }
 """Workflow of an experiment -> its functions; a new workflow is a row here."""
 

@@ -29,7 +29,7 @@ def read_beliefs(model: nn.Module, tokens: Tensor) -> dict[int, Tensor]:
         assert isinstance(module, BeliefFilter)
         beliefs[layer] = module.track(inputs[0]).transpose(1, 2)
 
-    transformer = getattr(model, "transformer", model)
+    transformer: Any = getattr(model, "transformer", model)
     hooks = [
         block.filter.register_forward_pre_hook(partial(keep, layer))
         for layer, block in enumerate(transformer.blocks)

@@ -1,0 +1,175 @@
+"""The figures of a trace evaluation under their contract names, with intervals, by size.
+
+Overall figures are plain means over sizes, so that every size counts the same whatever the number
+of its inputs; they are taken over the trained sizes, unless none of these was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parley.platform.evaluation.intervals import (
+    bootstrap_mean_rate_interval,
+    bootstrap_rate_interval,
+    effective_trials,
+    wilson_interval,
+)
+from parley.platform.evaluation.trace_scores import LabelScores, WrittenTraces
+
+_Values = Callable[["SizeFigures"], NDArray[Any]]
+"""A value between 0 and 1 for each of N traces."""
+
+
+@dataclass(frozen=True)
+class SizeFigures:
+    """What was measured on the held-out inputs of one size."""
+
+    size: int
+    written: WrittenTraces
+    labels: LabelScores
+
+    @property
+    def num_inputs(self) -> int:
+        """Inputs that were measured."""
+        return len(self.labels.nats)
+
+    @property
+    def excess_per_label(self) -> float:
+        """Nats above the optimum per label of the true traces."""
+        return float(self.labels.excess.sum() / self.labels.num_labels.sum())
+
+
+@dataclass(frozen=True)
+class TraceFigures:
+    """What was measured on several sizes of one language.
+
+    Attributes:
+        sizes: ascending.
+        trained_sizes: those that the model was trained on, measured or not.
+        is_source: whether the language is a random source, whose traces have no right answer.
+        details: further figures of this kind of language, by name.
+    """
+
+    sizes: Sequence[SizeFigures]
+    trained_sizes: Sequence[int]
+    is_source: bool
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> list[SizeFigures]:
+        """The sizes behind the overall figures."""
+        trained = [figures for figures in self.sizes if figures.size in self.trained_sizes]
+        return trained or list(self.sizes)
+
+    @property
+    def exact_match(self) -> float | None:
+        """Share of the traces whose execution gave the right answer; None of a source."""
+        return None if self.is_source else self._mean(_exact)
+
+    @property
+    def least_exact_match(self) -> float | None:
+        """The same at the size where it is lowest."""
+        if self.is_source:
+            return None
+        return min(float(figures.written.exact.mean()) for figures in self.counted)
+
+    @property
+    def illegal_rate(self) -> float:
+        """Share of the traces with a token that the executor refused."""
+        return self._mean(_illegal)
+
+    @property
+    def nats_over_optimal(self) -> float:
+        """Nats per label of the true traces above the optimal predictor's."""
+        return float(np.mean([figures.excess_per_label for figures in self.counted]))
+
+    def metrics(self) -> dict[str, Any]:
+        """All figures, `<name>_ci95` beside each; `<name>_by_length` is a table by size.
+
+        `first_error_position` counts the written tokens before the first that is not the true
+        trace's, over the traces that are not exact; None where all are.
+        """
+        exact = {"exact_match": None} if self.is_source else self._shares("exact_match", _exact)
+        num_written = sum(figures.written.num_written for figures in self.sizes)
+        seconds = sum(figures.written.seconds for figures in self.sizes)
+        return {
+            **exact,
+            **self._shares("illegal_rate", _illegal),
+            **({} if self.is_source else self._first_errors()),
+            **self._nats(),
+            **self._shares("label_accuracy", _right_share),
+            **self.details,
+            "inputs": sum(figures.num_inputs for figures in self.sizes),
+            "inputs_by_length": {figures.size: figures.num_inputs for figures in self.sizes},
+            "tokens_per_s": num_written / seconds,
+        }
+
+    def _mean(self, values: _Values) -> float:
+        return float(np.mean([values(figures).mean() for figures in self.counted]))
+
+    def _shares(self, name: str, values: _Values) -> dict[str, Any]:
+        """A share with Wilson's interval; a trace is one trial, however many tokens it has."""
+        trials = effective_trials([figures.num_inputs for figures in self.counted])
+        overall = self._mean(values)
+        by_length = {figures.size: float(values(figures).mean()) for figures in self.sizes}
+        return {
+            name: overall,
+            f"{name}_ci95": list(wilson_interval(overall, trials)),
+            f"{name}_by_length": by_length,
+            f"{name}_by_length_ci95": {
+                figures.size: list(wilson_interval(by_length[figures.size], figures.num_inputs))
+                for figures in self.sizes
+            },
+        }
+
+    def _nats(self) -> dict[str, Any]:
+        """Nats with bootstrap intervals over traces."""
+
+        def sample(figures: SizeFigures) -> tuple[NDArray[Any], NDArray[Any]]:
+            return figures.labels.excess, figures.labels.num_labels
+
+        name = "nats_over_optimal"
+        return {
+            name: self.nats_over_optimal,
+            f"{name}_ci95": list(bootstrap_mean_rate_interval([*map(sample, self.counted)])),
+            f"{name}_by_length": {s.size: s.excess_per_label for s in self.sizes},
+            f"{name}_by_length_ci95": {
+                figures.size: list(bootstrap_rate_interval(*sample(figures)))
+                for figures in self.sizes
+            },
+        }
+
+    def _first_errors(self) -> dict[str, Any]:
+        places = np.concatenate([figures.written.first_errors for figures in self.counted])
+        lengths = np.concatenate([figures.written.num_to_write for figures in self.counted])
+        return {
+            "first_error_position": _mean_or_none(places),
+            "first_error_position_median": _mean_or_none(places, np.nanmedian),
+            "first_error_position_relative": _mean_or_none(places / lengths),
+            "first_error_position_by_length": {
+                figures.size: _mean_or_none(figures.written.first_errors) for figures in self.sizes
+            },
+        }
+
+
+def _exact(figures: SizeFigures) -> NDArray[Any]:
+    return figures.written.exact
+
+
+def _illegal(figures: SizeFigures) -> NDArray[Any]:
+    return figures.written.illegal
+
+
+def _right_share(figures: SizeFigures) -> NDArray[Any]:
+    return figures.labels.num_right / figures.labels.num_labels
+
+
+def _mean_or_none(
+    values: NDArray[Any], average: Callable[[NDArray[Any]], Any] = np.nanmean
+) -> float | None:
+    return None if np.isnan(values).all() else float(average(values))
