@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 INTERVAL_SUFFIX = "_ci95"
 """A rate's 95 % interval stands beside it under its name with this suffix."""
+GROUPED = "_by_"
+"""A figure of this name is a table: `exact_match_by_length` by length."""
+MAX_WIDTH = 100
+"""Columns of a table, in characters, before another one begins below."""
+
+Group = Mapping[object, object]
 
 
 def print_metrics(metrics: Mapping[str, object]) -> None:
-    """One line for each figure, an interval behind the rate it belongs to."""
-    names = [name for name in metrics if not name.endswith(INTERVAL_SUFFIX)]
+    """One line for each figure, an interval behind the rate it belongs to; tables below."""
+    groups = dict(_find_groups(metrics))
+    names = [name for name in metrics if not name.endswith(INTERVAL_SUFFIX) and name not in groups]
     intervals = {name: _interval(metrics.get(name + INTERVAL_SUFFIX)) for name in names}
     figures = {name: _figure(metrics[name]) for name in names}
     # Only what has an interval behind it is padded: a table of figures would push it far away.
@@ -26,6 +33,9 @@ def print_metrics(metrics: Mapping[str, object]) -> None:
             for name in names
         ]
     )
+    for unit in dict.fromkeys(_split(name)[1] for name in groups):
+        of_unit = {name: group for name, group in groups.items() if _split(name)[1] == unit}
+        _print_groups(unit, of_unit, metrics)
 
 
 def print_rows(rows: Sequence[tuple[str, ...]], indent: str = "") -> None:
@@ -38,7 +48,58 @@ def print_rows(rows: Sequence[tuple[str, ...]], indent: str = "") -> None:
         print((indent + "  ".join(cells)).rstrip())
 
 
+def _find_groups(metrics: Mapping[str, object]) -> Iterator[tuple[str, Group]]:
+    """The figures that are printed as tables: those with intervals, and what is grouped alike."""
+    units = {
+        _split(name)[1]
+        for name in metrics
+        if GROUPED in name and isinstance(metrics.get(name + INTERVAL_SUFFIX), Mapping)
+    }
+    for name, value in metrics.items():
+        is_interval = name.endswith(INTERVAL_SUFFIX)
+        if _split(name)[1] in units and isinstance(value, Mapping) and value and not is_interval:
+            yield name, value
+
+
+def _print_groups(unit: str, groups: Mapping[str, Group], metrics: Mapping[str, object]) -> None:
+    """Tables of a column for each figure, as many side by side as there is room for."""
+    keys = list(dict.fromkeys(key for group in groups.values() for key in group))
+    head = [unit, *map(str, keys)]
+    table, width = [head], max(map(len, head))
+    for name, group in groups.items():
+        column = [_split(name)[0], *_cells(group, metrics.get(name + INTERVAL_SUFFIX), keys)]
+        column_width = 2 + max(map(len, column))
+        if len(table) > 1 and width + column_width > MAX_WIDTH:
+            _print_columns(table)
+            table, width = [head], max(map(len, head))
+        table.append(column)
+        width += column_width
+    _print_columns(table)
+
+
+def _print_columns(columns: Sequence[Sequence[str]]) -> None:
+    print()
+    print_rows(list(zip(*columns, strict=True)))
+
+
+def _cells(group: Group, intervals: object, keys: Sequence[object]) -> Iterator[str]:
+    """A figure for each key, its interval behind it."""
+    figures = [_figure(group[key]) if key in group else "" for key in keys]
+    width = max(map(len, figures))
+    for key, figure in zip(keys, figures, strict=True):
+        ends = _ends(intervals.get(key)) if isinstance(intervals, Mapping) else None
+        yield figure if ends is None else f"{figure:<{width}}  {ends}"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The figure and what it is grouped by; empty: it is no table."""
+    figure, _, unit = name.partition(GROUPED)
+    return figure, unit
+
+
 def _figure(value: object) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
     if isinstance(value, Mapping):
@@ -47,6 +108,11 @@ def _figure(value: object) -> str:
 
 
 def _interval(value: object) -> str:
+    ends = _ends(value)
+    return "" if ends is None else f"95 % interval {ends}"
+
+
+def _ends(value: object) -> str | None:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        return ""
-    return f"95 % interval {_figure(value[0])} to {_figure(value[1])}"
+        return None
+    return f"{_figure(value[0])} to {_figure(value[1])}"
