@@ -117,14 +117,7 @@ def generate(
         ValueError: `max_new_tokens` fills the model's context, or the model cannot speak.
         BrokenModelError: the model's logits are no numbers.
     """
-    room = language_model.context - decoding.max_new_tokens
-    if room < 1:
-        raise ValueError(
-            f"max_new_tokens {decoding.max_new_tokens} leaves no room for a prompt in the model's "
-            f"context of {language_model.context} tokens; lower generation.max_new_tokens"
-        )
-    room = min(room, decoding.max_prompt_tokens or room)
-    encoded = [ids[-room:] for ids in encode_prompts(language_model.tokenizer, prompts)]
+    encoded = encode_fitting(language_model, prompts, decoding)
     order = np.argsort([-len(ids) for ids in encoded], kind="stable")
     num_together = max(1, decoding.batch_size // decoding.num_candidates)
     written: dict[int, list[list[int]]] = {}
@@ -137,6 +130,24 @@ def generate(
     return [
         [_to_response(language_model, tokens) for tokens in written[i]] for i in range(len(prompts))
     ]
+
+
+def encode_fitting(
+    language_model: LanguageModel, prompts: Sequence[str], decoding: Decoding
+) -> list[list[int]]:
+    """The ids of each prompt that `generate` has the model read.
+
+    Raises:
+        ValueError: `max_new_tokens` fills the model's context.
+    """
+    room = language_model.context - decoding.max_new_tokens
+    if room < 1:
+        raise ValueError(
+            f"max_new_tokens {decoding.max_new_tokens} leaves no room for a prompt in the model's "
+            f"context of {language_model.context} tokens; lower generation.max_new_tokens"
+        )
+    room = min(room, decoding.max_prompt_tokens or room)
+    return [ids[-room:] for ids in encode_prompts(language_model.tokenizer, prompts)]
 
 
 class _DrawingWriter:

@@ -106,7 +106,7 @@ CURVES = (
     Curve(
         "KL to the starting point",
         NATS,
-        {"kl": "training", "eval_kl": "held-out openers"},
+        {"kl": "own replies, in training", "eval_kl": "held-out openers"},
         low=0.0,
         setting="anchor.kl_budget",
         level_label="budget",

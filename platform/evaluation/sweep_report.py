@@ -28,7 +28,11 @@ MAPPED = {
     "preference_accuracy": "Preference accuracy",
 }
 """Figures with a heat map each, and columns of the table."""
-FURTHER = {"chosen_perplexity_ratio": "chosen perplexity / reference", "eval_loss": "loss"}
+FURTHER = {
+    "chosen_perplexity_ratio": "chosen perplexity / reference",
+    "kl": "KL to the reference",
+    "eval_loss": "loss",
+}
 """Further columns of the table."""
 NUM_LINES = 5
 """Trials in a chart, the best ones; the style sheet has so many colours."""

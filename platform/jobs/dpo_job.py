@@ -36,6 +36,7 @@ COLUMNS = (
     Column("loss", "loss", ".3f"),
     Column("preference_accuracy", "unseen acc", ".3f"),
     Column("chosen_perplexity_ratio", "chosen ppl", ".3f"),
+    Column("kl", "KL", ".3f"),
     Column("cooperative_rate", "cooperative", ".3f"),
     Column("score", "score", ".3f"),
     Column("pairs_per_s", "pairs/s", ",.1f"),

@@ -14,10 +14,12 @@ from typing import Any
 from parley.platform.checkpoints.store import Checkpoint, open_checkpoint, write_checkpoint
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation import quick_cooperation
+from parley.platform.evaluation.generation import decoding_of, encode_fitting, generate
 from parley.platform.evaluation.generator_checkpoint import GENERATOR, device_of
 from parley.platform.evaluation.preference import PairLogProbs, mean_loss, measure_accuracy
+from parley.platform.evaluation.questions import choose_questions
 from parley.platform.jobs.dpo_preparation import Preparation
-from parley.platform.learners.dpo_scoring import response_log_probs
+from parley.platform.learners.dpo_scoring import response_log_probs, sample_kl
 from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer, build_trainer
 from parley.platform.models.threads import limit_threads
 from parley.policies.dialogue.loading import save_language_model
@@ -70,9 +72,11 @@ class Trial:
         self.config = config
         self.shared = shared
         self.report = report
-        self.generator = shared.build_reference()
+        device = device_of(config)
+        self.generator, self.reference = shared.build_reference(), shared.build_reference()
+        self.reference.model.to(device)  # type: ignore[arg-type]
         self.trainer: SharedPromptDPOTrainer = build_trainer(
-            self.generator.model, shared.tokenizer, shared.training, config, device_of(config)
+            self.generator.model, shared.tokenizer, shared.training, config, device
         )
         self.last: Row = {}
 
@@ -120,9 +124,24 @@ class Trial:
             "eval_log_ratio_chosen": float(ratios[0]),
             "eval_log_ratio_rejected": float(ratios[1]),
             **log_probs.chosen_perplexities(),
+            "kl": self._measure_kl(),
             **cooperation,
             SCORE: (1.0 - weight) * rate + weight * accuracy.accuracy.value,
         }
+
+    def _measure_kl(self) -> float:
+        """KL to the reference, in nats per token of one drawn response to each prompt."""
+        evaluation, generator = self.config.evaluation, self.generator
+        questions = choose_questions(self.shared.heldout_pairs, evaluation.prompts, evaluation.seed)
+        # What is drawn otherwise than from the model's own distribution would estimate another KL.
+        decoding = replace(decoding_of(self.config, "sample"), temperature=1.0, top_p=1.0)
+        drawn = generate(generator, questions.prompts, decoding, evaluation.seed)
+        return sample_kl(
+            generator.model,
+            self.reference.model,
+            encode_fitting(generator, questions.prompts, decoding),
+            [[*r.tokens.tolist(), *[generator.end_token] * r.closed] for (r,) in drawn],
+        )
 
     def _save(self, folder: Path) -> None:
         facts = {

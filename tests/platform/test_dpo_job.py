@@ -18,10 +18,13 @@ from parley.platform.checkpoints.store import resolve_checkpoint
 from parley.platform.cli import main
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.loading import load_experiment
+from parley.platform.evaluation.generation import Decoding, encode_fitting, generate
 from parley.platform.evaluation.generator_checkpoint import GENERATOR, REFERENCE
+from parley.platform.evaluation.questions import choose_questions
 from parley.platform.jobs.dpo_job import DPORun, run_dpo
 from parley.platform.learners.dpo_data import PairDataError
 from parley.platform.models.training import NonFiniteLossError
+from parley.platform.preferences.loading import load_pairs
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.dialogue.loading import load_language_model
 
@@ -103,6 +106,33 @@ def test_a_checkpoint_holds_generator_and_reference_as_transformers_folders(fini
     assert all(changed)
     linked = folders[REFERENCE] / "model.safetensors"
     assert os.path.samefile(linked, finished / REFERENCE / "model.safetensors")
+
+
+def test_the_divergence_is_measured_on_the_generators_own_samples(
+    finished: Path, quick_model_folder: Path, classifier_folder: Path
+) -> None:
+    config = settings(quick_model_folder, classifier_folder)
+    rows = figures(finished)
+    assert rows[-1]["kl"] > rows[0]["kl"] > 0.0
+    folders = resolve_checkpoint(
+        finished / f"checkpoints/iteration_{rows[-1]['iteration']:06d}"
+    ).policy_folders
+    tuned, reference = (load_language_model(folders[name]) for name in (GENERATOR, REFERENCE))
+    heldout = load_pairs(config.data, config.seed).heldout
+    prompts = choose_questions(heldout, config.evaluation.prompts, config.evaluation.seed).prompts
+    plain = Decoding("sample", config.generation.max_new_tokens, temperature=1.0, top_p=1.0)
+    drawn = generate(tuned, prompts, plain, config.evaluation.seed)
+    divergences: list[float] = []
+    for prompt, (response,) in zip(encode_fitting(tuned, prompts, plain), drawn, strict=True):
+        said = [*response.tokens.tolist(), tuned.end_token][: plain.max_new_tokens]
+        ids = torch.tensor([prompt + said])
+        with torch.inference_mode():
+            own, base = (
+                torch.log_softmax(m.model(input_ids=ids).logits[0, len(prompt) - 1 : -1], -1)
+                for m in (tuned, reference)
+            )
+        divergences += (own.exp() * (own - base)).sum(-1).tolist()
+    assert rows[-1]["kl"] == pytest.approx(np.mean(divergences), abs=1e-5)
 
 
 def test_a_stopped_run_resumes_to_the_same_weights_and_figures(
