@@ -136,7 +136,7 @@ def draw_chain(
     shape: tuple[int, int],
     generator: np.random.Generator,
 ) -> IntArray:
-    """Walks int64 [N, T] of the chain that begins in `start` [S] and moves by `transition` [S, S]."""
+    """Walks int64 [N, T] of a chain; first states from [S], moves from [S, S]."""
     uniforms = generator.random(shape).T.copy()  # [T, N]
     states = np.empty(uniforms.shape, dtype=np.int64)
     steps = Categorical(transition)
