@@ -37,7 +37,7 @@ COLUMNS = (
     Column("preference_accuracy", "unseen acc", ".3f"),
     Column("chosen_perplexity_ratio", "chosen ppl", ".3f"),
     Column("kl", "KL", ".3f"),
-    Column("cooperative_rate", "cooperative", ".3f"),
+    Column("cooperative_rate", "coop.", ".3f"),
     Column("score", "score", ".3f"),
     Column("pairs_per_s", "pairs/s", ",.1f"),
 )
