@@ -83,13 +83,14 @@ def apply_override(table: TomlTable, override: str, kind: type[ExperimentConfig]
     types = field_types(kind, table)
     key = key.strip()
     path = find_key(short_keys(kind, table).get(key, key), types, override)
+    annotation = types[path] if path in types else _entry_value(path, types)
     *sections, leaf = path.split(".")
     for section in sections:
         inner = table.setdefault(section, {})
         if not isinstance(inner, dict):
             raise ConfigError(f"override {override}: {section} is not a table in the file")
         table = inner
-    value = parse_value(text.strip(), types[path])
+    value = parse_value(text.strip(), annotation)
     if value is None:
         table.pop(leaf, None)
     else:
@@ -99,7 +100,7 @@ def apply_override(table: TomlTable, override: str, kind: type[ExperimentConfig]
 
 def find_key(key: str, types: Mapping[str, object], override: str) -> str:
     """The dotted key that `key` names: itself, or the only one that ends in it."""
-    if key in types:
+    if key in types or _entry_value(key, types) is not None:
         return key
     below = [path for path in types if path.startswith(f"{key}.")]
     if below:
@@ -114,6 +115,12 @@ def find_key(key: str, types: Mapping[str, object], override: str) -> str:
     if not matches:
         raise ConfigError(f"override {override}: unknown key {key}{nearest(key, types)}")
     return matches[0]
+
+
+def _entry_value(key: str, types: Mapping[str, object]) -> object:
+    """What `key` holds where it is an entry of a table of plain values; None: it is none."""
+    table = types.get(key.rpartition(".")[0])
+    return get_args(table)[1] if get_origin(table) is dict else None
 
 
 def parse_value(text: str, annotation: object) -> object:

@@ -11,6 +11,7 @@ from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.pretraining import PretrainConfig
 from parley.platform.config.sections import ExperimentConfig
+from parley.platform.config.trace import TraceConfig
 
 EXPERIMENT_KINDS: dict[tuple[str, str], type[ExperimentConfig]] = {
     ("cartpole", "ppo"): CartPolePPOConfig,
@@ -20,5 +21,7 @@ EXPERIMENT_KINDS: dict[tuple[str, str], type[ExperimentConfig]] = {
     ("dialogue", "reinforce"): DialogueDistortConfig,
     ("dialogue", "dpo"): DialogueDPOConfig,
     ("dialogue", "detector"): DialogueDetectorConfig,
+    ("trace", "next_token"): TraceConfig,
+    ("trace", "ppo"): TraceConfig,
 }
 """(workflow, algorithm) of a TOML file -> the class of its settings."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,8 @@ Option = str | bool | int | float
 
 class LanguageConfig(Section):
     """Which language, and how large its inputs are."""
+
+    SHORT_KEY: ClassVar[str] = "name"
 
     name: str = "addition"
     """A row of `parley.envs.trace.languages`."""
