@@ -100,7 +100,7 @@ def apply_override(table: TomlTable, override: str, kind: type[ExperimentConfig]
 
 def find_key(key: str, types: Mapping[str, object], override: str) -> str:
     """The dotted key that `key` names: itself, or the only one that ends in it."""
-    if key in types or _entry_value(key, types) is not None:
+    if is_key(key, types):
         return key
     below = [path for path in types if path.startswith(f"{key}.")]
     if below:
@@ -121,6 +121,11 @@ def _entry_value(key: str, types: Mapping[str, object]) -> object:
     """What `key` holds where it is an entry of a table of plain values; None: it is none."""
     table = types.get(key.rpartition(".")[0])
     return get_args(table)[1] if get_origin(table) is dict else None
+
+
+def is_key(key: str, types: Mapping[str, object]) -> bool:
+    """Whether `key` is a setting, or an entry of a setting that is a table of plain values."""
+    return key in types or _entry_value(key, types) is not None
 
 
 def parse_value(text: str, annotation: object) -> object:

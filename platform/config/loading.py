@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 import parley
 from parley.platform.config.errors import ConfigError, display_path, nearest
-from parley.platform.config.keys import TomlTable, apply_override, field_types, find_line
+from parley.platform.config.keys import TomlTable, apply_override, field_types, find_line, is_key
 from parley.platform.config.schema import EXPERIMENT_KINDS
 from parley.platform.config.sections import ExperimentConfig
 
@@ -160,7 +160,7 @@ def _quick_overrides(file: ExperimentFile, kind: type[ExperimentConfig]) -> list
     types = field_types(kind, file.table)
     flat = _flatten(quick_table)
     for key in flat:
-        if key not in types:
+        if not is_key(key, types):
             raise ConfigError(
                 f"{file.place(f'quick.{key}')}: quick.{key}: unknown key{nearest(key, types)}"
             )
