@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from parley.platform.config.trace import LanguageConfig, TraceConfig, TraceEvalu
 from parley.platform.errors import InputError
 from parley.platform.evaluation.trace_figures import SizeFigures, TraceFigures
 from parley.platform.evaluation.trace_scores import score_labels, write_and_execute
+from parley.platform.evaluation.trace_sources import describe_source
 from parley.platform.models.training import choose_device
 from parley.policies.actor_critic import LanguageActorCritic
 from parley.policies.building import load_policy
@@ -86,6 +87,7 @@ def measure(
     inputs_per_size: int,
     seed: int,
     batch_tokens: int = 65_536,
+    details: bool = False,
 ) -> TraceFigures:
     """Let a model write and read held-out traces; the same arguments give the same figures.
 
@@ -96,17 +98,27 @@ def measure(
         inputs_per_size: held-out inputs of each; fewer where a size has fewer.
         seed: of the inputs, and of the tokens that are drawn where the language is a source.
         batch_tokens: tokens that are written or read together.
+        details: also what only this kind of language has; see `describe_source`.
 
     Raises:
         TraceInputError: nothing is held out of a size, or the model cannot reach so far.
     """
     check_reach(model, task.language, sizes)
+    inputs = {size: task.draw_heldout(size, inputs_per_size, seed) for size in sorted(set(sizes))}
     with _evaluation_mode(model):
-        figures = [
-            _measure_size(model, task, size, inputs_per_size, seed, batch_tokens)
-            for size in sorted(set(sizes))
-        ]
-    return TraceFigures(figures, task.trained_sizes, task.language.is_source)
+        figures = TraceFigures(
+            [
+                _measure_size(model, task.language, size, given, seed, batch_tokens)
+                for size, given in inputs.items()
+            ],
+            task.trained_sizes,
+            task.language.is_source,
+        )
+        if not details:
+            return figures
+        main_size = figures.counted[-1].size
+        found = describe_source(model, task.language, inputs, main_size, batch_tokens)
+    return replace(figures, details=found)
 
 
 def evaluate_path(
@@ -132,6 +144,7 @@ def evaluate_path(
         episodes or chosen.inputs_per_size,
         chosen.seed if seed is None else seed,
         chosen.batch_tokens,
+        details=True,
     )
     return figures.metrics()
 
@@ -187,17 +200,15 @@ def check_reach(model: DHMMGPT2ForCausalLM, language: Language, sizes: Sequence[
 
 def _measure_size(
     model: DHMMGPT2ForCausalLM,
-    task: TraceTask,
+    language: Language,
     size: int,
-    inputs_per_size: int,
+    inputs: IntArray,
     seed: int,
     batch_tokens: int,
 ) -> SizeFigures:
-    inputs = task.draw_heldout(size, inputs_per_size, seed)
-    written = write_and_execute(model, task.language, size, inputs, seed, batch_tokens)
-    traces = task.language.write_traces(size, inputs)
-    optimal_nats = task.language.optimal_nats(traces)
-    labels = score_labels(model, traces, optimal_nats, batch_tokens)
+    written = write_and_execute(model, language, size, inputs, seed, batch_tokens)
+    traces = language.write_traces(size, inputs)
+    labels = score_labels(model, traces, language.optimal_nats(traces), batch_tokens)
     return SizeFigures(size, written, labels)
 
 

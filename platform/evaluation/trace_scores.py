@@ -113,7 +113,7 @@ def write_and_execute(
     generator = torch.Generator().manual_seed(seed) if language.is_source else None
     rows: list[IntArray] = []
     seconds = 0.0
-    for part in _batches(len(inputs), longest, batch_tokens):
+    for part in split_rows(len(inputs), longest, batch_tokens):
         prompts = torch.from_numpy(traces.tokens[part, : traces.prompt_length])
         started = time.perf_counter()
         written = continue_traces(model, prompts, longest, END, generator)
@@ -139,7 +139,7 @@ def score_labels(
     counts = traces.labels[:, 1:] != IGNORED_LABEL
     nats = np.zeros(counts.shape)
     right = np.zeros(counts.shape, bool)
-    for part in _batches(len(counts), traces.tokens.shape[1], batch_tokens):
+    for part in split_rows(len(counts), traces.tokens.shape[1], batch_tokens):
         labels = torch.from_numpy(np.where(counts[part], traces.labels[part, 1:], 0))
         log_probs = read_log_probs(model, traces.tokens[part, :-1])
         nats[part] = -log_probs.gather(-1, labels.unsqueeze(-1)).squeeze(-1).numpy()
@@ -160,8 +160,8 @@ def read_log_probs(model: nn.Module, tokens: IntArray) -> torch.Tensor:
     return logits.float().log_softmax(-1).cpu()
 
 
-def _batches(num_rows: int, row_tokens: int, batch_tokens: int) -> Iterator[slice]:
-    """Consecutive rows, at least one, of at most `batch_tokens` tokens together."""
+def split_rows(num_rows: int, row_tokens: int, batch_tokens: int) -> Iterator[slice]:
+    """Consecutive rows, as many at a time as hold at most `batch_tokens` tokens, at least one."""
     rows = max(1, batch_tokens // row_tokens)
     for start in range(0, num_rows, rows):
         yield slice(start, start + rows)
