@@ -50,8 +50,9 @@ class RoomyLayer(DynamicLayer):
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat every row `repeats` times."""
-        rows = torch.arange(self.keys.shape[0], device=self.keys.device)
-        self.batch_select_indices(rows.repeat_interleave(repeats))
+        if self._stores:
+            rows = torch.arange(len(self._stores[0]), device=self.device)
+            self.batch_select_indices(rows.repeat_interleave(repeats))
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only the rows `indices`."""
