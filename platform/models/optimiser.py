@@ -2,13 +2,14 @@
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) gives every direction of a
 matrix the same step: the update is the nearest orthogonal matrix to the momentum. On small models
-with few gradient steps it learns in half of AdamW's time (see docs/decisions). Embeddings, biases
-and norms are not such matrices; AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) takes them.
+with few gradient steps it learns in half of AdamW's time (see docs/decisions). Embeddings, biases,
+norms and belief filters are not such matrices; AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)
+takes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,57 +19,62 @@ from torch import nn
 from parley.platform.config.pretraining import LanguageTrainingConfig
 
 ADAM_BETAS = (0.9, 0.95)
+"""For dialogues; torch's own are a little slower there."""
 MUON_MOMENTUM = 0.95
 
 
-class LanguageOptimiser:
-    """Both optimisers with one schedule.
+class JointOptimiser:
+    """AdamW over parameter groups and Muon over matrices, with one schedule.
 
     Args:
-        model: a GPT-2.
-        training: learning rates and weight decay.
+        groups: of AdamW, each with its peak `lr`.
+        matrices: of Muon; none: AdamW is alone.
+        matrix_learning_rate: Muon's peak learning rate.
+        matrix_weight_decay: its decoupled weight decay.
+        betas: of AdamW.
     """
 
-    def __init__(self, model: nn.Module, training: LanguageTrainingConfig) -> None:
-        inner, outer = split_parameters(model)
-        decayed = [p for p in outer if p.ndim > 1]
-        others = [p for p in outer if p.ndim <= 1]
-        self._muon = torch.optim.Muon(
-            inner,
-            lr=training.matrix_learning_rate,
-            momentum=MUON_MOMENTUM,
-            weight_decay=training.weight_decay,
-        )
-        self._adam = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": training.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=training.learning_rate,
-            betas=ADAM_BETAS,
-            fused=True,
-        )
-        self._peaks = (training.matrix_learning_rate, training.learning_rate)
+    def __init__(
+        self,
+        groups: Sequence[dict[str, Any]],
+        matrices: Sequence[nn.Parameter] = (),
+        matrix_learning_rate: float = 0.02,
+        matrix_weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
+        self._optimisers: dict[str, torch.optim.Optimizer] = {}
+        if matrices:
+            self._optimisers["muon"] = torch.optim.Muon(
+                list(matrices),
+                lr=matrix_learning_rate,
+                momentum=MUON_MOMENTUM,
+                weight_decay=matrix_weight_decay,
+            )
+        self._optimisers["adam"] = torch.optim.AdamW(list(groups), betas=betas, fused=True)
+        self._peaks = {
+            name: [group["lr"] for group in optimiser.param_groups]
+            for name, optimiser in self._optimisers.items()
+        }
 
     def step(self, factor: float) -> None:
         """Apply the gradients at `factor` times the peak learning rates."""
-        for optimiser, peak in zip((self._muon, self._adam), self._peaks, strict=True):
-            for group in optimiser.param_groups:
+        for name, optimiser in self._optimisers.items():
+            for group, peak in zip(optimiser.param_groups, self._peaks[name], strict=True):
                 group["lr"] = peak * factor
             optimiser.step()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        self._muon.zero_grad()
-        self._adam.zero_grad()
+        for optimiser in self._optimisers.values():
+            optimiser.zero_grad()
 
     def state(self) -> dict[str, Any]:
         """The moments: plain values and arrays, see `checkpoints.state_tree`."""
-        return {"muon": _moments(self._muon), "adam": _moments(self._adam)}
+        return {name: _moments(optimiser) for name, optimiser in self._optimisers.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a `state`."""
-        for name, optimiser in (("muon", self._muon), ("adam", self._adam)):
+        for name, optimiser in self._optimisers.items():
             whole = optimiser.state_dict()
             whole["state"] = {
                 index: {key: torch.from_numpy(np.array(array)) for key, array in entry.items()}
@@ -77,13 +83,32 @@ class LanguageOptimiser:
             optimiser.load_state_dict(whole)
 
 
+def language_optimiser(model: nn.Module, training: LanguageTrainingConfig) -> JointOptimiser:
+    """Both optimisers for a GPT-2 that learns dialogues."""
+    inner, outer = split_parameters(model)
+    groups = [
+        {"params": [p for p in outer if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in outer if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return JointOptimiser(
+        [{**group, "lr": training.learning_rate} for group in groups],
+        inner,
+        training.matrix_learning_rate,
+        training.weight_decay,
+        ADAM_BETAS,
+    )
+
+
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The matrices inside the blocks, and all other parameters: embeddings, biases, norms."""
+    """The matrices inside the blocks, and all other parameters.
+
+    Blocks are GPT-2's (`h`) or DHMM-GPT2's (`blocks`), whose belief filters count as others.
+    """
     inner: list[nn.Parameter] = []
     outer: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        in_block = parameter.ndim == 2 and ".h." in name
-        (inner if in_block else outer).append(parameter)
+        in_block = ".h." in name or (".blocks." in name and ".filter." not in name)
+        (inner if in_block and parameter.ndim == 2 else outer).append(parameter)
     return inner, outer
 
 

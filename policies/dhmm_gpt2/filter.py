@@ -15,6 +15,7 @@ has no emission (e = 1): it tracks states exactly. A classical filter has a fixe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -155,7 +156,11 @@ class BeliefFilter(nn.Module):
 
 
 def parameter_groups(
-    model: nn.Module, lr: float, weight_decay: float, filter_lr_scale: float = 5.0
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    filter_lr_scale: float = 5.0,
+    among: Sequence[nn.Parameter] | None = None,
 ) -> list[dict[str, Any]]:
     """Optimiser groups: belief filters faster and without decay, biases and norms without decay.
 
@@ -164,6 +169,7 @@ def parameter_groups(
         lr: learning rate outside the filters.
         weight_decay: of weight matrices and embeddings outside the filters.
         filter_lr_scale: learning rate of the filters' parameters relative to `lr`.
+        among: leave all other parameters out; None: take all.
 
     Returns:
         Dictionaries for a torch optimiser: `params`, `lr`, `weight_decay` and a `name` each; every
@@ -178,7 +184,7 @@ def parameter_groups(
     decayed: list[nn.Parameter] = []
     undecayed: list[nn.Parameter] = []
     filters: list[nn.Parameter] = []
-    for parameter in model.parameters():
+    for parameter in model.parameters() if among is None else among:
         if not parameter.requires_grad:
             continue
         if id(parameter) in in_filter:
