@@ -7,9 +7,7 @@ are read and not learned.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from parley.platform.errors import InputError
 from parley.platform.learners.dpo_batches import pack_pairs, plan_steps
 from parley.platform.learners.dpo_data import TokenPairs
 from parley.platform.learners.dpo_forward import ResponseForward
+from parley.platform.models.precision import mixed_precision
 from parley.platform.models.schedule import learning_rate_factor
 from parley.platform.models.training import NonFiniteLossError
 
@@ -79,7 +78,7 @@ def fine_tune(
             torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
             model.train()
             packed = pack_pairs(chosen, batch, forward.shares_prompts).to(device)
-            with _autocast(device):
+            with mixed_precision(device):
                 loss = -forward.score(packed).log_probs.mean()
             optimiser.zero_grad()
             loss.backward()
@@ -105,10 +104,3 @@ def unique_chosen(pairs: TokenPairs) -> TokenPairs:
         first.setdefault((int(pairs.prompt_groups[pair]), pairs.chosen[pair].tobytes()), pair)
     taken = pairs.take(list(first.values()))
     return replace(taken, rejected=taken.chosen, reference=None)
-
-
-def _autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 on a GPU; float32 on the CPU."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()

@@ -7,7 +7,6 @@ is restored goes on as the one that was never stopped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ from parley.platform.config.pretraining import LanguageModelConfig, LanguageTrai
 from parley.platform.errors import ParleyError
 from parley.platform.models.batches import IGNORED, Batch, BatchStream, make_batch, plan_batches
 from parley.platform.models.dialogue_tokens import TokenDialogues, cover_windows
-from parley.platform.models.optimiser import LanguageOptimiser
+from parley.platform.models.optimiser import language_optimiser
+from parley.platform.models.precision import mixed_precision
 from parley.platform.models.schedule import learning_rate_factor
 from parley.platform.models.tokenizer import end_token_of
 
@@ -111,7 +111,7 @@ class LanguageTrainer:
         )
         self.device = next(model.parameters()).device
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._optimiser = LanguageOptimiser(model, training)
+        self._optimiser = language_optimiser(model, training)
 
     def learn(self) -> tuple[float, int]:
         """Take one gradient step; give the batch's mean loss and its number of predicted tokens.
@@ -123,7 +123,7 @@ class LanguageTrainer:
         num_targets = batch.num_targets
         torch.manual_seed(_noise_seed(self.seed, self.num_steps))
         self.model.train()
-        with _autocast(self.device):
+        with mixed_precision(self.device):
             losses = token_losses(self.model, batch.to(self.device))
         loss = losses.sum() / num_targets
         self._optimiser.zero_grad()
@@ -196,13 +196,6 @@ def measure_losses(model: GPT2LMHeadModel, dialogues: TokenDialogues) -> Dialogu
         np.add.at(nats, owners[chosen], sums)
         np.add.at(counts, owners[chosen], (batch.targets != IGNORED).sum(1).numpy())
     return DialogueLosses(nats, counts)
-
-
-def _autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 on a GPU; float32 on the CPU, where figures must not depend on its kind."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def _noise_seed(seed: int, step: int) -> int:
