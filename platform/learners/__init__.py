@@ -1,1 +1,1 @@
-"""Learners: losses, RLlib's algorithm and learner for PPO, Ray Train's loop for imitation."""
+"""Learners: losses, RLlib's algorithms and learners, Ray Train's loop of next-token training."""

@@ -1,61 +1,29 @@
-"""Next-token prediction on recorded episodes: windows, loss by kind of token, gradient steps.
+"""Recorded CartPole episodes as a source of next-token batches, and the loss by kind of token.
 
-Plain torch, without Ray. Every gradient step is a function of (seed, step) and the state before it:
-a learner that is restored goes on as the one that was never stopped.
+Every batch is a function of (seed, step).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from parley.envs.cartpole.episodes import EpisodeSet
 from parley.envs.cartpole.sequences import IGNORED_LABEL
 from parley.envs.cartpole.tokens import ACT_LEFT, ACT_RIGHT, DONE, STEP_TOKENS
-from parley.platform.config.cartpole import ImitationTrainingConfig
-from parley.platform.errors import ParleyError
-from parley.platform.models.schedule import learning_rate_factor
-from parley.policies.actor_critic import optimiser_groups
+from parley.platform.learners.next_token import TokenBatch, token_losses
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
 
 KINDS = ("state", "action", "done")
 """Kinds of predicted tokens, in the order of every per-kind figure."""
 EVALUATION_BATCH = 512
 """Windows of one forward pass over the held-out episodes."""
-
-
-class DivergedError(ParleyError):
-    """A gradient that is not a number; nothing was learned from the batch."""
-
-
-@dataclass(frozen=True)
-class Windows:
-    """B stretches of episodes, right-padded to T + 1 tokens: what to read and what to predict."""
-
-    inputs: Tensor
-    """int64 [B, T]: padding is DONE, which the mask of a causal model makes harmless."""
-    targets: Tensor
-    """int64 [B, T]: the token after each input; IGNORED_LABEL on padding."""
-
-    @property
-    def num_targets(self) -> int:
-        """Tokens to predict."""
-        return int((self.targets != IGNORED_LABEL).sum())
-
-    def share(self, rank: int, num_ranks: int) -> Windows:
-        """Every `num_ranks`-th window, beginning with `rank`."""
-        return Windows(self.inputs[rank::num_ranks], self.targets[rank::num_ranks])
-
-    def to(self, device: torch.device) -> Windows:
-        """The same on `device`."""
-        return Windows(self.inputs.to(device), self.targets.to(device))
 
 
 class WindowSource:
@@ -92,25 +60,29 @@ class WindowSource:
         """Step boundaries at which a window may begin."""
         return len(self._starts)
 
-    def draw(self, num_windows: int, seed: int, step: int) -> Windows:
+    def draw(self, num_windows: int, seed: int, step: int) -> TokenBatch:
         """Windows at random boundaries, the same for the same (seed, step)."""
         generator = np.random.default_rng([seed, step])
         return self._cut(generator.integers(self.num_starts, size=num_windows))
 
-    def cover(self) -> list[Windows]:
+    def cover(self) -> list[TokenBatch]:
         """Batches in which every token but RESET is predicted exactly once."""
         boundaries = np.flatnonzero(self._step_in_episode % self.crop_steps == 0)
         edges = range(0, len(boundaries), EVALUATION_BATCH)
         return [self._cut(boundaries[edge : edge + EVALUATION_BATCH]) for edge in edges]
 
-    def _cut(self, boundaries: NDArray[np.int64]) -> Windows:
+    def _cut(self, boundaries: NDArray[np.int64]) -> TokenBatch:
         offsets = np.arange(STEP_TOKENS * self.crop_steps + 1)
         places = self._starts[boundaries, None] + offsets  # [B, T + 1]
         inside = places < self._stops[boundaries, None]
         places = np.minimum(places, len(self._tokens) - 1)
         tokens = np.where(inside, self._tokens[places], DONE)
         labels = np.where(inside, self._labels[places], IGNORED_LABEL)
-        return Windows(torch.from_numpy(tokens[:, :-1]), torch.from_numpy(labels[:, 1:]))
+        return TokenBatch(
+            torch.from_numpy(tokens[:, :-1]),
+            torch.from_numpy(labels[:, 1:]),
+            num_tokens=int(inside[:, :-1].sum()),
+        )
 
 
 @dataclass
@@ -148,134 +120,59 @@ def _mean(total: float, count: int) -> float | None:
     return total / count if count else None
 
 
-def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats [B, T] of each target int64 [B, T] under logits [B, T, V]; 0 where it is ignored."""
-    losses = F.cross_entropy(
-        logits.float().flatten(0, 1),
-        targets.flatten(),
-        ignore_index=IGNORED_LABEL,
-        reduction="none",
-    )
-    return losses.view(targets.shape)
+@dataclass(frozen=True)
+class ImitationTask:
+    """Recorded episodes to learn, and those to measure the held-out loss on."""
 
+    training_episodes: Any
+    """Reference to an `EpisodeSet`."""
+    heldout_episodes: Any
+    """Reference to an `EpisodeSet`."""
+    crop_steps: int
+    """Time steps of a window."""
+    labels: bool
+    """Predict the episodes' labels where true, the tokens themselves otherwise."""
+    num_windows: int
+    """Windows of a batch."""
+    seed: int
+    """Of the batches."""
 
-class ImitationLearner:
-    """Gradient steps on a language model.
-
-    Args:
-        model: the language model, on its device.
-        training: the settings.
-        seed: of the batches and of noise in the model.
-        rank, num_ranks: which share of every batch this learner takes. With several, `forward`
-            must average gradients over them, as DistributedDataParallel does.
-        forward: calls `model`; the model itself by default.
-    """
-
-    def __init__(
-        self,
-        model: DHMMGPT2ForCausalLM,
-        training: ImitationTrainingConfig,
-        seed: int,
-        rank: int = 0,
-        num_ranks: int = 1,
-        forward: nn.Module | None = None,
-    ) -> None:
-        self.model = model
-        self.training = training
-        self.seed = seed
-        self.rank = rank
-        self.num_ranks = num_ranks
-        self.num_steps = 0
-        self._forward = model if forward is None else forward
-        self._device = next(model.parameters()).device
-        groups = optimiser_groups(
-            model, training.learning_rate, training.weight_decay, training.filter_lr_scale
+    def open(self, first_step: int, num_ranks: int) -> ImitationSource:
+        """Fetch the episodes."""
+        training, heldout = (
+            WindowSource(ray.get(reference), self.crop_steps, self.labels)
+            for reference in (self.training_episodes, self.heldout_episodes)
         )
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._optimiser = torch.optim.AdamW(groups, lr=training.learning_rate, foreach=True)
-
-    def learn(self, source: WindowSource) -> float:
-        """Take one gradient step; give this learner's part of the batch's mean loss.
-
-        The parts of all ranks add up to the mean loss, in nats per token.
-
-        Raises:
-            DivergedError: the gradient is not finite; the weights are as before.
-        """
-        batch = source.draw(self.training.batch_size, self.seed, self.num_steps)
-        own = batch.share(self.rank, self.num_ranks).to(self._device)
-        torch.manual_seed(self._noise_seed())
-        self.model.train()
-        logits = self._forward(own.inputs).logits
-        part = token_losses(logits, own.targets).sum() / batch.num_targets
-        self._optimiser.zero_grad()
-        # Averaging over the ranks divides by their number.
-        (part * self.num_ranks).backward()
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.training.max_grad_norm)
-        if not torch.isfinite(norm):
-            raise DivergedError(
-                f"the gradient's length is {norm.item()} at gradient step {self.num_steps + 1}; "
-                f"lower training.learning_rate or training.max_grad_norm"
-            )
-        factor = learning_rate_factor(
-            self.num_steps, self.training.warmup_steps, self.training.num_steps
-        )
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.training.learning_rate * group["lr_scale"] * factor
-        self._optimiser.step()
-        self.num_steps += 1
-        return part.item()
-
-    @torch.no_grad()
-    def evaluate(self, source: WindowSource) -> KindLosses:
-        """The loss over all tokens of all episodes of `source`."""
-        self.model.eval()
-        sums = KindLosses(torch.zeros(len(KINDS), dtype=torch.float64), torch.zeros(3).long())
-        for batch in source.cover():
-            windows = batch.to(self._device)
-            losses = token_losses(self.model(windows.inputs).logits, windows.targets)
-            measured = KindLosses.measure(losses, windows.targets)
-            sums += KindLosses(measured.nats.cpu(), measured.counts.cpu())
-        return sums
-
-    def weights(self) -> dict[str, NDArray[Any]]:
-        """The model's state dict as arrays of their own."""
-        return {name: _array(tensor) for name, tensor in self.model.state_dict().items()}
-
-    def optimiser_state(self) -> dict[str, Any]:
-        """Step and moments: plain values and arrays, see `checkpoints.state_tree`."""
-        moments = self._optimiser.state_dict()["state"]
-        return {
-            "num_steps": self.num_steps,
-            "moments": {
-                index: {name: _array(tensor) for name, tensor in entry.items()}
-                for index, entry in moments.items()
-            },
-        }
-
-    def restore(self, weights: Mapping[str, NDArray[Any]], state: Mapping[str, Any] | None) -> None:
-        """Take over weights and, where given, the optimiser's state."""
-        self.model.load_state_dict({name: _tensor(array) for name, array in weights.items()})
-        if state is None:
-            return
-        self.num_steps = state["num_steps"]
-        whole = self._optimiser.state_dict()
-        whole["state"] = {
-            index: {name: _tensor(array) for name, array in entry.items()}
-            for index, entry in state["moments"].items()
-        }
-        self._optimiser.load_state_dict(whole)
-
-    def _noise_seed(self) -> int:
-        stream = np.random.SeedSequence([self.seed, self.num_steps, self.rank])
-        return int(stream.generate_state(1)[0])
+        return ImitationSource(training, heldout, self.num_windows, self.seed)
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.detach().cpu().numpy().copy()
-    return array
+@dataclass(frozen=True)
+class ImitationSource:
+    """A worker's batches of windows, and its held-out loss."""
+
+    training: WindowSource
+    heldout: WindowSource
+    num_windows: int
+    seed: int
+
+    def batch(self, step: int) -> TokenBatch:
+        """Windows at random boundaries."""
+        return self.training.draw(self.num_windows, self.seed, step)
+
+    def measure(self, model: DHMMGPT2ForCausalLM) -> dict[str, float | None]:
+        """The held-out loss, by kind of token too."""
+        return measure_kinds(model, self.heldout).means("heldout_loss")
 
 
-def _tensor(array: NDArray[Any]) -> Tensor:
-    """A tensor of its own: what Ray delivers is read-only."""
-    return torch.from_numpy(np.array(array))
+@torch.no_grad()
+def measure_kinds(model: DHMMGPT2ForCausalLM, source: WindowSource) -> KindLosses:
+    """The loss over all tokens of all episodes of `source`."""
+    model.eval()
+    device = next(model.parameters()).device
+    sums = KindLosses(torch.zeros(len(KINDS), dtype=torch.float64), torch.zeros(3).long())
+    for batch in source.cover():
+        targets = batch.targets.to(device)
+        losses = token_losses(model(batch.inputs.to(device)).logits, targets)
+        measured = KindLosses.measure(losses, targets)
+        sums += KindLosses(measured.nats.cpu(), measured.counts.cpu())
+    return sums

@@ -17,12 +17,12 @@ from parley.envs.cartpole.tokens import ACT_LEFT, ACT_RIGHT, DONE, RESET, STEP_T
 from parley.platform.config.cartpole import ImitationTrainingConfig
 from parley.platform.learners.imitation import (
     KINDS,
-    DivergedError,
-    ImitationLearner,
+    ImitationSource,
     KindLosses,
     WindowSource,
-    token_losses,
+    measure_kinds,
 )
+from parley.platform.learners.next_token import DivergedError, NextTokenLearner, token_losses
 from parley.policies.dhmm_gpt2 import DHMMGPT2Config, DHMMGPT2ForCausalLM
 
 CROP_STEPS = 3
@@ -54,6 +54,12 @@ def make_model(mutation_noise: float = 0.0) -> DHMMGPT2ForCausalLM:
     return DHMMGPT2ForCausalLM(
         DHMMGPT2Config(vocab_size=44, mutation_noise=mutation_noise, **sizes)
     )
+
+
+def learn(learner: NextTokenLearner, source: WindowSource) -> float:
+    """One gradient step on the batch that a worker would take."""
+    whole = ImitationSource(source, source, TRAINING.batch_size, learner.seed)
+    return learner.learn(whole.batch(learner.num_steps))
 
 
 def slow_sums(logits: Tensor, targets: Tensor) -> dict[str, tuple[float, int]]:
@@ -146,19 +152,23 @@ def test_batches_depend_on_seed_and_step_and_split_over_ranks(source: WindowSour
     assert not torch.equal(batch.inputs, source.draw(9, seed=4, step=8).inputs)
     assert not torch.equal(batch.inputs, source.draw(9, seed=5, step=7).inputs)
     shares = [batch.share(rank, 2) for rank in range(2)]
-    assert [len(share.inputs) for share in shares] == [5, 4]
-    assert sum(share.num_targets for share in shares) == batch.num_targets
+    assert [len(inputs) for inputs, _ in shares] == [5, 4]
+    num_targets = sum(int((targets != IGNORED_LABEL).sum()) for _, targets in shares)
+    assert num_targets == batch.num_targets
+    inputs, targets = batch.share(9, 10)
+    assert inputs.shape == targets.shape == batch.inputs[:1].shape
+    assert (targets == IGNORED_LABEL).all()
 
 
 def test_ranks_together_take_the_step_of_one(source: WindowSource) -> None:
     whole = make_model()
-    loss = ImitationLearner(whole, TRAINING, seed=0).learn(source)
+    loss = learn(NextTokenLearner(whole, TRAINING, seed=0), source)
     parts = 0.0
     gradients: list[list[Tensor]] = []
     for rank in range(2):
         model = make_model()
         unclipped = TRAINING.model_copy(update={"max_grad_norm": 1e9})
-        parts += ImitationLearner(model, unclipped, 0, rank, 2).learn(source)
+        parts += learn(NextTokenLearner(model, unclipped, 0, rank, 2), source)
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     assert parts == pytest.approx(loss, rel=1e-5)
     averaged = [(one + other) / 2 for one, other in zip(*gradients, strict=True)]
@@ -169,11 +179,11 @@ def test_ranks_together_take_the_step_of_one(source: WindowSource) -> None:
 
 
 def test_it_learns(source: WindowSource) -> None:
-    learner = ImitationLearner(make_model(), TRAINING, seed=0)
-    before = learner.evaluate(source).means("loss")
+    learner = NextTokenLearner(make_model(), TRAINING, seed=0)
+    before = measure_kinds(learner.model, source).means("loss")
     for _ in range(TRAINING.num_steps):
-        learner.learn(source)
-    after = learner.evaluate(source).means("loss")
+        learn(learner, source)
+    after = measure_kinds(learner.model, source).means("loss")
     assert before["loss"] == pytest.approx(math.log(44), rel=0.05)
     for kind in ("loss_state", "loss_action"):
         assert after[kind] is not None and before[kind] is not None
@@ -184,16 +194,16 @@ def test_it_learns(source: WindowSource) -> None:
 def test_a_restored_learner_goes_on_as_if_never_stopped(
     source: WindowSource, mutation_noise: float
 ) -> None:
-    straight = ImitationLearner(make_model(mutation_noise), TRAINING, seed=2)
-    losses = [straight.learn(source) for _ in range(8)]
-    first = ImitationLearner(make_model(mutation_noise), TRAINING, seed=2)
-    again = [first.learn(source) for _ in range(3)]
+    straight = NextTokenLearner(make_model(mutation_noise), TRAINING, seed=2)
+    losses = [learn(straight, source) for _ in range(8)]
+    first = NextTokenLearner(make_model(mutation_noise), TRAINING, seed=2)
+    again = [learn(first, source) for _ in range(3)]
     weights, state = first.weights(), first.optimiser_state()
-    first.learn(source)
+    learn(first, source)
     torch.randn(5)
-    second = ImitationLearner(make_model(mutation_noise), TRAINING, seed=2)
+    second = NextTokenLearner(make_model(mutation_noise), TRAINING, seed=2)
     second.restore(weights, state)
-    again += [second.learn(source) for _ in range(5)]
+    again += [learn(second, source) for _ in range(5)]
     assert again == losses
     for name, array in straight.weights().items():
         np.testing.assert_array_equal(second.weights()[name], array)
@@ -201,12 +211,12 @@ def test_a_restored_learner_goes_on_as_if_never_stopped(
 
 def test_divergence_is_named_and_leaves_the_weights(source: WindowSource) -> None:
     model = make_model()
-    learner = ImitationLearner(model, TRAINING, seed=0)
+    learner = NextTokenLearner(model, TRAINING, seed=0)
     with torch.no_grad():
         model.transformer.norm.weight[0] = math.inf
     before = learner.weights()
     with pytest.raises(DivergedError, match=r"nan at gradient step 1; lower training\.learning"):
-        learner.learn(source)
+        learn(learner, source)
     for name, array in learner.weights().items():
         np.testing.assert_array_equal(array, before[name])
 

@@ -23,7 +23,7 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import replace_overrides
 from parley.platform.jobs.imitation_job import run_imitation
 from parley.platform.jobs.warm_start import load_warm_start
-from parley.platform.learners.imitation import DivergedError
+from parley.platform.learners.next_token import DivergedError
 from parley.platform.telemetry.run_folder import RunFolder
 
 TINY = {
@@ -41,7 +41,7 @@ TINY = {
     "checkpoint": {"interval_iterations": 30, "keep": 8},
 }
 OVERRIDES = [f"{section}.{key}={value}" for section, t in TINY.items() for key, value in t.items()]
-TIMES = ("seconds", "steps_per_s", "eval_seconds")
+TIMES = ("seconds", "steps_per_s", "tokens_per_s", "eval_seconds")
 
 
 def make_config(*overrides: str) -> CartPoleImitateConfig:
