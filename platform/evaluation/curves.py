@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
+from parley.platform.config.trace import TraceConfig
 
 SOLVED_RETURN = 475.0
 """What gymnasium counts as solved for CartPole-v1 (its `reward_threshold`)."""
@@ -70,6 +71,36 @@ def plot_imitation_curve(
     returns.set_xlabel("gradient steps")
     for axes, place in ((losses, "upper right"), (returns, "lower right")):
         axes.legend(loc=place)
+        axes.grid(alpha=0.3)
+    figure.savefig(path)
+
+
+def plot_trace_curve(rows: Sequence[Mapping[str, object]], config: TraceConfig, path: Path) -> None:
+    """Draw the training loss of a trace run above what it writes into a PNG file.
+
+    Args:
+        rows: of `metrics.jsonl`.
+        config: the run's settings, for the title.
+        path: the file.
+    """
+    figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
+    losses, shares = figure.subplots(2, 1, sharex=True)
+    _draw(losses, rows, "train_loss", "training", "tab:blue", "-", "iteration")
+    label = "held out, above the optimum"
+    _draw(losses, rows, "nats_over_optimal", label, "black", "o-", "iteration")
+    losses.set_ylabel("nats per label")
+    losses.set_yscale("log")
+    losses.set_title(f"{config.experiment}: {config.policy}, {config.language.name}")
+    label = "exact, all trained sizes"
+    _draw(shares, rows, "exact_match", label, "tab:green", "o-", "iteration")
+    label = "exact, worst size"
+    _draw(shares, rows, "least_exact_match", label, "tab:orange", "o--", "iteration")
+    _draw(shares, rows, "illegal_rate", "with an illegal step", "tab:red", "o-", "iteration")
+    shares.set_ylabel("share of held-out traces")
+    shares.set_ylim(-0.02, 1.02)
+    shares.set_xlabel("gradient steps")
+    for axes in (losses, shares):
+        axes.legend()
         axes.grid(alpha=0.3)
     figure.savefig(path)
 

@@ -18,6 +18,7 @@ JOBS = {
     ("dialogue", "reinforce"): "parley.platform.jobs.distort_job:run_distort",
     ("dialogue", "dpo"): "parley.platform.jobs.dpo_job:run_dpo",
     ("dialogue", "detector"): "parley.platform.jobs.detector_job:run_detector",
+    ("trace", "next_token"): "parley.platform.jobs.trace_job:run_trace",
 }
 """(workflow, algorithm) -> its job; a new algorithm is a row here."""
 

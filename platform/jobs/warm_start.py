@@ -41,7 +41,7 @@ def load_warm_start(config: CartPolePPOConfig) -> WarmStart:
     except ValueError as error:
         raise CheckpointError(f"{place}: {error}") from error
     expected = build_policy(config.policy, policy_settings(config.env, config.model))
-    _check_same_model(place, config.policy, policy.state_dict(), expected.state_dict())
+    check_same_model(place, config.policy, policy.state_dict(), expected.state_dict())
     env_steps = int(facts["env_steps"])
     if env_steps + config.rollouts.batch_size > config.stop.max_env_steps:
         raise CheckpointError(
@@ -51,9 +51,14 @@ def load_warm_start(config: CartPolePPOConfig) -> WarmStart:
     return WarmStart(policy.state_dict(), env_steps)
 
 
-def _check_same_model(
+def check_same_model(
     place: str, policy: str, found: dict[str, Tensor], expected: dict[str, Tensor]
 ) -> None:
+    """Compare the weights of a checkpoint with those that the settings describe, by shape.
+
+    Raises:
+        CheckpointError: they differ; the message names the first.
+    """
     differing = [
         name
         for name in sorted(set(found) | set(expected))
