@@ -15,13 +15,8 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
-from ray.rllib.utils.metrics import (
-    ENV_RUNNER_RESULTS,
-    LEARNER_RESULTS,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-)
+from ray.rllib.core import COMPONENT_RL_MODULE
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from parley.envs.dialogue.reward import (
     ReplyReward,
@@ -36,15 +31,10 @@ from parley.platform.learners.dialogue_batch import (
     credit_by_return,
     make_rows,
 )
-from parley.platform.learners.dialogue_learner import ITERATION
-from parley.platform.learners.ppo_algorithm import (
-    POLICY_PREFIX,
-    IterationTimes,
-    SamplingError,
-    TokenPPO,
-)
+from parley.platform.learners.ppo_algorithm import POLICY_PREFIX, IterationTimes
+from parley.platform.learners.row_algorithm import RowPPO
 from parley.platform.learners.self_pool import SelfPool
-from parley.platform.rollouts.dialogue_player import TRAINING, FaultyModelError
+from parley.platform.rollouts.dialogue_player import TRAINING
 from parley.platform.rollouts.dialogue_record import PlayedDialogue
 from parley.platform.rollouts.dialogue_runner import (
     DialogueRequest,
@@ -90,14 +80,15 @@ class IterationRecord:
     """Past self in the pool's seat, if any."""
 
 
-class DialogueAlgorithm(TokenPPO):
+class DialogueAlgorithm(RowPPO):
     """Plays, rewards and learns; call `assign` before the first iteration."""
+
+    work_name = "dialogues"
 
     def setup(self, config: Any) -> None:
         """Start runners and learners."""
         super().setup(config)
         self.experiment: DialogueDistortConfig = self.config.env_config["experiment"]
-        self.iterations_done = 0
         self.scale: SurpriseScale | None = None
         """How surprise counts; None: as it is."""
         self.kl_weights = dict.fromkeys(self.experiment.trained_seats, self.experiment.anchor.kl)
@@ -158,25 +149,11 @@ class DialogueAlgorithm(TokenPPO):
         self._update_number += 1
         state = ray.put(self.runner_state())
         request = self._request(purpose, seed, openers, past_self)
-        missing, rollouts = set(openers), list[DialogueRollout]()
-        deadline = time.monotonic() + self.config.sample_timeout_s
-        while missing:
-            arrived: list[DialogueRollout] = self.env_runner_group.foreach_env_runner(
-                "play",
-                kwargs={"state": state, "request": self._share(request, missing)},
-                local_env_runner=False,
-                timeout_seconds=max(1.0, deadline - time.monotonic()),
-            )
-            for rollout in arrived:
-                if rollout.fault is not None:
-                    raise FaultyModelError(rollout.fault)
-                if rollout.error:
-                    raise RuntimeError(f"runner {rollout.worker_index} failed:\n{rollout.error}")
-                missing -= {dialogue.number for dialogue in rollout.dialogues}
-            rollouts += arrived
-            if missing:
-                self._await_runners(deadline, len(missing))
-        return sorted(rollouts, key=lambda rollout: rollout.worker_index)
+        return self.gather(
+            "play",
+            openers,
+            lambda shares: {"state": state, "request": replace(request, shares=shares)},
+        )
 
     def pay(self, dialogues: Sequence[PlayedDialogue], seat: str) -> list[list[ReplyReward]]:
         """The rewards of a seat's replies, dialogue by dialogue."""
@@ -205,30 +182,17 @@ class DialogueAlgorithm(TokenPPO):
 
     def training_state(self) -> dict[str, Any]:
         """All that `restore_training` needs: plain values and numpy arrays."""
-        learner = self.learner_group.get_state()[COMPONENT_LEARNER]
         return {
-            "iterations_done": self.iterations_done,
-            "num_env_steps": self.num_env_steps,
+            **super().training_state(),
             "kl_weights": dict(self.kl_weights),
-            "weights": learner[COMPONENT_RL_MODULE],
-            "optimizers": learner[COMPONENT_OPTIMIZER],
             "pool": self.pool.state(),
         }
 
     def restore_training(self, state: Mapping[str, Any]) -> None:
         """Go on where `training_state` was called; for a fresh algorithm with its playbill."""
-        self.iterations_done = state["iterations_done"]
-        self.num_env_steps = state["num_env_steps"]
+        super().restore_training(state)
         self.kl_weights = dict(state["kl_weights"])
         self.pool.restore(state["pool"])
-        self.learner_group.set_state(
-            {
-                COMPONENT_LEARNER: {
-                    COMPONENT_RL_MODULE: state["weights"],
-                    COMPONENT_OPTIMIZER: state["optimizers"],
-                }
-            }
-        )
 
     def _next_openers(self) -> dict[int, Tokens]:
         """The numbers of the iteration's dialogues and how they begin."""
@@ -262,22 +226,6 @@ class DialogueAlgorithm(TokenPPO):
             starts=bill.starts,
         )
 
-    def _share(self, request: DialogueRequest, missing: set[int]) -> DialogueRequest:
-        """Divide the missing dialogues among the runners that are up, in runs of their numbers."""
-        workers = sorted(self.env_runner_group.healthy_worker_ids())
-        parts = np.array_split(np.array(sorted(missing)), max(1, len(workers)))
-        shares = {worker: part.tolist() for worker, part in zip(workers, parts, strict=False)}
-        return replace(request, shares=shares)
-
-    def _await_runners(self, deadline: float, num_missing: int) -> None:
-        if time.monotonic() > deadline:
-            raise SamplingError(
-                f"{num_missing} dialogues are missing after {self.config.sample_timeout_s:.0f} s "
-                f"(rollouts.sample_timeout_s); the last checkpoint stands, go on with --resume"
-            )
-        self.restore_env_runners(self.env_runner_group)
-        time.sleep(1.0)
-
     def _learn(self, dialogues: Sequence[PlayedDialogue], rewards: Rewards) -> None:
         order = np.random.default_rng([self.experiment.seed, ROW_STREAM, self.iterations_done])
         columns = {
@@ -285,19 +233,7 @@ class DialogueAlgorithm(TokenPPO):
             for seat in sorted(rewards)
             if any(rewards[seat])
         }
-        num_learners = max(1, self.config.num_learners)
-        batches = [_make_batch(columns, share, num_learners) for share in range(num_learners)]
-        results = self.learner_group.update(
-            **({"batch": batches[0]} if num_learners == 1 else {"batches": batches}),
-            timesteps={
-                NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps,
-                ITERATION: self.iterations_done,
-            },
-            num_epochs=self.config.num_epochs,
-            minibatch_size=self.config.minibatch_size,
-            shuffle_batch_per_epoch=True,
-        )
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.learn_rows(columns)
 
     def _credit(
         self, dialogues: Sequence[PlayedDialogue], seat: str, rewards: list[list[ReplyReward]]
@@ -332,24 +268,6 @@ def by_number(rollouts: Sequence[DialogueRollout]) -> list[PlayedDialogue]:
 def _share_outside_forward(rollouts: Sequence[DialogueRollout]) -> float:
     seconds = sum(rollout.seconds for rollout in rollouts)
     return 1.0 - sum(rollout.forward_s for rollout in rollouts) / seconds if seconds else 0.0
-
-
-def _make_batch(
-    columns: Mapping[str, Mapping[str, NDArray[Any]]], share: int, num_shares: int
-) -> MultiAgentBatch:
-    """Every `num_shares`-th row; shares are of equal size, made up with rows that do not count."""
-    batches = {}
-    for seat, table in columns.items():
-        num_rows = len(next(iter(table.values())))
-        missing = -num_rows % num_shares
-        padded = {
-            key: np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
-            for key, array in table.items()
-        }
-        batches[seat] = SampleBatch(
-            {key: array[share::num_shares] for key, array in padded.items()}
-        )
-    return MultiAgentBatch(batches, max(len(batch) for batch in batches.values()))
 
 
 def _known(log_probs: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -15,12 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.envs.dialogue.reward import ReplyReward
+from parley.platform.learners.row_batch import (
+    ACTIONS,
+    ADVANTAGES,
+    LOG_PROBS,
+    VALUE_TARGETS,
+    VALUES,
+    pad_rows,
+)
 from parley.platform.rollouts.advantages import estimate_advantages, whiten
 from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayedTurn
-from parley.policies.dialogue.module import POSITIONS, TOKENS, VALID
+from parley.policies.token_rows import POSITIONS, TOKENS, VALID
 
-ACTIONS, LOG_PROBS, VALUES = "drawn", "log_probs", "values"
-ADVANTAGES, VALUE_TARGETS, SUPPORT = "advantages", "value_targets", "support"
+SUPPORT = "support"
+"""Column of the ids that could be drawn, filled up with `NO_TOKEN`."""
 NO_TOKEN = -1
 
 Floats = NDArray[np.float32]
@@ -116,7 +124,10 @@ def make_rows(
             parts = [dict(zip(credit, next(replies), strict=True)) for _ in seen]
             rows.append(_make_row(dialogue, seen, parts, start))
     rows = [rows[index] for index in order.permutation(len(rows))]
-    return {key: _pad([row[key] for row in rows], key) for key in rows[0]}
+    return {
+        key: pad_rows([row[key] for row in rows], NO_TOKEN if key == SUPPORT else 0)
+        for key in rows[0]
+    }
 
 
 def _make_row(
@@ -150,16 +161,6 @@ def _stack_supports(supports: list[NDArray[np.int32]]) -> NDArray[np.int32]:
             for support in supports
         ]
     )
-
-
-def _pad(arrays: list[NDArray[Any]], key: str) -> NDArray[Any]:
-    """Arrays [n, ...] of different sizes as one [R, max n, ...]."""
-    shape = np.max([array.shape for array in arrays], axis=0)
-    fill = NO_TOKEN if key == SUPPORT else 0
-    padded = np.full((len(arrays), *shape), fill, arrays[0].dtype)
-    for row, array in zip(padded, arrays, strict=True):
-        row[tuple(slice(size) for size in array.shape)] = array
-    return padded
 
 
 def _whiten_all(parts: list[Floats]) -> list[Floats]:

@@ -96,6 +96,16 @@ class DialogueRollout:
     error: str = ""
     """The traceback of an error that a fresh runner would meet again."""
 
+    @property
+    def numbers(self) -> set[int]:
+        """The dialogues that were held."""
+        return {dialogue.number for dialogue in self.dialogues}
+
+    def raise_fault(self) -> None:
+        """Raise the fault of a model, if there was one."""
+        if self.fault is not None:
+            raise FaultyModelError(self.fault)
+
 
 class DialogueEnvRunner(WeightReceiver):
     """Plays its share of a `DialogueRequest`.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from parley.policies.token_rows import score_rows
+
 
 class DialogueActorCritic(nn.Module):
     """Next-token logits and values over whole dialogues, as learners need them.
@@ -25,18 +27,5 @@ class DialogueActorCritic(nn.Module):
         nn.init.zeros_(self.value_head.bias)
 
     def forward(self, tokens: Tensor, positions: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and values of the N chosen states, row by row.
-
-        Args:
-            tokens: int64 [R, T], padded behind, where causal attention does not look.
-            positions: int64 [R, A]: where the token before each chosen one stands.
-            valid: bool [R, A]: which of them are meant; N in all.
-
-        Returns:
-            Logits [N, V] and values [N].
-        """
-        hidden = self.language_model.base_model(tokens, use_cache=False).last_hidden_state
-        rows, columns = valid.nonzero(as_tuple=True)
-        chosen = hidden[rows, positions[rows, columns]]  # [N, D]
-        logits = self.language_model.get_output_embeddings()(chosen)
-        return logits, self.value_head(chosen.detach()).squeeze(-1)
+        """Logits [N, V] and values [N] of the N chosen states; see `score_rows`."""
+        return score_rows(self.language_model, self.value_head, tokens, positions, valid)

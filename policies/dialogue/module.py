@@ -16,9 +16,7 @@ from torch import Tensor
 
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.loading import build_from_parts
-
-TOKENS, POSITIONS, VALID = "tokens", "positions", "valid"
-"""Columns of a batch; see `DialogueActorCritic.forward`."""
+from parley.policies.token_rows import POSITIONS, TOKENS, VALID
 
 
 class DialogueModule(TorchRLModule, InferenceOnlyAPI):

@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 
 from parley.envs.dialogue.reward import ReplyReward
 from parley.platform.learners.dialogue_batch import (
-    ACTIONS,
-    ADVANTAGES,
-    LOG_PROBS,
     NO_TOKEN,
     SUPPORT,
-    VALUE_TARGETS,
-    VALUES,
     credit_by_gae,
     credit_by_return,
     make_rows,
 )
+from parley.platform.learners.row_batch import (
+    ACTIONS,
+    ADVANTAGES,
+    LOG_PROBS,
+    VALUE_TARGETS,
+    VALUES,
+)
 from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayedTurn
-from parley.policies.dialogue.module import POSITIONS, TOKENS, VALID
+from parley.policies.token_rows import POSITIONS, TOKENS, VALID
 from tests.platform.dialogue_fixtures import (
     SAMPLINGS,
     draw_rewards,

@@ -16,31 +16,34 @@ from transformers.optimization import Adafactor
 
 from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.config.loading import load_experiment
-from parley.platform.learners.dialogue_algorithm import _make_batch
 from parley.platform.learners.dialogue_batch import (
-    ACTIONS,
-    ADVANTAGES,
-    LOG_PROBS,
     SUPPORT,
-    VALUE_TARGETS,
-    VALUES,
     Credit,
     credit_by_gae,
     credit_by_return,
     make_rows,
 )
 from parley.platform.learners.dialogue_config import build_dialogue_config
-from parley.platform.learners.dialogue_learner import ITERATION, DialogueLearner
+from parley.platform.learners.dialogue_learner import DialogueLearner
 from parley.platform.learners.ppo_algorithm import POLICY_PREFIX
 from parley.platform.learners.ppo_learner import ADAM_EPSILON, NonFiniteLossError
 from parley.platform.learners.ppo_loss import compute_ppo_loss
 from parley.platform.learners.reinforce_loss import compute_reinforce_loss
+from parley.platform.learners.row_batch import (
+    ACTIONS,
+    ADVANTAGES,
+    LOG_PROBS,
+    VALUE_TARGETS,
+    VALUES,
+    make_share,
+)
+from parley.platform.learners.row_learner import ITERATION
 from parley.platform.rollouts.dialogue_record import PlayedDialogue
 from parley.platform.rollouts.dialogue_runner import DialogueEnvRunner, DialogueRunnerSettings
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.loading import take_apart
-from parley.policies.dialogue.module import POSITIONS, TOKENS, VALID
 from parley.policies.dialogue.sampling import Sampling, truncated_log_probs
+from parley.policies.token_rows import POSITIONS, TOKENS, VALID
 from tests.platform.dialogue_fixtures import (
     SAMPLINGS,
     draw_rewards,
@@ -101,7 +104,7 @@ def tensors(rows: Rows) -> dict[str, Tensor]:
 def update(learner: DialogueLearner, rows: Rows, num_epochs: int = 1, size: int = 0) -> None:
     """As `DialogueAlgorithm` asks for it; by default in one minibatch."""
     learner.update(
-        batch=_make_batch({SEAT: rows}, 0, 1),
+        batch=make_share({SEAT: rows}, 0, 1),
         timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: 100, ITERATION: 0},
         num_epochs=num_epochs,
         minibatch_size=size or len(rows[TOKENS]),
@@ -346,7 +349,7 @@ def test_learners_share_the_rows(num_shares: int) -> None:
     """Each row goes to one learner; rows that make up the number hold no token that counts."""
     rows = play_rows(make_policy(0), SAMPLINGS["top_k"])
     shares = [
-        _make_batch({SEAT: rows}, share, num_shares).policy_batches[SEAT]
+        make_share({SEAT: rows}, share, num_shares).policy_batches[SEAT]
         for share in range(num_shares)
     ]
     assert len({len(share) for share in shares}) == 1
