@@ -45,6 +45,24 @@ ENVIRONMENTS: dict[str, EnvironmentEntry] = {
             kind="single",
         ),
         EnvironmentEntry(
+            id="parley/Addition-v0",
+            summary="add two numbers, writing digits and carries",
+            entry_point="parley.envs.trace.environment:AdditionEnv",
+            kind="single",
+        ),
+        EnvironmentEntry(
+            id="parley/Sorting-v0",
+            summary="bubble sort, writing every comparison and the array after it",
+            entry_point="parley.envs.trace.environment:SortingEnv",
+            kind="single",
+        ),
+        EnvironmentEntry(
+            id="parley/Markov-v0",
+            summary="walk through a Markov chain; likely steps pay",
+            entry_point="parley.envs.trace.environment:MarkovEnv",
+            kind="single",
+        ),
+        EnvironmentEntry(
             id="parley/MultiCartPole",
             summary="several token carts that start together and end one by one",
             entry_point="parley.envs.cartpole.multi:MultiCartPole",

@@ -37,6 +37,7 @@ def run_python(code: str) -> str:
         "parley.envs.cartpole.single",
         "parley.envs.cartpole.parallel",
         "parley.envs.cartpole.episodes",
+        "parley.envs.trace.environment",
     ],
 )
 def test_imports_load_neither_ray_nor_torch(module: str) -> None:
