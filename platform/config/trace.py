@@ -93,6 +93,9 @@ class NextTokenConfig(Section):
     """Tokens of one gradient step, padding included."""
     learning_rate: Rate = 3e-3
     """Peak learning rate."""
+    matrix_learning_rate: Rate | None = None
+    """Peak learning rate of Muon, which then takes the matrices inside the blocks; absent: AdamW
+    takes them, too."""
     warmup_steps: Count = 100
     """Gradient steps to reach it; a cosine to zero follows."""
     weight_decay: NonNegative = 0.01

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from parley.platform.errors import ParleyError
+from parley.platform.models.optimiser import JointOptimiser, split_parameters
 from parley.platform.models.precision import mixed_precision
 from parley.platform.models.schedule import learning_rate_factor
-from parley.policies.actor_critic import optimiser_groups
-from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
+from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM, parameter_groups
 
 IGNORED_LABEL = -100
 """A place at which nothing is predicted; what torch's cross-entropy leaves out."""
@@ -41,6 +41,10 @@ class NextTokenSettings(Protocol):
     @property
     def learning_rate(self) -> float:
         """Peak learning rate."""
+
+    @property
+    def matrix_learning_rate(self) -> float | None:
+        """Peak learning rate of Muon on the matrices inside the blocks; None: AdamW takes them."""
 
     @property
     def warmup_steps(self) -> int:
@@ -129,11 +133,8 @@ class NextTokenLearner:
         self.num_steps = 0
         self.device = next(model.parameters()).device
         self._forward = model if forward is None else forward
-        groups = optimiser_groups(
-            model, training.learning_rate, training.weight_decay, training.filter_lr_scale
-        )
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._optimiser = torch.optim.AdamW(groups, lr=training.learning_rate, foreach=True)
+        self._optimiser = _make_optimiser(model, training)
 
     def learn(self, batch: TokenBatch) -> float:
         """Take one gradient step; give this learner's part of the batch's mean loss.
@@ -166,9 +167,7 @@ class NextTokenLearner:
         factor = learning_rate_factor(
             self.num_steps, self.training.warmup_steps, self.training.num_steps
         )
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.training.learning_rate * group["lr_scale"] * factor
-        self._optimiser.step()
+        self._optimiser.step(factor)
         self.num_steps += 1
         return part.item()
 
@@ -178,14 +177,7 @@ class NextTokenLearner:
 
     def optimiser_state(self) -> dict[str, Any]:
         """Step and moments: plain values and arrays, see `checkpoints.state_tree`."""
-        moments = self._optimiser.state_dict()["state"]
-        return {
-            "num_steps": self.num_steps,
-            "moments": {
-                index: {name: _array(tensor) for name, tensor in entry.items()}
-                for index, entry in moments.items()
-            },
-        }
+        return {"num_steps": self.num_steps, "moments": self._optimiser.state()}
 
     def restore(self, weights: Mapping[str, NDArray[Any]], state: Mapping[str, Any] | None) -> None:
         """Take over weights and, where given, the optimiser's state."""
@@ -193,16 +185,26 @@ class NextTokenLearner:
         if state is None:
             return
         self.num_steps = state["num_steps"]
-        whole = self._optimiser.state_dict()
-        whole["state"] = {
-            index: {name: _tensor(array) for name, array in entry.items()}
-            for index, entry in state["moments"].items()
-        }
-        self._optimiser.load_state_dict(whole)
+        self._optimiser.restore(state["moments"])
 
     def _noise_seed(self) -> int:
         stream = np.random.SeedSequence([self.seed, self.num_steps, self.rank])
         return int(stream.generate_state(1)[0])
+
+
+def _make_optimiser(model: DHMMGPT2ForCausalLM, training: NextTokenSettings) -> JointOptimiser:
+    rate = training.matrix_learning_rate
+    matrices, others = split_parameters(model)
+    groups = parameter_groups(
+        model,
+        training.learning_rate,
+        training.weight_decay,
+        training.filter_lr_scale,
+        among=others if rate else None,
+    )
+    if not rate:
+        return JointOptimiser(groups)
+    return JointOptimiser(groups, matrices, rate, training.weight_decay)
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
