@@ -48,7 +48,7 @@ class Referee:
 
     In a source no token is right, and a symbol earns how much likelier it was under the true
     source than under a uniform guess, log(p V) / n in nats with V symbols; the trace is over
-    after n tokens.
+    when its executor says so.
 
     Args:
         language: the rules.
@@ -57,7 +57,7 @@ class Referee:
         true: its true trace, where the caller has it: `language.write_traces(size, inputs[None])`.
 
     Attributes:
-        exact: whether the trace is over and has the right answer; never for a source.
+        exact: whether the trace is complete and has the right answer; a source has no wrong one.
         illegal: whether an illegal token ended it.
     """
 
@@ -84,7 +84,8 @@ class Referee:
         self._tokens.append(token)
         full = len(self._tokens) - self._given >= self._num_steps
         if self._language.is_source:
-            return Step(self._surprise() / self._num_steps, full or self._executor.ended, "")
+            self.exact = self._executor.ended
+            return Step(self._surprise() / self._num_steps, self.exact or full, "")
         share = LEGAL_TOTAL / self._num_steps
         if self._executor.ended:
             answer, truth = self._executor.answer(), self._language.answer(self._size, self._inputs)
