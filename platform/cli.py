@@ -93,7 +93,9 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     _add_train_arguments(add("tune", "search an experiment's settings: many trials, the best kept"))
     _add_evaluate_arguments(add("evaluate", "measure a run's policy on fresh episodes"))
     _add_detect_arguments(add("detect", "maxim violations in a file of responses"))
-    _add_watch_arguments(add("watch", "show an episode or dialogues of a run, or write them"))
+    _add_watch_arguments(
+        add("watch", "show an episode, a trace or dialogues of a run, or write them")
+    )
     _add_chat_arguments(add("chat", "talk to an agent of a dialogue run"))
     _add_report_arguments(add("report", "a run as one HTML file: curves, figures, dialogues"))
     _add_data_arguments(add("data", "preference pairs from repairs, split by conversation"))
@@ -165,6 +167,9 @@ def _add_watch_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--follow", action="store_true", help="dialogues: as they come, until the run ends"
+    )
+    parser.add_argument(
+        "--size", metavar="N", type=_positive, help="traces: of an input of this size"
     )
 
 

@@ -51,6 +51,7 @@ WORKFLOWS = {
         evaluate="parley.platform.evaluation.trace:evaluate_path",
         watch="parley.platform.evaluation.trace_watch:watch_path",
         watched="trace",
+        watch_options=frozenset({"size"}),
     ),
 }
 """Workflow of an experiment -> its functions; a new workflow is a row here."""

@@ -1,4 +1,4 @@
-"""`parley watch`: an episode of a trained policy, or the dialogues that a run kept."""
+"""`parley watch`: an episode or a trace of a trained policy, or the dialogues that a run kept."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ from parley.platform.errors import EXIT_DONE, InputError
 WatchFunction = Callable[..., Path | None]
 """(run or checkpoint, file to write or None, seed, options by name) -> the file written."""
 
-OPTION_FLAGS = {"iteration": "--iteration", "show_all": "--all", "follow": "--follow"}
+OPTION_FLAGS = {
+    "iteration": "--iteration",
+    "show_all": "--all",
+    "follow": "--follow",
+    "size": "--size",
+}
 """Options that only some workflows have -> their flags."""
+CHOICES = {"size": "traces of several sizes"}
+"""What an option chooses from, where that is no dialogues."""
 
 
 def run_watch(arguments: argparse.Namespace) -> int:
@@ -33,7 +40,8 @@ def run_watch(arguments: argparse.Namespace) -> int:
     options = _given_options(arguments)
     for name in sorted(options.keys() - functions.watch_options):
         raise InputError(
-            f"{OPTION_FLAGS[name]}: {workflow} runs keep no dialogues to choose from; leave it out"
+            f"{OPTION_FLAGS[name]}: {workflow} runs keep no {CHOICES.get(name, 'dialogues')} to "
+            f"choose from; leave it out"
         )
     if out is not None and "follow" in options:
         raise InputError(f"--out {out} writes what is there now; leave out --out or --follow")

@@ -8,7 +8,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
-from parley.platform.config.trace import TraceConfig
 
 SOLVED_RETURN = 475.0
 """What gymnasium counts as solved for CartPole-v1 (its `reward_threshold`)."""
@@ -26,8 +25,8 @@ def plot_learning_curve(
     """
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    _draw(axes, rows, "mean_return", "training, mean of 100 episodes", "tab:blue", "-")
-    _draw(axes, rows, "eval_return", "greedy, held-out episodes", "tab:orange", "o-")
+    draw_series(axes, rows, "mean_return", "training, mean of 100 episodes", "tab:blue", "-")
+    draw_series(axes, rows, "eval_return", "greedy, held-out episodes", "tab:orange", "o-")
     axes.axhline(SOLVED_RETURN, color="grey", linestyle="--", linewidth=1, label="solved (475)")
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return")
@@ -59,12 +58,12 @@ def plot_imitation_curve(
         ("heldout_loss_done", "held out, DONE", "tab:red", "o--"),
     )
     for key, label, color, style in lines:
-        _draw(losses, rows, key, label, color, style, "iteration")
+        draw_series(losses, rows, key, label, color, style, "iteration")
     losses.set_ylabel("loss (nats per token)")
     losses.set_yscale("log")
     losses.set_title(f"{config.experiment}: {config.policy}, {config.env.num_bins} bins")
     label = f"greedy, window of {config.env.window} steps"
-    _draw(returns, rows, "eval_return", label, "tab:orange", "o-", "iteration")
+    draw_series(returns, rows, "eval_return", label, "tab:orange", "o-", "iteration")
     returns.axhline(SOLVED_RETURN, color="grey", linestyle="--", linewidth=1, label="solved (475)")
     returns.set_ylabel("return")
     returns.set_ylim(0, config.env.max_steps * 1.05)
@@ -75,37 +74,7 @@ def plot_imitation_curve(
     figure.savefig(path)
 
 
-def plot_trace_curve(rows: Sequence[Mapping[str, object]], config: TraceConfig, path: Path) -> None:
-    """Draw the training loss of a trace run above what it writes into a PNG file.
-
-    Args:
-        rows: of `metrics.jsonl`.
-        config: the run's settings, for the title.
-        path: the file.
-    """
-    figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
-    losses, shares = figure.subplots(2, 1, sharex=True)
-    _draw(losses, rows, "train_loss", "training", "tab:blue", "-", "iteration")
-    label = "held out, above the optimum"
-    _draw(losses, rows, "nats_over_optimal", label, "black", "o-", "iteration")
-    losses.set_ylabel("nats per label")
-    losses.set_yscale("log")
-    losses.set_title(f"{config.experiment}: {config.policy}, {config.language.name}")
-    label = "exact, all trained sizes"
-    _draw(shares, rows, "exact_match", label, "tab:green", "o-", "iteration")
-    label = "exact, worst size"
-    _draw(shares, rows, "least_exact_match", label, "tab:orange", "o--", "iteration")
-    _draw(shares, rows, "illegal_rate", "with an illegal step", "tab:red", "o-", "iteration")
-    shares.set_ylabel("share of held-out traces")
-    shares.set_ylim(-0.02, 1.02)
-    shares.set_xlabel("gradient steps")
-    for axes in (losses, shares):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    figure.savefig(path)
-
-
-def _draw(
+def draw_series(
     axes: object,
     rows: Sequence[Mapping[str, object]],
     key: str,
@@ -114,6 +83,7 @@ def _draw(
     style: str,
     over: str = "env_steps",
 ) -> None:
+    """Add the line of a key of the rows, where it has values, over another key."""
     points = [(row[over], row[key]) for row in rows if row.get(key) is not None]
     if points:
         steps, values = zip(*points, strict=True)

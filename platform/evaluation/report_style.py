@@ -130,6 +130,16 @@ td .meter { display: block; height: 7px; min-width: 90px; border-radius: 4px; ma
   border-top: 1px solid var(--edge); font-size: 14px; overflow-wrap: anywhere; }
 .answer.marked .said { font-weight: 600; }
 .dialogue .soft.small { margin-bottom: 6px; }
+.verdict { font-weight: 600; } .verdict.bad { color: var(--bad); }
+.trace { display: flex; flex-wrap: wrap; gap: 8px 3px; margin-top: 10px; font-size: 12.5px;
+  font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
+.trace .token { display: grid; min-width: 22px; text-align: center; }
+.trace b { font-weight: 600; } .trace i { color: var(--soft); font-style: normal; }
+.trace .given b { font-weight: 400; color: var(--soft); }
+.trace .different b { color: var(--bad); text-decoration: underline; }
+.trace .illegal b { background: var(--bad); color: var(--card); border-radius: 3px; }
+.trace u { text-decoration: none; border-radius: 2px; margin-top: 1px; min-height: 17px;
+  background: hsl(var(--h, 0) 75% 55% / var(--p, 0)); }
 details { margin-top: 14px; }
 summary { cursor: pointer; color: var(--accent); margin-bottom: 10px; }
 .sections { columns: 310px; column-gap: 14px; }

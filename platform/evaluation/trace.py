@@ -135,18 +135,23 @@ def evaluate_path(
         CheckpointError: there is no sound checkpoint of a trace run.
         TraceInputError: a size cannot be measured.
     """
-    tracer = load_tracer(path)
+    return evaluate_tracer(load_tracer(path), episodes, seed).metrics()
+
+
+def evaluate_tracer(
+    tracer: Tracer, inputs_per_size: int | None = None, seed: int | None = None
+) -> TraceFigures:
+    """All figures of a model, as its settings say where nothing else is given."""
     chosen = tracer.evaluation
-    figures = measure(
+    return measure(
         tracer.model,
         tracer.task,
         tracer.sizes,
-        episodes or chosen.inputs_per_size,
+        inputs_per_size or chosen.inputs_per_size,
         chosen.seed if seed is None else seed,
         chosen.batch_tokens,
         details=True,
     )
-    return figures.metrics()
 
 
 def load_tracer(path: Path) -> Tracer:

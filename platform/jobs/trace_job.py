@@ -18,8 +18,9 @@ from parley.envs.trace.split import draw_split
 from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.trace import TraceConfig
-from parley.platform.evaluation.curves import plot_trace_curve
-from parley.platform.evaluation.trace import MODULE, WORKFLOW, TraceTask, evaluate_path, measure
+from parley.platform.evaluation.trace import MODULE, WORKFLOW, TraceTask, measure
+from parley.platform.evaluation.trace_curves import plot_trace_curve
+from parley.platform.evaluation.trace_outcome import keep_outcome
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.next_token_run import NextTokenRun, place_workers
 from parley.platform.jobs.stopping import StopSignal
@@ -179,7 +180,7 @@ class TraceRun(NextTokenRun):
 
     def measure_best(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """What `parley evaluate` measures."""
-        return evaluate_path(checkpoint.path)
+        return keep_outcome(checkpoint.path, self.run_folder.path)
 
     def draw_curve(self, rows: list[dict[str, object]], path: Path) -> None:
         """Loss above exact match."""
