@@ -9,9 +9,10 @@ for `--resume`, and goes to the trials through Ray's object store.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -91,7 +92,7 @@ def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Prep
                 fine_tune(model.model, training, config.supervised, config.seed)
         _save_reference(model, reference_folder)
     with progress.status("scoring the pairs with the reference"):
-        training, heldout = _score(model, training, heldout, folder / PREPARED_STEM)
+        training, heldout = _score(model, training, heldout, folder / PREPARED_STEM, progress.say)
     with progress.status("loading the judge"):
         judge = load_detector(config.judges.judge, "judge", progress.say)
     return Preparation(
@@ -126,33 +127,53 @@ def _save_reference(model: LanguageModel, target: Path) -> None:
 
 
 def _score(
-    model: LanguageModel, training: TokenPairs, heldout: TokenPairs, stem: Path
+    model: LanguageModel,
+    training: TokenPairs,
+    heldout: TokenPairs,
+    stem: Path,
+    say: Callable[[str], None],
 ) -> tuple[TokenPairs, TokenPairs]:
     """The pairs with what the reference says of them, computed or from the run folder.
 
     Raises:
         InputError: the run folder's figures are of other pairs or another tokenizer.
     """
-    if stem.with_suffix(".json").is_file():
-        stored = load_tree(stem)
-        training.check_same(stored["training"]["fingerprint"])
-        heldout.check_same(stored["heldout"]["fingerprint"])
-        figures = stored["training"]["log_probs"], stored["heldout"]["log_probs"]
-    else:
-        figures = (
-            response_log_probs(model.model, training),
-            response_log_probs(model.model, heldout),
-        )
-        save_tree(
-            {
-                name: {"fingerprint": pairs.fingerprint, "log_probs": log_probs}
-                for name, pairs, log_probs in zip(
-                    ("training", "heldout"), (training, heldout), figures, strict=True
-                )
-            },
-            stem,
-        )
-    return training.with_reference(figures[0]), heldout.with_reference(figures[1])
+    stored = _load_scores(stem, say)
+    if stored is None:
+        stored = {
+            name: {
+                "fingerprint": pairs.fingerprint,
+                "log_probs": response_log_probs(model.model, pairs),
+            }
+            for name, pairs in (("training", training), ("heldout", heldout))
+        }
+        _save_scores(stored, stem)
+    training.check_same(stored["training"]["fingerprint"])
+    heldout.check_same(stored["heldout"]["fingerprint"])
+    return (
+        training.with_reference(stored["training"]["log_probs"]),
+        heldout.with_reference(stored["heldout"]["log_probs"]),
+    )
+
+
+def _load_scores(stem: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """What `_save_scores` wrote; None where it wrote nothing, or where that is damaged."""
+    if not stem.with_suffix(".json").is_file():
+        return None
+    try:
+        stored: dict[str, Any] = load_tree(stem)
+    except ValueError as error:
+        say(f"{error}; scoring the pairs again")
+        return None
+    return stored
+
+
+def _save_scores(scores: dict[str, Any], stem: Path) -> None:
+    """Written aside and renamed, last the file by whose presence both are known to be whole."""
+    partial = stem.with_name(f".{stem.name}")
+    save_tree(scores, partial)
+    for suffix in (".safetensors", ".json"):
+        partial.with_suffix(suffix).replace(stem.with_suffix(suffix))
 
 
 def _in_order(pairs: list[PreferencePair], encoded: TokenPairs) -> tuple[PreferencePair, ...]:

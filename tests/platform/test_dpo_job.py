@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import shutil
@@ -21,10 +23,13 @@ from parley.platform.config.loading import load_experiment
 from parley.platform.evaluation.generation import Decoding, encode_fitting, generate
 from parley.platform.evaluation.generator_checkpoint import GENERATOR, REFERENCE
 from parley.platform.evaluation.questions import choose_questions
+from parley.platform.jobs import dpo_preparation
 from parley.platform.jobs.dpo_job import DPORun, run_dpo
+from parley.platform.jobs.dpo_preparation import prepare
 from parley.platform.learners.dpo_data import PairDataError
 from parley.platform.models.training import NonFiniteLossError
 from parley.platform.preferences.loading import load_pairs
+from parley.platform.telemetry.progress import Progress
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.dialogue.loading import load_language_model
 
@@ -176,6 +181,53 @@ def test_another_tokenizer_is_refused_on_resume(
     config = settings(quick_model_folder, classifier_folder)
     with pytest.raises(PairDataError, match="tokenizer"):
         train(config, folder, resume=True)
+
+
+@pytest.mark.parametrize("torn", ["prepared.json", "prepared.safetensors"])
+def test_damaged_scores_of_the_reference_are_computed_again(
+    torn: str,
+    finished: Path,
+    tmp_path: Path,
+    quick_model_folder: Path,
+    classifier_folder: Path,
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    whole = (folder / torn).read_bytes()
+    (folder / torn).write_bytes(whole[: len(whole) // 2])
+    config, said = settings(quick_model_folder, classifier_folder), io.StringIO()
+    before = prepare(config, finished, Progress((), stream=io.StringIO()))
+    again = prepare(config, folder, Progress((), stream=said))
+    assert "prepared.safetensors: missing or damaged" in said.getvalue()
+    assert again.training.reference is not None
+    assert before.training.reference is not None
+    np.testing.assert_array_equal(again.training.reference, before.training.reference)
+    assert (folder / torn).read_bytes() == whole
+    assert not list(folder.glob(".prepared*"))
+
+
+def test_scores_are_whole_or_absent(
+    finished: Path,
+    tmp_path: Path,
+    quick_model_folder: Path,
+    classifier_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished / REFERENCE, folder / REFERENCE)
+
+    def save_half(tree: Any, stem: Path) -> None:
+        stem.with_suffix(".safetensors").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    config = settings(quick_model_folder, classifier_folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(dpo_preparation, "save_tree", save_half)
+        with pytest.raises(OSError, match="full"):
+            prepare(config, folder, Progress((), stream=io.StringIO()))
+    assert not list(folder.glob("prepared*"))
+    prepare(config, folder, Progress((), stream=io.StringIO()))
+    assert (folder / "prepared.json").read_bytes() == (finished / "prepared.json").read_bytes()
 
 
 def test_low_rank_adapters_are_merged_into_the_generator(
