@@ -81,6 +81,8 @@ PAGES = {
     "dialogue/reinforce": "configuration_distort.md",
     "dialogue/dpo": "configuration_dpo.md",
     "dialogue/detector": "configuration_detector.md",
+    "trace/next_token": "configuration_trace.md",
+    "trace/ppo": "configuration_trace.md",
 }
 
 
