@@ -62,6 +62,8 @@ class Chart:
     """Where the vertical axis begins at the latest; None: at the lowest value."""
     high: float | None = None
     """Where it ends at the earliest."""
+    band: tuple[float, float] | None = None
+    """A stretch of the horizontal axis that is shaded."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def render_chart(chart: Chart) -> str:
     """The chart as an HTML `figure`; its lines have at least one point together."""
     scale = _fit_scale(chart)
     drawn = [
+        *_band(chart, scale),
         *_grid(chart, scale),
         *_references(chart, scale),
         *(
@@ -177,6 +180,18 @@ def _grid(chart: Chart, scale: _Scale) -> Iterator[str]:
         yield f'<text x="{at:.1f}" y="{bottom + 15}" class="{anchor}">{label}</text>'
     middle = (LEFT + right) / 2
     yield f'<text x="{middle}" y="{HEIGHT - 4}" class="mid">{escape(chart.x_label)}</text>'
+
+
+def _band(chart: Chart, scale: _Scale) -> Iterator[str]:
+    if chart.band is None:
+        return
+    # What lies outside of the axes is cut off.
+    ends = [min(max(place, scale.x_range[0]), scale.x_range[1]) for place in chart.band]
+    start, end = (scale.x(place) for place in ends)
+    yield (
+        f'<rect class="band" x="{start - 3:.1f}" y="{TOP}" width="{end - start + 6:.1f}" '
+        f'height="{HEIGHT - TOP - BOTTOM}"/>'
+    )
 
 
 def _references(chart: Chart, scale: _Scale) -> Iterator[str]:

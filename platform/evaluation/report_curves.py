@@ -95,6 +95,31 @@ CURVES = (
         level_label="target",
     ),
     Curve(
+        "Exact traces",
+        "share",
+        {
+            "sampled_exact_match": "as drawn, training",
+            "exact_match": "held out, all trained sizes",
+            "least_exact_match": "held out, worst size",
+        },
+        low=0.0,
+        high=1.0,
+        setting="training.stop_exact_match",
+        level_label="stop at",
+    ),
+    Curve(
+        "Traces with an illegal step",
+        "share",
+        {"sampled_illegal_rate": "as drawn, training", "illegal_rate": "held out"},
+        low=0.0,
+    ),
+    Curve(
+        "Above the optimal predictor",
+        "nats per label",
+        {"nats_over_optimal": "held-out traces"},
+    ),
+    Curve("Reward", "per trace", {"reward": "as drawn"}, workflow="trace"),
+    Curve(
         "Surprise of the competitor",
         NATS,
         {
@@ -146,6 +171,7 @@ CURVES = (
         "Reward and its parts",
         NATS,
         {"reward": "reward", "counted_nll": "counted surprise", "kl_penalty": "penalty for KL"},
+        workflow="dialogue",
     ),
     Curve("Weight of the anchor", "", {"anchor_kl": "of the KL"}, low=0.0),
     Curve(
@@ -174,6 +200,7 @@ CURVES = (
         low=0.0,
         workflow="cartpole",
     ),
+    Curve("KL of an update", "nats", {"kl": "new policy from old"}, low=0.0, workflow="trace"),
     Curve("Clipped ratios", "share", {"clip_fraction": "beyond the clip range"}, low=0.0),
     Curve(
         "Speed",

@@ -22,6 +22,18 @@ UNFINISHED = "unfinished"
 """Status of a run without a result."""
 
 NAMES = {
+    "exact_match": ("Exact match", "executed traces, held out, trained sizes"),
+    "illegal_rate": ("Illegal traces", "share with an illegal step"),
+    "nats_over_optimal": ("Over the optimum", "nats per label"),
+    "label_accuracy": ("Labels right", "true traces, read"),
+    "first_error_position": ("First error", "tokens right before it, mean"),
+    "first_error_position_median": ("First error, median", "tokens right before it"),
+    "first_error_position_relative": ("First error, relative", "share of the trace before it"),
+    "kl_per_state": ("KL per state", "nats, mean over states"),
+    "kl_per_state_max": ("KL, worst state", "nats"),
+    "belief_accuracy": ("Hidden states, belief", "share read off by a linear probe"),
+    "optimal_filter_accuracy": ("Hidden states, optimal filter", "share"),
+    "base_rate": ("Hidden states, most frequent", "share"),
     "competitor_nll": ("Competitor's NLL", "nats per token"),
     "kl": ("KL to the starting point", "nats per token"),
     "distinct_2": ("Distinct-2", "share of bigrams"),

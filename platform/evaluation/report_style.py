@@ -53,6 +53,7 @@ header .facts b { color: var(--text); font-weight: 600; }
 .chart svg .end { text-anchor: end; } .chart svg .mid { text-anchor: middle; }
 .chart svg .grid { stroke: var(--grid); } .chart svg .axis { stroke: var(--axis); }
 .chart svg .reference { stroke: var(--soft); stroke-dasharray: 4 4; }
+.chart svg .band { fill: var(--accent); fill-opacity: 0.1; }
 .chart svg .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 .chart svg .dot { stroke: var(--card); stroke-width: 0.8; }
 .chart svg .readout { fill: transparent; }

@@ -8,6 +8,7 @@ from typing import Any
 
 from parley.platform.config.errors import display_path
 from parley.platform.config.sections import ExperimentConfig
+from parley.platform.config.trace import TraceConfig
 from parley.platform.evaluation.cooperation_report import (
     headline_figures,
     read_evaluation,
@@ -31,6 +32,7 @@ from parley.platform.evaluation.report_page import (
     render_table,
 )
 from parley.platform.evaluation.sweep_report import make_trial_charts, read_trials, render_sweep
+from parley.platform.evaluation.trace_report import overall_figures, render_trace_sections
 from parley.platform.telemetry.files import atomic_write_text
 from parley.platform.telemetry.progress import duration_text
 from parley.platform.telemetry.run_folder import CONFIG_FILE, RunFolder, RunFolderError
@@ -73,9 +75,12 @@ def render_report(run_folder: RunFolder) -> str:
     parts = [_header(title, run_folder.config, rows, result)]
     evaluation, trials = read_evaluation(run_folder.path), read_trials(run_folder.path)
     metrics = evaluation["metrics"] if evaluation else result.get("metrics")
-    if isinstance(metrics, Mapping) and metrics:
-        figures = render_figures(headline_figures(metrics))
+    metrics = metrics if isinstance(metrics, Mapping) else {}
+    if metrics:
+        figures = render_figures(overall_figures(headline_figures(metrics)))
         parts.append(render_section("Final figures", figures))
+    if isinstance(run_folder.config, TraceConfig):
+        parts += render_trace_sections(run_folder.config, metrics, run_folder.path)
     if trials:
         parts.append(render_section("Trials", render_sweep(trials)))
     if evaluation:

@@ -7,10 +7,11 @@ from typing import Any
 
 from parley.platform.evaluation.trace import evaluate_tracer, load_tracer
 from parley.platform.evaluation.trace_curves import plot_length_curve
-from parley.platform.evaluation.trace_view import view_trace
+from parley.platform.evaluation.trace_view import VIEW_FILE
+from parley.platform.evaluation.trace_viewer import view_trace
 from parley.platform.telemetry.files import atomic_write_text, to_json
 
-LENGTH_CURVE_FILE, VIEW_FILE = "length_curve.png", "trace.json"
+LENGTH_CURVE_FILE = "length_curve.png"
 
 
 def keep_outcome(checkpoint: Path, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from parley.platform.evaluation.trace import check_reach, load_tracer
 from parley.platform.evaluation.trace_layout import format_view, plain_view
 from parley.platform.evaluation.trace_page import render_view_page
 from parley.platform.evaluation.trace_picture import draw_view
-from parley.platform.evaluation.trace_view import TraceView, view_trace
+from parley.platform.evaluation.trace_view import TraceView
+from parley.platform.evaluation.trace_viewer import view_trace
 from parley.platform.telemetry.files import atomic_write_text
 
 TEXT_WIDTH = 100
