@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -302,3 +304,44 @@ def test_first_difference() -> None:
     assert first_difference(np.array([1, 2, 3, 9]), row) is None
     assert first_difference(np.array([1, 9, 9]), row) == 1
     assert first_difference(np.array([1, 2]), row) == 2
+
+
+def test_the_examples_in_the_documentation_are_true_traces() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "languages.md").read_text()
+    table = [re.split(r"(?<!\\)\|", line) for line in page.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip(" `") for cell in (row[1], *row[3:5])] for row in table if len(row) == 6]
+    rows = [row for row in rows if row[2].startswith(("START", "RESET"))]
+    assert {name for name, _, _ in rows} == {*LANGUAGES, ""}
+    name = ""
+    for row_name, options, example in rows:
+        name = row_name or name
+        language = build_language(name, {"order": "msd"} if "msd" in options else {})
+        tokens = example.replace("\\", "").split()
+        assert set(tokens) <= set(language.alphabet), example
+        written = np.array([language.alphabet.index(token) for token in tokens])
+        sizes = [size for size in range(1, 5) if _num_tokens(language, size) == len(tokens)]
+        assert len(sizes) == 1, example
+        if language.is_source:
+            continue
+        inputs = _input_of(language, sizes[0], written)
+        assert language.verify(sizes[0], inputs, written).differs_at is None
+
+
+def _num_tokens(language: Language, size: int) -> int:
+    try:
+        return language.num_tokens(size)
+    except ValueError:
+        return 0
+
+
+def _input_of(language: Language, size: int, written: IntArray) -> IntArray:
+    """The input whose prompt begins `written`, found among random ones."""
+    generator = np.random.default_rng(0)
+    while True:
+        inputs = language.draw_inputs(size, 10_000, generator)
+        traces = language.write_traces(size, inputs)
+        given = traces.prompt_length
+        found = (traces.tokens[:, :given] == written[:given]).all(axis=1)
+        if found.any():
+            chosen: IntArray = inputs[found.argmax()]
+            return chosen
