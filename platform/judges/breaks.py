@@ -14,17 +14,21 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.platform.judges.hashed_regression import (
+    Floats,
+    fit_regression,
+    hash_runs,
+    make_salts,
+)
 from parley.platform.judges.misfits import class_of
-from parley.platform.judges.passages import hash_words, slots_of
+from parley.platform.judges.passages import hash_words
 from parley.platform.preferences.sentences import split_sentences
 
 BREAK_BITS = 16
 MAX_TURNS = 12_000
 BREAK_FEATURES = ("break", "break_2", "breaks")
 _TOKEN = re.compile(r"[A-Za-z]+(?:['\u2019][A-Za-z]+)*|\d[\d,.]*\d|\d|[^\w\s]")
-_SALTS = [np.uint64(salt) for salt in hash_words(f"gap {number}" for number in range(8))]
-_SHIFT, _PRIME = np.uint64(31), np.uint64(0x9E3779B97F4A7C15)
-Floats = NDArray[np.float32]
+_SALTS = make_salts("gap", 8)
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,6 @@ class Breaks:
     @classmethod
     def fit(cls, texts: Sequence[str], seed: int) -> Breaks:
         """Learn from clean turns."""
-        from scipy import sparse
-        from sklearn.linear_model import SGDClassifier
-
         order = np.random.default_rng(seed).permutation(len(texts))[:MAX_TURNS]
         slots, labels = [], []
         for index in order:
@@ -58,16 +59,7 @@ class Breaks:
         table, answers = np.concatenate(slots), np.concatenate(labels)
         if not answers.any():
             return cls(np.zeros(2**BREAK_BITS, np.float32), np.full(1, -5.0, np.float32))
-        starts = np.arange(0, table.size + 1, table.shape[1])
-        matrix = sparse.csr_matrix(
-            (np.ones(table.size, np.float32), table.reshape(-1), starts),
-            (len(table), 2**BREAK_BITS),
-        )
-        model = SGDClassifier(
-            loss="log_loss", alpha=3e-6, max_iter=4, tol=None, average=True, random_state=seed
-        )
-        model.fit(matrix, answers)
-        return cls(model.coef_[0].astype(np.float32), model.intercept_.astype(np.float32))
+        return cls(*fit_regression(table, answers, BREAK_BITS, seed))
 
     def measure(self, text: str) -> dict[str, float]:
         """The log-odds of the two likeliest gaps, and how many gaps are likely ends."""
@@ -125,11 +117,4 @@ def _slots(tokens: Sequence[str]) -> NDArray[np.int64]:
         (at(words, -1), at(words, 0)),
         (case, cases[:-1]),
     )
-    columns = []
-    for salt, run in zip(_SALTS, runs, strict=True):
-        mixed = np.broadcast_to(salt, num)
-        for part in run:
-            mixed = (mixed ^ part) * _PRIME
-            mixed = mixed ^ (mixed >> _SHIFT)
-        columns.append(slots_of(mixed, BREAK_BITS))
-    return np.stack(columns, axis=1)
+    return hash_runs(_SALTS, runs, BREAK_BITS)

@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.judges.passages import hash_words, slots_of
+from parley.platform.judges.hashed_regression import (
+    Floats,
+    fit_regression,
+    hash_runs,
+    make_salts,
+)
+from parley.platform.judges.passages import hash_words
 from parley.platform.preferences.sentences import FUNCTION_WORDS
 
 MISFIT_BITS = 17
@@ -32,9 +38,7 @@ COMMON_WORDS = tuple(sorted(FUNCTION_WORDS))
 _PRONOUN_SET = frozenset(PRONOUNS)
 _TOKEN = re.compile(r"[a-z]+(?:['\u2019][a-z]+)*|\d[\d,.]*\d|\d|[^\w\s]")
 _COMMON = FUNCTION_WORDS
-_SALTS = [np.uint64(salt) for salt in hash_words(f"salt {number}" for number in range(9))]
-_SHIFT, _PRIME = np.uint64(31), np.uint64(0x9E3779B97F4A7C15)
-Floats = NDArray[np.float32]
+_SALTS = make_salts("salt", 9)
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,6 @@ class Misfits:
     @classmethod
     def fit(cls, texts: Sequence[str], seed: int) -> Misfits:
         """Learn from clean turns."""
-        from scipy import sparse
-        from sklearn.linear_model import SGDClassifier
-
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(texts))[:MAX_TURNS]
         token_lists = [_TOKEN.findall(texts[index].lower()) for index in order]
@@ -64,17 +65,8 @@ class Misfits:
             words = np.array([token[0].isalpha() for token in changed])
             slots.append(_slots(changed)[words])
             labels.append(hit[words])
-        table = np.concatenate(slots)  # [P, 9]
-        ends = np.arange(0, table.size + 1, table.shape[1])
-        matrix = sparse.csr_matrix(
-            (np.ones(table.size, np.float32), table.reshape(-1), ends),
-            (len(table), 2**MISFIT_BITS),
-        )
-        model = SGDClassifier(
-            loss="log_loss", alpha=3e-6, max_iter=4, tol=None, average=True, random_state=seed
-        )
-        model.fit(matrix, np.concatenate(labels))
-        return cls(model.coef_[0].astype(np.float32), model.intercept_.astype(np.float32))
+        table, answers = np.concatenate(slots), np.concatenate(labels)
+        return cls(*fit_regression(table, answers, MISFIT_BITS, seed))
 
     def measure(self, text: str) -> dict[str, float]:
         """The log-odds of the words that fit worst, of pronouns and of others apart."""
@@ -164,14 +156,7 @@ def _slots(tokens: Sequence[str]) -> NDArray[np.int64]:
         (at(classes, 0), at(classes, 1), at(classes, 2)),
         (at(words, -2), at(classes, -1), at(classes, 0)),
     )
-    columns = []
-    for salt, run in zip(_SALTS, runs, strict=True):
-        mixed = np.broadcast_to(salt, num)
-        for part in run:
-            mixed = (mixed ^ part) * _PRIME
-            mixed = mixed ^ (mixed >> _SHIFT)
-        columns.append(slots_of(mixed, MISFIT_BITS))
-    return np.stack(columns, axis=1)
+    return hash_runs(_SALTS, runs, MISFIT_BITS)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -24,7 +24,7 @@ Hashes = NDArray[np.uint64]
 
 MIN_CLAUSE_WORDS = 3
 _MARKED_WORD = re.compile(r"[a-z]+(?:['\u2019][a-z]+)*|\d[\d,.]*\d|\d|[^\w\s]")
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """Of Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
 
 
@@ -95,14 +95,14 @@ def hash_ngrams(tokens: Hashes, order: int) -> Hashes:
         return tokens[:0]
     mixed = tokens[:num]
     for step in range(1, order):
-        mixed = (mixed * _MULTIPLIER) ^ tokens[step : step + num]
+        mixed = (mixed * MULTIPLIER) ^ tokens[step : step + num]
         mixed = mixed ^ (mixed >> np.uint64(29))
     return mixed
 
 
 def slots_of(hashes: Hashes, num_bits: int) -> NDArray[np.int64]:
     """The table rows, below 2 ** `num_bits`, of hashed runs."""
-    slots: NDArray[np.int64] = ((hashes * _MULTIPLIER) >> np.uint64(64 - num_bits)).astype(np.int64)
+    slots: NDArray[np.int64] = ((hashes * MULTIPLIER) >> np.uint64(64 - num_bits)).astype(np.int64)
     return slots
 
 
