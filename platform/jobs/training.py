@@ -19,6 +19,7 @@ JOBS = {
     ("dialogue", "dpo"): "parley.platform.jobs.dpo_job:run_dpo",
     ("dialogue", "detector"): "parley.platform.jobs.detector_job:run_detector",
     ("trace", "next_token"): "parley.platform.jobs.trace_job:run_trace",
+    ("trace", "ppo"): "parley.platform.jobs.trace_ppo_job:run_trace_ppo",
 }
 """(workflow, algorithm) -> its job; a new algorithm is a row here."""
 
