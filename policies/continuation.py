@@ -90,7 +90,7 @@ class _Writer:
         self.tokens = prompts.new_full((num_prompts, max_length), end_token)
         self.tokens[:, : self.num_given] = prompts
         self.log_probs = torch.zeros(num_prompts, self.num_steps, device=prompts.device)
-        self.places = torch.arange(num_prompts, device=prompts.device)  # [R]
+        self.places: Tensor | slice = _ALL  # [R]; a slice as long as all rows are read
         self.ended = torch.zeros(num_prompts, dtype=torch.bool, device=prompts.device)  # [R]
 
     def write(
@@ -104,7 +104,8 @@ class _Writer:
                 shape, generator=generator, device=generator.device, dtype=torch.float64
             ).to(self.tokens.device)
         values = None if value_head is None else torch.zeros_like(self.log_probs)
-        hidden = self._read(self.tokens[:, : self.num_given])
+        read_on = self.model.transformer.read_on
+        hidden = read_on(self.tokens[:, : self.num_given], self.cache)
         for steps in range(1, self.num_steps + 1):
             column = self.num_given + steps - 1
             if values is not None and value_head is not None:
@@ -117,14 +118,8 @@ class _Writer:
             going_on = self._narrow(steps)
             if going_on is None or steps == self.num_steps:
                 break
-            hidden = self._read(chosen[going_on].unsqueeze(-1))
+            hidden = read_on(chosen[going_on].unsqueeze(-1), self.cache)
         return self._collect(steps, values)
-
-    def _read(self, new: Tensor) -> Tensor:
-        """Read new tokens [R, T]: the hidden states [R, D] after the last."""
-        output = self.model.transformer(new, past_key_values=self.cache, last_only=True)
-        hidden: Tensor = output.last_hidden_state[:, -1]
-        return hidden
 
     def _narrow(self, steps: int) -> Tensor | slice | None:
         """Which rows go on; takes those that have ended out where that pays. None: all have."""
@@ -138,7 +133,8 @@ class _Writer:
             return _ALL
         kept = (~self.ended).nonzero().squeeze(-1)
         self.cache.batch_select_indices(kept)
-        self.places, self.ended = self.places[kept], self.ended[kept]
+        self.places = kept if isinstance(self.places, slice) else self.places[kept]
+        self.ended = self.ended[kept]
         return kept
 
     def _collect(self, steps: int, values: Tensor | None) -> Continuations:
@@ -160,10 +156,11 @@ class _Writer:
 
 def _choose(logits: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
     """Tokens int64 [R] and their log-probabilities [R], from logits [R, V]: drawn or greedy."""
-    log_probs = logits.float().log_softmax(dim=-1)
+    logits = logits.float()
     if uniforms is None:
-        best = log_probs.max(dim=-1)
-        return best.indices, best.values
+        best = logits.max(dim=-1)
+        return best.indices, best.values - logits.logsumexp(dim=-1)
+    log_probs = logits.log_softmax(dim=-1)
     cumulated = log_probs.double().exp().cumsum(dim=-1)
     chosen = torch.searchsorted(cumulated, (uniforms * cumulated[:, -1])[:, None], right=True)
     # Rounding may lift the product to the total itself.

@@ -8,7 +8,6 @@ pre-layer-norm blocks, tanh GELU, learned positions, tied output embedding.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,77 +18,11 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
+from parley.policies.dhmm_gpt2.attention import CausalAttention, Step
 from parley.policies.dhmm_gpt2.cache import DHMMGPT2Cache
 from parley.policies.dhmm_gpt2.configuration import DHMMGPT2Config
 from parley.policies.dhmm_gpt2.filter import BeliefFilter
-from parley.policies.dhmm_gpt2.rotary import rotate, rotation_of
-
-
-@dataclass
-class _Step:
-    """What the blocks of one forward pass share."""
-
-    valid: Tensor | None  # bool [B, T]: False at padding of this piece
-    allowed: Tensor | None  # bool [B or 1, 1, T, past + T]: who may look at whom; None: see causal
-    causal: bool  # plain causal attention, no mask needed
-    rotation: Tensor | None  # [2, B or 1, 1, T, D / heads]: see `rotary.rotation_of`
-    cache: Cache | None
-    generator: torch.Generator | None
-
-
-class CausalAttention(nn.Module):
-    """Multi-head self-attention over the past, as in GPT-2."""
-
-    def __init__(self, config: DHMMGPT2Config, layer: int) -> None:
-        super().__init__()
-        self.layer = layer
-        self.heads = config.heads
-        self.dropout = config.dropout
-        self.qkv = nn.Linear(config.embed_size, 3 * config.embed_size)
-        self.proj = nn.Linear(config.embed_size, config.embed_size)
-
-    def forward(self, hidden: Tensor, step: _Step) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
-        batch, steps, width = hidden.shape
-        qkv = self.qkv(hidden).view(batch, steps, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, D / heads]
-        if step.rotation is not None:
-            query, key = rotate(query, step.rotation), rotate(key, step.rotation)
-        if step.cache is not None:
-            key, value = step.cache.update(key, value, self.layer)
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=step.allowed,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=step.causal,
-        )
-        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, steps, width))
-        return out
-
-    def read_last(self, hidden: Tensor, step: _Step) -> Tensor:
-        """As `forward`, for the last position only: [B, T, D] to [B, 1, D]."""
-        batch, steps, width = hidden.shape
-        of_query, of_rest = self.qkv.weight.split([width, 2 * width])
-        query_bias, rest_bias = self.qkv.bias.split([width, 2 * width])
-        query = F.linear(hidden[:, -1], of_query, query_bias)
-        rest = F.linear(hidden, of_rest, rest_bias)
-        key, value = rest.view(batch, steps, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        query = query.view(batch, 1, self.heads, -1).transpose(1, 2)
-        if step.rotation is not None:
-            query, key = rotate(query, step.rotation[..., -1:, :]), rotate(key, step.rotation)
-        if step.cache is not None:
-            key, value = step.cache.update(key, value, self.layer)
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=None if step.allowed is None else step.allowed[:, :, -1:],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        out: Tensor = self.proj(mixed.reshape(batch, 1, width))
-        return out
+from parley.policies.dhmm_gpt2.rotary import rotation_of
 
 
 class Block(nn.Module):
@@ -107,7 +40,7 @@ class Block(nn.Module):
         self.down = nn.Linear(config.ff_hidden, config.embed_size)
         self.dropout = config.dropout
 
-    def forward(self, hidden: Tensor, step: _Step, last_only: bool = False) -> Tensor:
+    def forward(self, hidden: Tensor, step: Step, last_only: bool = False) -> Tensor:
         """[B, T, D] to [B, T or 1, D]; leaves the new belief in the cache."""
         if self.filter is not None:
             beliefs = step.cache.beliefs if isinstance(step.cache, DHMMGPT2Cache) else {}
@@ -169,6 +102,10 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         )
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = nn.LayerNorm(config.embed_size, eps=config.layer_norm_epsilon)
+        # Reading a transformers configuration takes longer than some of the steps below.
+        self.dropout = config.dropout
+        self.rotary_width = config.embed_size // config.heads if config.positions == "rotary" else 0
+        self.carries_beliefs = bool(config.num_filter_heads)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -214,8 +151,32 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("pass exactly one of input_ids and inputs_embeds")
-        hidden = self.token_embedding(input_ids) if inputs_embeds is None else inputs_embeds
+        embedded = self.token_embedding(input_ids) if inputs_embeds is None else inputs_embeds
         cache = self._check_cache(past_key_values, use_cache)
+        hidden = self._encode(embedded, attention_mask, cache, position_ids, generator, last_only)
+        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=cache)
+
+    def read_on(self, input_ids: Tensor, cache: DHMMGPT2Cache) -> Tensor:
+        """Read tokens int64 [B, T] that follow those in the cache, without padding.
+
+        As `forward`, less its overhead, which is much where a small model reads one token.
+
+        Returns:
+            The hidden states [B, D] at the last tokens.
+        """
+        hidden = self._encode(self.token_embedding(input_ids), cache=cache, last_only=True)
+        return hidden[:, -1]
+
+    def _encode(
+        self,
+        hidden: Tensor,
+        attention_mask: Tensor | None = None,
+        cache: Cache | None = None,
+        position_ids: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        last_only: bool = False,
+    ) -> Tensor:
+        """Embedded tokens [B, T, D] to hidden states [B, T or 1, D]; arguments as in `forward`."""
         past = 0 if cache is None else int(cache.get_seq_length())
         batch, steps = hidden.shape[:2]
         if attention_mask is not None and attention_mask.shape != (batch, past + steps):
@@ -225,23 +186,23 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
             )
         if self.position_embedding is not None:
             hidden = hidden + self._positions(attention_mask, position_ids, past, steps)
-        if self.config.dropout:
-            hidden = F.dropout(hidden, self.config.dropout, self.training)
+        if self.dropout:
+            hidden = F.dropout(hidden, self.dropout, self.training)
         step = _plan_step(attention_mask, past, steps, hidden.device, cache, generator)
-        if self.config.positions == "rotary":
+        if self.rotary_width:
             if position_ids is None:
                 position_ids = _count_positions(attention_mask, past, steps, hidden.device)
-            width = self.config.embed_size // self.config.heads
-            step.rotation = rotation_of(position_ids, width, hidden.dtype)
+            step.rotation = rotation_of(position_ids, self.rotary_width, hidden.dtype)
         for block in self.blocks[:-1]:
             hidden = block(hidden, step)
-        hidden = self.blocks[-1](hidden, step, last_only)
-        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=cache)
+        hidden = self.blocks[-1](hidden, step, last_only and steps > 1)
+        last: Tensor = self.norm(hidden)
+        return last
 
     def _check_cache(self, cache: Cache | None, use_cache: bool | None) -> Cache | None:
         if cache is None:
             return DHMMGPT2Cache(config=self.config) if use_cache else None
-        if self.config.num_filter_heads and not isinstance(cache, DHMMGPT2Cache):
+        if self.carries_beliefs and not isinstance(cache, DHMMGPT2Cache):
             raise ValueError(
                 f"past_key_values must be a DHMMGPT2Cache, which carries the beliefs, "
                 f"got {type(cache).__name__}"
@@ -253,10 +214,9 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
     ) -> Tensor:
         """Position embeddings [B or 1 or none, T, D]."""
         assert self.position_embedding is not None
-        if past + steps > self.config.max_len:
-            raise ValueError(
-                f"sequence of {past + steps} tokens exceeds max_len={self.config.max_len}"
-            )
+        max_len = self.position_embedding.num_embeddings
+        if past + steps > max_len:
+            raise ValueError(f"sequence of {past + steps} tokens exceeds max_len={max_len}")
         if position_ids is None and mask is None:
             return self.position_embedding.weight[past : past + steps]
         if position_ids is None:
@@ -365,16 +325,16 @@ def _plan_step(
     device: torch.device,
     cache: Cache | None,
     generator: torch.Generator | None,
-) -> _Step:
+) -> Step:
     """Work out the attention mask of a piece of `steps` tokens after `past` cached ones."""
     if mask is None and (past == 0 or steps == 1):
-        return _Step(None, None, past == 0 and steps > 1, None, cache, generator)
+        return Step(None, None, past == 0 and steps > 1, None, cache, generator)
     queries = torch.arange(past, past + steps, device=device).unsqueeze(-1)
     keys = torch.arange(past + steps, device=device)
     allowed = keys <= queries  # [T, past + T]
     if mask is None:
-        return _Step(None, allowed[None, None], False, None, cache, generator)
+        return Step(None, allowed[None, None], False, None, cache, generator)
     valid = mask.bool()
     # A padding token looks at itself: attention over nothing is not a number.
     allowed = (allowed & valid[:, None, None, :]) | (keys == queries)
-    return _Step(valid[:, past:], allowed, False, None, cache, generator)
+    return Step(valid[:, past:], allowed, False, None, cache, generator)
