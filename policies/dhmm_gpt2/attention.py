@@ -15,7 +15,7 @@ from parley.policies.dhmm_gpt2.rotary import rotate
 
 BATCHED_PRODUCT_MIN = 400
 """Below so many multiplications a product, torch's batched product takes a loop of its own that is
-three times as slow as the library's; a query said twice or more is above it."""
+three times as slow as the library's."""
 
 
 @dataclass
@@ -89,9 +89,10 @@ def attend_once(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     many queries.
     """
     shape = query.shape
-    flat = (query * (1 / math.sqrt(shape[-1]))).reshape(-1, 1, shape[-1])
-    num_products = key.shape[2] * shape[-1]
-    if num_products < BATCHED_PRODUCT_MIN:
-        flat = flat.expand(-1, -(-BATCHED_PRODUCT_MIN // num_products), -1)
-    weights = torch.bmm(flat, key.flatten(0, 1).transpose(1, 2)).softmax(-1)
-    return torch.bmm(weights, value.flatten(0, 1))[:, :1].view(shape)
+    query = query * (1 / math.sqrt(shape[-1]))
+    if key.shape[2] * shape[-1] < BATCHED_PRODUCT_MIN:
+        weights = (query * key).sum(-1, keepdim=True).softmax(2)
+        return (weights * value).sum(2, keepdim=True)
+    keys, values = key.flatten(0, 1).transpose(1, 2), value.flatten(0, 1)
+    weights = torch.bmm(query.reshape(-1, 1, shape[-1]), keys).softmax(-1)
+    return torch.bmm(weights, values).view(shape)
