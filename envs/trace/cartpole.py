@@ -145,7 +145,7 @@ class CartPoleExecutor(Executor):
     def __init__(self, language: CartPole, size: int, state: FloatArray) -> None:
         self._language, self._size = language, size
         self._state = state  # [1, 4]
-        self._tokens_due: list[int] = []
+        self._tokens_due: list[int] = []  # the next one last
         self._num_stood = 0
         self._fallen = False
         self.ended = False
@@ -160,10 +160,10 @@ class CartPoleExecutor(Executor):
         if self.ended:
             raise IllegalStepError("the trace has ended")
         if self._tokens_due:
-            self._require(token, self._tokens_due[:1], f"the state is {self}")
-            self._tokens_due = self._tokens_due[1:]
+            self._require(token, self._tokens_due[-1])
+            self._tokens_due.pop()
         else:
-            self._require(token, [ACT_LEFT, ACT_RIGHT], f"{self._num_stood} steps done")
+            self._require(token, ACT_LEFT, ACT_RIGHT)
             self._push(token - ACT_LEFT)
         self.ended = not self._tokens_due and (self._fallen or self._num_stood == self._size)
 
@@ -173,12 +173,12 @@ class CartPoleExecutor(Executor):
 
     def _push(self, action: int) -> None:
         self._state = step_states(self._state, np.array([action]))
-        self._tokens_due = self._language.tokenizer.encode_state(self._state)[0].tolist()
+        self._tokens_due = self._language.tokenizer.encode_state(self._state)[0, ::-1].tolist()
         self._fallen = bool(has_fallen(self._state)[0])
         self._num_stood += not self._fallen
 
-    def _require(self, token: int, due: list[int], why: str) -> None:
+    def _require(self, token: int, *due: int) -> None:
         if token not in due:
             names = " or ".join(self._language.alphabet[each] for each in due)
             found = self._language.spell([token])
-            raise IllegalStepError(f"{names} expected, not {found} ({why})")
+            raise IllegalStepError(f"{names} expected, not {found} (the state is {self})")

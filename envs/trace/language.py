@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -160,34 +160,49 @@ class Language(ABC):
         return " ".join(self.alphabet[t] if t in known else f"<{t}>" for t in map(int, tokens))
 
     def verify(self, size: int, inputs: IntArray, written: IntArray) -> Verdict:
-        """Execute one written trace against the truth.
+        """Execute one written trace int64 [T] of one input int64 [K]; see `verify_all`."""
+        return self.verify_all(size, inputs[None], written[None])[0]
+
+    def verify_all(
+        self, size: int, inputs: IntArray, written: IntArray | Sequence[IntArray]
+    ) -> list[Verdict]:
+        """Execute written traces against the truth.
 
         A trace is exact when every step is legal, the executor says that it has ended, and its
         answer is right. A source has no wrong answer: there, exact means legal to the end.
 
         Args:
-            size: of the input.
-            inputs: int64 [K], the input.
-            written: int64 [T], prompt and continuation; what follows the end is not read.
+            size: of the inputs.
+            inputs: int64 [N, K].
+            written: N rows int64 [T], prompts and continuations, of one length or several; what
+                follows the end is not read.
         """
-        true = self.write_traces(size, inputs[None])
+        true = self.write_traces(size, inputs)
+        given = true.prompt_length
+        verdicts = []
+        for row, (tokens, length) in enumerate(zip(written, true.lengths, strict=True)):
+            executed = self._execute(size, inputs[row], tokens[given:].tolist(), given)
+            differs_at = first_difference(tokens, true.tokens[row, :length])
+            verdicts.append(replace(executed, differs_at=differs_at))
+        return verdicts
+
+    def _execute(self, size: int, inputs: IntArray, tokens: list[int], given: int) -> Verdict:
+        """Feed the tokens after a prompt of `given` tokens; `differs_at` is not looked for."""
         truth = self.answer(size, inputs)
-        length, given = int(true.lengths[0]), true.prompt_length
-        differs_at = first_difference(written, true.tokens[0, :length])
         executor = self.executor(size, inputs)
-        for place in range(given, len(written)):
+        for place, token in enumerate(tokens, given):
             if executor.ended:
                 break
             try:
-                executor.feed(int(written[place]))
+                executor.feed(token)
             except IllegalStepError as error:
-                return Verdict(False, executor.answer(), truth, place, str(error), differs_at)
+                return Verdict(False, executor.answer(), truth, place, str(error), None)
         answer = executor.answer()
         if not executor.ended:
-            return Verdict(False, answer, truth, None, "the trace does not end", differs_at)
+            return Verdict(False, answer, truth, None, "the trace does not end", None)
         exact = answer == truth
         reason = "" if exact else f"the answer is {answer}, not {truth}"
-        return Verdict(exact, answer, truth, None, reason, differs_at)
+        return Verdict(exact, answer, truth, None, reason, None)
 
 
 def first_difference(written: IntArray, true: IntArray) -> int | None:

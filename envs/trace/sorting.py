@@ -128,7 +128,7 @@ class SortingExecutor(Executor):
         self._values = values.astype(np.int64)
         self._cursor, self._wall = 0, len(values)
         self._decision_due = False
-        self._array_due: list[int] = []
+        self._array_due: list[int] = []  # the next token last
         self.ended = False
 
     def __str__(self) -> str:
@@ -143,16 +143,16 @@ class SortingExecutor(Executor):
         if self.ended:
             raise IllegalStepError("the trace has ended")
         if self._array_due:
-            self._require(token, self._array_due[:1], f"the array is {self}")
-            self._array_due = self._array_due[1:]
+            self._require(token, self._array_due[-1])
+            self._array_due.pop()
         elif self._decision_due:
-            self._require(token, [SWAP, KEEP], "a comparison was begun")
+            self._require(token, SWAP, KEEP)
             self._decide(swap=token == SWAP)
         elif self._wall > 1:
-            self._require(token, [COMPARE, END], f"the array is {self}")
+            self._require(token, COMPARE, END)
             self._decision_due, self.ended = token == COMPARE, token == END
         else:
-            self._require(token, [END], "all pairs are compared")
+            self._require(token, END)
             self.ended = True
 
     def answer(self) -> tuple[int, ...]:
@@ -165,11 +165,11 @@ class SortingExecutor(Executor):
             self._values[pair] = self._values[pair][::-1].copy()
         self._cursor, self._wall = next_pair(self._cursor, self._wall)
         written = self._language.write_arrays(self._values[None], self._cursor, self._wall)
-        self._array_due = written[0].tolist()
+        self._array_due = written[0, ::-1].tolist()
         self._decision_due = False
 
-    def _require(self, token: int, due: list[int], why: str) -> None:
+    def _require(self, token: int, *due: int) -> None:
         if token not in due:
             names = " or ".join(self._language.alphabet[each] for each in due)
             found = self._language.spell([token])
-            raise IllegalStepError(f"{names} expected, not {found} ({why})")
+            raise IllegalStepError(f"{names} expected, not {found} (the array is {self})")

@@ -101,7 +101,12 @@ class Tracking(Language, ABC):
 
     def answer(self, size: int, inputs: IntArray) -> tuple[int, ...]:
         """The state after the last move."""
-        return (int(self.states(inputs[None])[0, -1]),)
+        told = int(self._tells_start)
+        state, moves = (int(inputs[0]) if told else 0), inputs[told:].tolist()
+        table = self.table.tolist()
+        for move in moves:
+            state = table[state][move]
+        return (state,)
 
     def states(self, inputs: IntArray) -> IntArray:
         """States int64 [N, size + 1] before, between and after the moves of inputs [N, K]."""

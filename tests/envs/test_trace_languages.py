@@ -134,6 +134,16 @@ def test_a_trace_that_stops_early_is_not_exact(
     assert (verdict.reason, verdict.differs_at) == ("the trace does not end", length)
 
 
+def test_rows_may_be_cut_at_their_ends() -> None:
+    language, size, inputs = draw(("addition", {}), 3, 0, count=3)
+    tokens = language.write_traces(size, inputs).tokens
+    verdicts = language.verify_all(size, inputs, [tokens[0], tokens[1, :-1], tokens[2]])
+    assert [verdict.exact for verdict in verdicts] == [True, False, True]
+    assert verdicts[1] == language.verify(size, inputs[1], tokens[1, :-1])
+    with pytest.raises(ValueError, match="zip"):
+        language.verify_all(size, inputs, tokens[:2])
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_nothing_may_follow_the_end(variant: Any) -> None:
     language, size, inputs = draw(variant, 2, 0)
