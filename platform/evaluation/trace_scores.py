@@ -120,7 +120,7 @@ def write_and_execute(
         tokens, lengths = written.tokens.cpu().numpy(), written.lengths.tolist()
         seconds += time.perf_counter() - started
         rows += [row[:length] for row, length in zip(tokens, lengths, strict=True)]
-    verdicts = [language.verify(size, given, row) for given, row in zip(inputs, rows, strict=True)]
+    verdicts = language.verify_all(size, inputs, rows)
     num_to_write = traces.lengths - traces.prompt_length
     return WrittenTraces(verdicts, rows, traces.prompt_length, num_to_write, seconds)
 
