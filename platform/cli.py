@@ -134,7 +134,9 @@ def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="RUN|CHECKPOINT", type=Path, help="folder to measure")
     parser.add_argument("--data", metavar="FILE", type=Path, help="data to measure on")
-    parser.add_argument("--episodes", metavar="N", type=_positive, help="episodes to play")
+    parser.add_argument(
+        "--episodes", metavar="N", type=_positive, help="episodes to play, or traces of each size"
+    )
     parser.add_argument("--seed", metavar="S", type=_count, help="seed of the episodes")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures here")
 

@@ -15,9 +15,16 @@ Group = Mapping[object, object]
 
 
 def print_metrics(metrics: Mapping[str, object]) -> None:
-    """One line for each figure, an interval behind the rate it belongs to; tables below."""
+    """One line for each figure, an interval behind the rate it belongs to; tables below.
+
+    Tables of tables are left to JSON and to the report.
+    """
     groups = dict(_find_groups(metrics))
-    names = [name for name in metrics if not name.endswith(INTERVAL_SUFFIX) and name not in groups]
+    names = [
+        name
+        for name, value in metrics.items()
+        if not (name.endswith(INTERVAL_SUFFIX) or name in groups or _is_matrix(value))
+    ]
     intervals = {name: _interval(metrics.get(name + INTERVAL_SUFFIX)) for name in names}
     figures = {name: _figure(metrics[name]) for name in names}
     # Only what has an interval behind it is padded: a table of figures would push it far away.
@@ -57,7 +64,9 @@ def _find_groups(metrics: Mapping[str, object]) -> Iterator[tuple[str, Group]]:
     }
     for name, value in metrics.items():
         is_interval = name.endswith(INTERVAL_SUFFIX)
-        if _split(name)[1] in units and isinstance(value, Mapping) and value and not is_interval:
+        if is_interval or not isinstance(value, Mapping) or not value or _is_matrix(value):
+            continue
+        if _split(name)[1] in units:
             yield name, value
 
 
@@ -95,6 +104,11 @@ def _split(name: str) -> tuple[str, str]:
     """The figure and what it is grouped by; empty: it is no table."""
     figure, _, unit = name.partition(GROUPED)
     return figure, unit
+
+
+def _is_matrix(value: object) -> bool:
+    """Whether it is a table of tables."""
+    return isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
 
 
 def _figure(value: object) -> str:

@@ -176,12 +176,15 @@ class Agents:
             known = ", ".join(self._seats)
             raise InputError(f"no seat {seat!r}{nearest(seat, self._seats)}; there are {known}")
         if seat not in self._partners:
-            try:
-                model = load_language_model(self._source(seat))
-            except ValueError as error:
-                raise InputError(f"seat {seat!r}: {error}") from error
-            self._partners[seat] = ChatPartner(seat, model, self._sampling, self._window)
+            self._partners[seat] = self._load_partner(seat)
         return self._partners[seat]
+
+    def _load_partner(self, seat: str) -> ChatPartner:
+        try:
+            model = load_language_model(self._source(seat))
+        except ValueError as error:
+            raise InputError(f"seat {seat!r}: {error}") from error
+        return ChatPartner(seat, model, self._sampling, self._window)
 
     def _source(self, seat: str) -> str:
         """Where a seat's model lies: in the checkpoint, or where the run took it from.

@@ -11,8 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from parley.platform.checkpoints.store import Checkpoint
-from parley.platform.config.errors import nearest
-from parley.platform.errors import InputError, ParleyError
+from parley.platform.errors import ParleyError
 from parley.platform.evaluation.chat_agents import Agents, ChatPartner, Conversation
 from parley.platform.evaluation.generation import BrokenModelError, Decoding, decoding_of, generate
 from parley.platform.evaluation.generator_checkpoint import (
@@ -107,16 +106,6 @@ class GeneratorAgents(Agents):
             decoding = replace(decoding, temperature=temperature)
         self._decoding = decoding
 
-    def partner(self, seat: str) -> ChatPartner:
-        """The agent of a seat.
-
-        Raises:
-            InputError: there is no such seat, or its model cannot be loaded.
-        """
-        if seat not in self._seats:
-            known = ", ".join(self._seats)
-            raise InputError(f"no seat {seat!r}{nearest(seat, self._seats)}; there are {known}")
-        if seat not in self._partners:
-            model = load_policy(self._checkpoint, seat, self._config)
-            self._partners[seat] = GeneratorPartner(seat, model, self._decoding)
-        return self._partners[seat]
+    def _load_partner(self, seat: str) -> ChatPartner:
+        model = load_policy(self._checkpoint, seat, self._config)
+        return GeneratorPartner(seat, model, self._decoding)

@@ -18,8 +18,8 @@ from parley.platform.evaluation.heat_maps import Spot, render_heat_map, value_te
 from parley.platform.evaluation.report_charts import Chart, Line
 from parley.platform.evaluation.report_curves import finite
 from parley.platform.telemetry.progress import duration_text
+from parley.platform.telemetry.run_folder import TRIALS_FILE
 
-TRIALS_FILE = "trials.json"
 PREFERRED_AXES = ("dpo.beta", "dpo.learning_rate")
 """Rows and columns of the heat maps, where both were searched."""
 MAPPED = {

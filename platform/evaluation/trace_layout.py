@@ -67,8 +67,7 @@ def heading(view: TraceView) -> str:
 
 def format_view(view: TraceView, width: int) -> Text:
     """All of it, coloured; `.plain` is readable without the colours."""
-    failed = not view.is_source and not view.verdict.startswith("exact")
-    text = Text(heading(view), style="bold red" if failed else "bold")
+    text = Text(heading(view), style="bold" if view.is_exact else "bold red")
     if view.illegal_at is not None and (before := view.states[view.illegal_at - 1]):
         text.append(f"\nreal state before it: {before}", style="red")
     for line in lay_out(view, width):
@@ -158,9 +157,9 @@ def _strip_cells(strip: Strip, num_states: int, places: range, widths: list[int]
 def _legend(view: TraceView) -> Text:
     if not view.strips:
         return Text("this model has no belief filter", style="dim")
-    text = Text("below each token: the likeliest latent state, ", style="dim")
+    text = Text("likeliest latent state ", style="dim")
     for state in range(view.num_states):
         fill = state_colour(state, view.num_states, 1.0)
         text.append(f" {state} ", style=f"black on #{bytes(fill).hex()}")
-    text.append(" the darker, the less probable; ? below one half", style="dim")
+    text.append(" darker: less probable, ?: below one half", style="dim")
     return text

@@ -21,12 +21,11 @@ def render_view_page(view: TraceView) -> str:
 
 def render_view(view: TraceView) -> str:
     """The trace as a card; its classes are those of `report_style`."""
-    failed = not view.is_source and not view.verdict.startswith("exact")
     before = view.states[view.illegal_at - 1] if view.illegal_at else ""
     state = f'<p class="soft small">real state before it: {escape(before)}</p>' if before else ""
     columns = "".join(_column(view, place) for place in range(view.num_places))
     return (
-        f'<div class="card"><p class="{"verdict bad" if failed else "verdict"}">'
+        f'<div class="card"><p class="{"verdict" if view.is_exact else "verdict bad"}">'
         f"{escape(heading(view))}</p>{state}{_key(view)}"
         f'<div class="trace">{columns}</div></div>'
     )

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from parley.envs.trace.markov import Markov
+from parley.envs.trace.source import FIRST_SYMBOL
 from parley.platform.config.trace import TraceConfig
 from parley.platform.evaluation.heat_maps import Spot, render_heat_map
 from parley.platform.evaluation.report_charts import Chart, Line
@@ -73,10 +75,34 @@ def render_trace_sections(
             if (value := finite(given)) is not None
         ]
         title = "KL of the next-state distribution from the true chain's, nats"
-        yield render_section("States of the chain", render_heat_map(title, "", "state", spots))
+        maps = [render_heat_map(title, "", "state", spots), *_make_chains(config, metrics)]
+        yield render_section("States of the chain", "".join(maps))
     view = read_view(folder / VIEW_FILE)
     if view is not None:
         yield render_section("A held-out trace", render_view(view))
+
+
+def _make_chains(config: TraceConfig, metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What the model expects after each state, and the true chain below it."""
+    learned, language = metrics.get(f"next_state{STATE}"), config.language.build()
+    if not isinstance(learned, Mapping) or not isinstance(language, Markov):
+        return
+    states = language.alphabet[FIRST_SYMBOL:]
+    spots = [
+        Spot(state, after, value, f"{state} {after}")
+        for state, row in learned.items()
+        for after, given in row.items()
+        if (value := finite(given)) is not None
+    ]
+    yield render_heat_map("Next state, as the model expects it", "state", "next", spots)
+    chain = language.transition_matrix().tolist()
+    spots = [
+        Spot(state, after, value, f"{state} {after}")
+        for state, row in zip(states, chain, strict=True)
+        for after, value in zip(states, row, strict=True)
+        if state in learned
+    ]
+    yield render_heat_map("Next state, the true chain", "state", "next", spots)
 
 
 def _make_charts(

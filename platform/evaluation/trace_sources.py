@@ -60,6 +60,8 @@ class ChainDivergence:
     """float64 [N, S]: KL(true || model) in nats, summed over the contexts that end in a state."""
     counts: FloatArray
     """float64 [N, S]: how many contexts these are."""
+    expected: FloatArray
+    """float64 [S, S]: row s holds what the model expects after state s, averaged over contexts."""
 
     @property
     def by_state(self) -> FloatArray:
@@ -82,6 +84,10 @@ class ChainDivergence:
             "kl_per_state_max": max(by_state.values()),
             "kl_by_state": by_state,
             "kl_by_state_ci95": {states[state]: list(self.interval(state)) for state in seen},
+            "next_state_by_state": {
+                states[state]: dict(zip(states, self.expected[state].tolist(), strict=True))
+                for state in seen
+            },
         }
 
 
@@ -104,12 +110,16 @@ def compare_chain(
     tokens = language.write_traces(size, inputs).tokens
     states = inputs[:, : size - 1]  # behind the last state there is no label
     kl = np.empty(states.shape)
+    expected = np.zeros(true.shape)
     for part in split_rows(len(inputs), size, batch_tokens):
         log_probs = read_log_probs(model, tokens[part, :size])[:, 1:, FIRST_SYMBOL:].numpy()
         cross_entropies = -(true[states[part]] * log_probs).sum(-1)
         kl[part] = cross_entropies - entropies[states[part]]
+        np.add.at(expected, states[part], np.exp(log_probs))
     is_state = states[:, :, None] == np.arange(len(true))  # [N, T, S]
-    return ChainDivergence((kl[:, :, None] * is_state).sum(1), is_state.sum(1).astype(float))
+    counts = is_state.sum(1).astype(float)
+    expected /= counts.sum(0).clip(1.0)[:, None]
+    return ChainDivergence((kl[:, :, None] * is_state).sum(1), counts, expected)
 
 
 class BeliefProbe:

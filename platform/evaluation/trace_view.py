@@ -50,6 +50,8 @@ class TraceView:
     """T texts: the executor's state after each written token that is legal; empty in the prompt
     and from the first illegal token on."""
     illegal_at: int | None
+    is_exact: bool
+    """The executed trace has given the right answer; of a source always true."""
     verdict: str
     """What executing the trace has shown, in a sentence."""
     strips: list[Strip]

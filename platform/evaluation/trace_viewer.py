@@ -44,6 +44,7 @@ def view_trace(
         true=_names(language, true),
         states=_replay(language, size, given, tokens, traces.prompt_length),
         illegal_at=verdict.illegal_at,
+        is_exact=verdict.exact,
         verdict=_sentence(language, verdict),
         strips=[*_hidden_strips(language, given, tokens), *_belief_strips(model, tokens)],
     )
