@@ -21,5 +21,6 @@ ALGORITHMS: dict[str, str] = {
     "dpo": "direct preference optimisation through TRL, alone or swept by Tune",
     "detector": "cross-fitted trees that find violated maxims in responses",
     "pretrain": "next-token training on dialogues",
+    "next_token": "next-token training on an endless stream of true traces",
     "imitate": "supervised learning of recorded episodes as token sequences",
 }
