@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from parley.platform.checkpoints.state_tree import load_tree, save_tree
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.generator_checkpoint import REFERENCE, device_of
+from parley.platform.jobs.dpo_judges import keep_judges
 from parley.platform.judges.detector import Detector
 from parley.platform.judges.loading import load_detector
 from parley.platform.learners.dpo_data import EncodingCounts, TokenPairs, encode_pairs
@@ -72,8 +73,9 @@ def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Prep
         progress: shows what is being done, and what happened to the data.
 
     Raises:
-        InputError: data or model cannot be used, or are not those that the run began with.
+        InputError: data, model or judges cannot be used, or are not those that the run began with.
     """
+    keep_judges(config.judges, folder)
     with progress.status("reading the pairs"):
         split = load_pairs(config.data, config.seed)
     reference_folder = folder / REFERENCE

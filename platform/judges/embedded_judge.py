@@ -43,6 +43,7 @@ from parley.platform.judges.fitted_judge import (
     save_judge,
 )
 from parley.platform.judges.human_calibration import Calibration
+from parley.platform.judges.loading import CONVERSATIONS_FOLDER, DATA_VARIABLE
 from parley.platform.judges.ranker import Ranker
 from parley.platform.judges.ranker_encoders import (
     MiniLMEncoder,
@@ -59,9 +60,6 @@ from parley.platform.models.cache_folder import build_once, cache_root, find_dam
 from parley.platform.models.threads import limit_threads
 from parley.platform.preferences.wording import squeeze
 from parley.platform.telemetry.files import to_json
-
-DATA_VARIABLE = "PARLEY_DATA"
-CONVERSATIONS_FOLDER = "topical_chat"
 
 Report = Callable[[str, float], None]
 
@@ -120,16 +118,34 @@ def find_or_build(log: Callable[[str], None], recipe: JudgeRecipe | None = None)
         CacheError: the cache cannot be written.
         InputError: PARLEY_DATA names conversations that cannot be read.
     """
-    chosen = recipe or JudgeRecipe(encoder="minilm" if has_minilm() else "words")
+    chosen = recipe or _recipe_here()
     conversations, source = find_conversations(chosen)
     log(f"judge: learned from {len(conversations):,} conversations ({source}), {chosen.encoder}")
-    folder = cache_root() / f"judge-{chosen.digest(conversations)}"
+    folder = _folder_of(chosen, conversations)
     if find_damage(folder) is None:
         return folder
     with BuildingProgress("building the judge") as bar:
         return build_once(
             folder, lambda target: _build(chosen, conversations, target, bar.update), bar.log
         )
+
+
+def embedded_judge_folder() -> Path:
+    """Where the judge lies, or will lie once it is built.
+
+    Raises:
+        InputError: PARLEY_DATA names conversations that cannot be read.
+    """
+    recipe = _recipe_here()
+    return _folder_of(recipe, find_conversations(recipe)[0])
+
+
+def _recipe_here() -> JudgeRecipe:
+    return JudgeRecipe(encoder="minilm" if has_minilm() else "words")
+
+
+def _folder_of(recipe: JudgeRecipe, conversations: Sequence[Conversation]) -> Path:
+    return cache_root() / f"judge-{recipe.digest(conversations)}"
 
 
 def find_conversations(recipe: JudgeRecipe) -> tuple[list[Conversation], str]:

@@ -23,6 +23,7 @@ from parley.platform.judges.courtesy import count_discourtesy
 from parley.platform.judges.detector import Detector
 from parley.platform.judges.diversity import measure_repetition
 from parley.platform.judges.human_calibration import SIGNALS, THRESHOLD, Calibration
+from parley.platform.judges.loading import JUDGE_FILE
 from parley.platform.judges.ranker import NUM_LAGS, Ranker
 from parley.platform.judges.ranker_encoders import MiniLMEncoder, TurnEncoder, WordEncoder
 from parley.platform.judges.reply_fit import FitParts, Joining, find_clues
@@ -33,7 +34,6 @@ from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import split_turns, squeeze
 from parley.platform.telemetry.files import to_json
 
-JUDGE_FILE = "judge.json"
 WEIGHTS_FILE = "judge.safetensors"
 _RELATION = MAXIMS.index("relation")
 

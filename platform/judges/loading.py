@@ -71,14 +71,23 @@ def load_detector(name: str, role: Role, log: Log) -> Detector:
         from parley.platform.judges.fitted_judge import load_judge
 
         return load_judge(Path(name))
+    check_folder(name)
+    from parley.platform.judges.classifier import ClassifierDetector
+
+    return ClassifierDetector.load(name, log)
+
+
+def check_folder(name: str) -> None:
+    """Refuse a name that can only be a folder, where there is none.
+
+    Raises:
+        InputError: always then.
+    """
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise InputError(
             f"no detector folder {name}; write `{EMBEDDED_NAME}`, a run of dialogue/detector, or a "
             f"sequence classifier"
         )
-    from parley.platform.judges.classifier import ClassifierDetector
-
-    return ClassifierDetector.load(name, log)
 
 
 def find_detector_folder(path: Path) -> Path | None:
@@ -121,7 +130,7 @@ def embedded_detector() -> Path:
         InputError: `PARLEY_DATA` cannot be used.
     """
     config = embedded_config()
-    folder = cache_root() / f"detector-{_digest(config)}"
+    folder = embedded_detector_folder(config)
     if find_damage(folder) is None:
         return folder
     with BuildingProgress("building the embedded detector") as bar:
@@ -132,6 +141,15 @@ def embedded_detector() -> Path:
             build_detector(config, bar.update).detector.save(target)
 
         return build_once(folder, build, bar.log)
+
+
+def embedded_detector_folder(config: DialogueDetectorConfig) -> Path:
+    """Where the embedded detector of these settings and data lies, or will lie.
+
+    Raises:
+        InputError: a file of the data cannot be read.
+    """
+    return cache_root() / f"detector-{_digest(config)}"
 
 
 def _digest(config: DialogueDetectorConfig) -> str:

@@ -19,6 +19,7 @@ import torch
 from parley.platform.checkpoints.store import resolve_checkpoint
 from parley.platform.cli import main
 from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import load_experiment
 from parley.platform.evaluation.generation import Decoding, encode_fitting, generate
 from parley.platform.evaluation.generator_checkpoint import GENERATOR, REFERENCE
@@ -228,6 +229,19 @@ def test_scores_are_whole_or_absent(
     assert not list(folder.glob("prepared*"))
     prepare(config, folder, Progress((), stream=io.StringIO()))
     assert (folder / "prepared.json").read_bytes() == (finished / "prepared.json").read_bytes()
+
+
+def test_another_judge_is_refused_on_resume(
+    finished: Path, tmp_path: Path, quick_model_folder: Path, classifier_folder: Path
+) -> None:
+    folder, judge = tmp_path / "run", tmp_path / "judge"
+    shutil.copytree(finished, folder)
+    shutil.copytree(classifier_folder, judge)
+    config = settings(quick_model_folder, judge)
+    train(config, folder, resume=True)  # a copy of the same judge
+    (judge / "thresholds.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"judges\.judge"):
+        train(config, folder, resume=True)
 
 
 def test_low_rank_adapters_are_merged_into_the_generator(
