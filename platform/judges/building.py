@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,8 +100,3 @@ def _known_folds(corpus: Corpus) -> Mapping[int, int]:
             for turn in talk:
                 folds.update((key, fold) for key in utterance_keys(Exchange("", "", turn)))
     return folds
-
-
-def origin_rows(built: BuiltDetector, origin: str) -> NDArray[Any]:
-    """The positions of the rows of an origin, [N]."""
-    return np.flatnonzero([row.origin == origin for row in built.corpus.rows])

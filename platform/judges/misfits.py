@@ -37,7 +37,6 @@ COMMON_WORDS = tuple(sorted(FUNCTION_WORDS))
 """What takes the place of a noun, besides other nouns."""
 _PRONOUN_SET = frozenset(PRONOUNS)
 _TOKEN = re.compile(r"[a-z]+(?:['\u2019][a-z]+)*|\d[\d,.]*\d|\d|[^\w\s]")
-_COMMON = FUNCTION_WORDS
 _SALTS = make_salts("salt", 9)
 
 
@@ -92,7 +91,7 @@ def _read(text: str) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.b
     return (
         _slots(tokens)[picks],
         np.array([word in _PRONOUN_SET for word in words], np.bool_),
-        np.array([word not in _COMMON for word in words], np.bool_),
+        np.array([word not in FUNCTION_WORDS for word in words], np.bool_),
     )
 
 
@@ -108,7 +107,7 @@ def _word_bank(token_lists: Sequence[Sequence[str]]) -> list[str]:
     bank = [
         word
         for word, count in counts.items()
-        if word[0].isalpha() and word not in _COMMON
+        if word[0].isalpha() and word not in FUNCTION_WORDS
         for _ in range(min(count, 5))
     ]
     return bank or ["thing"]
@@ -123,7 +122,7 @@ def _replace_words(
     for index, token in enumerate(tokens):
         if not token[0].isalpha() or chances[index, 0] >= REPLACED_SHARE:
             continue
-        is_content = token not in _COMMON
+        is_content = token not in FUNCTION_WORDS
         if is_content and chances[index, 1] < 0.3:
             new = PRONOUNS[int(rng.integers(len(PRONOUNS)))]
         elif is_content and chances[index, 1] < 0.6:
@@ -162,6 +161,6 @@ def _slots(tokens: Sequence[str]) -> NDArray[np.int64]:
 @lru_cache(maxsize=1 << 16)
 def class_of(token: str) -> str:
     """A common word is its own class, others share one with all words of the same ending."""
-    if token in _COMMON or not token[0].isalnum():
+    if token in FUNCTION_WORDS or not token[0].isalnum():
         return token
     return "#" if token[0].isdigit() else f"~{token[-3:]}"
