@@ -29,6 +29,7 @@ from parley.platform.learners.mutation_ramp import MutationRamp
 from parley.platform.learners.next_token_worker import TrainingJob
 from parley.platform.learners.trace_blocks import BlockRecipe
 from parley.platform.learners.trace_stream import StreamTask
+from parley.platform.models.threads import limit_threads
 from parley.platform.telemetry.progress import Column, Goal, Progress
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.building import save_policy
@@ -56,9 +57,8 @@ def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> dict[
     """
     task = TraceTask.from_config(config)
     check_inputs(config, task)
-    start = None
-    if config.init_from and not resume:
-        start = load_trace_start(config).state_dict()
+    begun = resume and any(run_folder.checkpoints.iterdir())
+    start = load_trace_start(config).state_dict() if config.init_from and not begun else None
     goal = Goal("iteration", config.training.num_steps)
     with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
         with connect_ray(config.ray, _num_processes(config), progress):
@@ -70,7 +70,16 @@ def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> dict[
                 run.train(use_gpu, stop, progress)
         if stop.received and not run.finished:
             run.conclude_stopped()
-        with progress.status(f"evaluating sizes {_sizes_text(config.evaluation_sizes)}"):
+        if run.snapshot.step < config.training.num_steps:
+            progress.say(
+                f"stopped after {run.snapshot.step} steps: at every trained size, "
+                f"{config.training.stop_exact_match:g} of the selection inputs are exact"
+            )
+        sizes = ", ".join(map(str, config.evaluation_sizes))
+        with (
+            progress.status(f"evaluating sizes {sizes}"),
+            limit_threads(config.learner.num_threads),
+        ):
             return run.conclude()
 
 
@@ -136,14 +145,15 @@ class TraceRun(NextTokenRun):
         """A few held-out traces of every trained size, on inputs of their own."""
         evaluation, sizes = self.config.evaluation, self.task.trained_sizes
         started = time.perf_counter()
-        figures = measure(
-            self.policy.language_model,
-            self.task,
-            sizes,
-            -(-evaluation.selection_inputs // len(sizes)),
-            evaluation.seed + 1,
-            evaluation.batch_tokens,
-        )
+        with limit_threads(self.config.learner.num_threads):
+            figures = measure(
+                self.policy.language_model,
+                self.task,
+                sizes,
+                -(-evaluation.selection_inputs // len(sizes)),
+                evaluation.seed + 1,
+                evaluation.batch_tokens,
+            )
         least = figures.least_exact_match
         wanted = self.config.training.stop_exact_match
         reached = wanted is not None and least is not None and least >= wanted
@@ -229,7 +239,3 @@ def check_inputs(config: TraceConfig, task: TraceTask) -> None:
 
 def _num_processes(config: TraceConfig) -> int:
     return config.stream.num_workers + max(1, config.learner.num_learners)
-
-
-def _sizes_text(sizes: tuple[int, ...]) -> str:
-    return ", ".join(map(str, sizes))

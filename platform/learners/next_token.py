@@ -83,6 +83,13 @@ class TokenBatch:
         """Tokens to predict."""
         return int((self.targets != IGNORED_LABEL).sum())
 
+    @property
+    def num_places(self) -> int:
+        """Places from the first with a target in any row to the end; what stands before is read
+        alone."""
+        predicted = (self.targets != IGNORED_LABEL).any(0)
+        return len(predicted) - int(predicted.long().argmax())
+
     def share(self, rank: int, num_ranks: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of every `num_ranks`-th row, beginning with `rank`.
 
@@ -152,9 +159,10 @@ class NextTokenLearner:
         )
         torch.manual_seed(self._noise_seed())
         self.model.train()
+        num_places = batch.num_places
         with mixed_precision(self.device):
-            logits = self._forward(inputs).logits
-        part = token_losses(logits, targets).sum() / batch.num_targets
+            logits = self._forward(inputs, logits_to_keep=num_places).logits
+        part = token_losses(logits, targets[:, -num_places:]).sum() / batch.num_targets
         self._optimiser.zero_grad()
         # Averaging over the ranks divides by their number.
         (part * self.num_ranks).backward()
