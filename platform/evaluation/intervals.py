@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -43,7 +42,7 @@ def bootstrap_rate_interval(
     return float(low), float(high)
 
 
-def wilson_interval(rate: float, trials: float, level: float = 0.95) -> tuple[float, float]:
+def wilson_interval(rate: float, trials: int, level: float = 0.95) -> tuple[float, float]:
     """The score interval of a share (Wilson 1927).
 
     It keeps its coverage near 0 and 1, where a bootstrap of trials that all went alike would
@@ -51,7 +50,7 @@ def wilson_interval(rate: float, trials: float, level: float = 0.95) -> tuple[fl
 
     Args:
         rate: share of the trials that succeeded.
-        trials: their number, > 0; need not be whole where it is an effective number.
+        trials: their number, > 0.
         level: coverage.
     """
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -60,30 +59,3 @@ def wilson_interval(rate: float, trials: float, level: float = 0.95) -> tuple[fl
     reach = shrink * z * math.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
     # Rounding must not move an end past the rate that it encloses.
     return max(0.0, min(rate, centre - reach)), min(1.0, max(rate, centre + reach))
-
-
-def effective_trials(trials: Sequence[float]) -> float:
-    """Trials of one sample whose share varies as the plain mean of K samples' shares does.
-
-    Args:
-        trials: number in each sample, all > 0; the shares are taken as equal.
-    """
-    return len(trials) ** 2 / sum(1 / number for number in trials)
-
-
-def bootstrap_mean_rate_interval(
-    samples: Sequence[tuple[NDArray[Any], NDArray[Any]]], level: float = 0.95
-) -> tuple[float, float]:
-    """The percentile bootstrap interval of the plain mean of several samples' rates.
-
-    Args:
-        samples: (hits, trials) of each, as in `bootstrap_rate_interval`.
-        level: coverage.
-    """
-    rng = np.random.default_rng(0)
-    total = np.zeros(NUM_RESAMPLES)
-    for hits, trials in samples:
-        picks = rng.integers(0, len(hits), size=(NUM_RESAMPLES, len(hits)))
-        total += np.asarray(hits)[picks].sum(axis=1) / np.asarray(trials)[picks].sum(axis=1)
-    low, high = np.quantile(total / len(samples), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

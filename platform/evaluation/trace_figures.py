@@ -1,7 +1,7 @@
 """The figures of a trace evaluation under their contract names, with intervals, by size.
 
-Overall figures are plain means over sizes, so that every size counts the same whatever the number
-of its inputs; they are taken over the trained sizes, unless none of these was measured.
+Overall figures pool the traces of the trained sizes (of all, if none of these was measured): a
+small size that has few inputs counts for little there, and as much as any other by length.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.platform.evaluation.intervals import (
-    bootstrap_mean_rate_interval,
     bootstrap_rate_interval,
-    effective_trials,
     wilson_interval,
 )
 from parley.platform.evaluation.trace_scores import LabelScores, WrittenTraces
 
 _Values = Callable[["SizeFigures"], NDArray[Any]]
-"""A value between 0 and 1 for each of N traces."""
+"""A value for each of the N traces of a size."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class TraceFigures:
     @property
     def exact_match(self) -> float | None:
         """Share of the traces whose execution gave the right answer; None of a source."""
-        return None if self.is_source else self._mean(_exact)
+        return None if self.is_source else float(self._pool(_exact).mean())
 
     @property
     def least_exact_match(self) -> float | None:
@@ -81,12 +79,12 @@ class TraceFigures:
     @property
     def illegal_rate(self) -> float:
         """Share of the traces with a token that the executor refused."""
-        return self._mean(_illegal)
+        return float(self._pool(_illegal).mean())
 
     @property
     def nats_over_optimal(self) -> float:
         """Nats per label of the true traces above the optimal predictor's."""
-        return float(np.mean([figures.excess_per_label for figures in self.counted]))
+        return float(self._pool(_excess).sum() / self._pool(_num_labels).sum())
 
     def metrics(self) -> dict[str, Any]:
         """All figures, `<name>_ci95` beside each; `<name>_by_length` is a table by size.
@@ -109,17 +107,17 @@ class TraceFigures:
             "tokens_per_s": num_written / seconds,
         }
 
-    def _mean(self, values: _Values) -> float:
-        return float(np.mean([values(figures).mean() for figures in self.counted]))
+    def _pool(self, values: _Values) -> NDArray[Any]:
+        return np.concatenate([values(figures) for figures in self.counted])
 
     def _shares(self, name: str, values: _Values) -> dict[str, Any]:
         """A share with Wilson's interval; a trace is one trial, however many tokens it has."""
-        trials = effective_trials([figures.num_inputs for figures in self.counted])
-        overall = self._mean(values)
+        pooled = self._pool(values)
+        overall = float(pooled.mean())
         by_length = {figures.size: float(values(figures).mean()) for figures in self.sizes}
         return {
             name: overall,
-            f"{name}_ci95": list(wilson_interval(overall, trials)),
+            f"{name}_ci95": list(wilson_interval(overall, len(pooled))),
             f"{name}_by_length": by_length,
             f"{name}_by_length_ci95": {
                 figures.size: list(wilson_interval(by_length[figures.size], figures.num_inputs))
@@ -129,24 +127,21 @@ class TraceFigures:
 
     def _nats(self) -> dict[str, Any]:
         """Nats with bootstrap intervals over traces."""
-
-        def sample(figures: SizeFigures) -> tuple[NDArray[Any], NDArray[Any]]:
-            return figures.labels.excess, figures.labels.num_labels
-
         name = "nats_over_optimal"
+        interval = bootstrap_rate_interval(self._pool(_excess), self._pool(_num_labels))
         return {
             name: self.nats_over_optimal,
-            f"{name}_ci95": list(bootstrap_mean_rate_interval([*map(sample, self.counted)])),
+            f"{name}_ci95": list(interval),
             f"{name}_by_length": {s.size: s.excess_per_label for s in self.sizes},
             f"{name}_by_length_ci95": {
-                figures.size: list(bootstrap_rate_interval(*sample(figures)))
+                figures.size: list(bootstrap_rate_interval(_excess(figures), _num_labels(figures)))
                 for figures in self.sizes
             },
         }
 
     def _first_errors(self) -> dict[str, Any]:
-        places = np.concatenate([figures.written.first_errors for figures in self.counted])
-        lengths = np.concatenate([figures.written.num_to_write for figures in self.counted])
+        places = self._pool(lambda figures: figures.written.first_errors)
+        lengths = self._pool(lambda figures: figures.written.num_to_write)
         return {
             "first_error_position": _mean_or_none(places),
             "first_error_position_median": _mean_or_none(places, np.nanmedian),
@@ -167,6 +162,14 @@ def _illegal(figures: SizeFigures) -> NDArray[Any]:
 
 def _right_share(figures: SizeFigures) -> NDArray[Any]:
     return figures.labels.num_right / figures.labels.num_labels
+
+
+def _excess(figures: SizeFigures) -> NDArray[Any]:
+    return figures.labels.excess
+
+
+def _num_labels(figures: SizeFigures) -> NDArray[Any]:
+    return figures.labels.num_labels
 
 
 def _mean_or_none(

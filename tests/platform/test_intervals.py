@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from parley.platform.evaluation.intervals import (
-    bootstrap_mean_rate_interval,
-    bootstrap_rate_interval,
-    effective_trials,
-    wilson_interval,
-)
+from parley.platform.evaluation.intervals import bootstrap_rate_interval, wilson_interval
 
 
 def test_a_rate_lies_in_its_interval_which_shrinks_with_the_units() -> None:
@@ -43,20 +38,3 @@ def test_the_score_interval_is_scipys(hits: int, trials: int) -> None:
 def test_all_of_a_thousand_is_not_certainty() -> None:
     low, high = wilson_interval(1.0, 1_000)
     assert high == 1.0 and low == pytest.approx(0.9962, abs=1e-4)
-
-
-def test_a_mean_of_shares_varies_as_its_effective_trials_say() -> None:
-    assert effective_trials([50, 50, 50, 50]) == pytest.approx(200)
-    assert effective_trials([10, 1_000]) == pytest.approx(4 / (1 / 10 + 1 / 1_000))
-    generator = np.random.default_rng(0)
-    draws = [generator.binomial(n, 0.3, size=20_000) / n for n in (10, 90)]
-    spread = np.var(np.mean(draws, axis=0))
-    assert spread == pytest.approx(0.3 * 0.7 / effective_trials([10, 90]), rel=0.03)
-
-
-def test_the_mean_of_rates_has_the_interval_of_one_sample_where_there_is_one() -> None:
-    hits, trials = np.arange(30.0), np.full(30, 40.0)
-    one = bootstrap_mean_rate_interval([(hits, trials)])
-    assert one == bootstrap_rate_interval(hits, trials)
-    two = bootstrap_mean_rate_interval([(hits, trials), (hits, trials)])
-    assert one[0] < two[0] < hits.sum() / trials.sum() < two[1] < one[1]

@@ -121,7 +121,7 @@ def test_a_trace_that_does_not_end_is_not_exact(
     assert all(v.reason for size in figures.sizes for v in size.written.verdicts)
 
 
-def test_sizes_count_the_same_however_few_their_inputs(
+def test_overall_figures_pool_the_traces_of_trained_sizes(
     monkeypatch: pytest.MonkeyPatch, task: TraceTask, model: DHMMGPT2ForCausalLM
 ) -> None:
     def spoil(size: int, number: int, row: IntArray) -> None:
@@ -134,9 +134,15 @@ def test_sizes_count_the_same_however_few_their_inputs(
     figures = measure(model, task, sizes, 400, SEED)
     small, large = figures.sizes
     assert small.num_inputs < 40 < 200 < large.num_inputs <= 400
-    assert figures.exact_match == 0.5 and figures.least_exact_match == 0.0
-    low, high = figures.metrics()["exact_match_ci95"]
-    assert 0.3 < low < 0.5 < high < 0.7
+    total = small.num_inputs + large.num_inputs
+    assert figures.exact_match == pytest.approx(large.num_inputs / total)
+    assert figures.least_exact_match == 0.0
+    metrics = figures.metrics()
+    low, high = metrics["exact_match_ci95"]
+    assert low < large.num_inputs / total < high < 1.0
+    nats = sum(size.labels.excess.sum() for size in figures.sizes)
+    labels = sum(size.labels.num_labels.sum() for size in figures.sizes)
+    assert metrics["nats_over_optimal"] == pytest.approx(nats / labels)
 
 
 def test_inputs_are_held_out_and_each_stands_once(task: TraceTask) -> None:

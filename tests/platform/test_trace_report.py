@@ -106,7 +106,10 @@ def test_overall_figures_leave_tables_out() -> None:
 @pytest.mark.parametrize("algorithm", ["next_token", "ppo"])
 def test_learning_curves_of_both_algorithms(algorithm: str, tmp_path: Path) -> None:
     path = tmp_path / "curve.png"
-    rows = [*ROWS, {"iteration": 400, "sampled_exact_match": 0.5, "exact_match": None}]
+    rows: list[dict[str, object]] = [
+        *ROWS,
+        {"iteration": 400, "sampled_exact_match": 0.5, "exact_match": None},
+    ]
     plot_trace_curve(rows, make_config(algorithm=algorithm), path)
     assert Image.open(path).height > 500
 

@@ -17,6 +17,7 @@ from parley.platform.evaluation import trace_sources
 from parley.platform.evaluation.trace import TraceTask, measure
 from parley.platform.evaluation.trace_scores import score_labels
 from parley.platform.evaluation.trace_sources import compare_chain, track_hidden_states
+from parley.policies.actor_critic import LanguageActorCritic
 from parley.policies.building import build_policy
 from parley.policies.dhmm_gpt2 import DHMMGPT2Config, DHMMGPT2ForCausalLM
 from tests.platform.trace_fixtures import Reader, make_config
@@ -146,7 +147,9 @@ def test_sources_are_drawn_from_and_have_no_exact_match(name: str) -> None:
     task = TraceTask.from_config(make_config(language=language, evaluation={"sizes": [6]}))
     torch.manual_seed(0)
     vocab = {"vocab_size": task.language.vocab_size, "num_states": 4, "embed_size": 16}
-    model = build_policy("dhmm_gpt2", {**vocab, "heads": 2, "ff_hidden": 16}).language_model
+    policy = build_policy("dhmm_gpt2", {**vocab, "heads": 2, "ff_hidden": 16})
+    assert isinstance(policy, LanguageActorCritic)
+    model = policy.language_model
     first, again = (measure(model, task, (6, 9), 20, 0, details=True).metrics() for _ in range(2))
     timed = ("tokens_per_s",)
     assert {k: v for k, v in first.items() if k not in timed} == {

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from parley.policies.dhmm_gpt2 import DHMMGPT2Cache, DHMMGPT2Config, DHMMGPT2ForCausalLM
+from parley.policies.dhmm_gpt2 import (
+    BeliefFilter,
+    DHMMGPT2Cache,
+    DHMMGPT2Config,
+    DHMMGPT2ForCausalLM,
+)
 from parley.policies.dhmm_gpt2.beliefs import read_beliefs
 
 
-def make_model(**sizes: object) -> DHMMGPT2ForCausalLM:
+def make_model(**sizes: Any) -> DHMMGPT2ForCausalLM:
     torch.manual_seed(0)
-    shape = {"vocab_size": 9, "embed_size": 16, "layers": 2, "heads": 2, "ff_hidden": 16}
+    shape: dict[str, Any] = {
+        "vocab_size": 9,
+        "embed_size": 16,
+        "layers": 2,
+        "heads": 2,
+        "ff_hidden": 16,
+    }
     return DHMMGPT2ForCausalLM(DHMMGPT2Config(**{**shape, "num_states": 5, **sizes})).eval()
 
 
@@ -38,5 +51,5 @@ def test_reading_leaves_no_hook_even_where_it_fails() -> None:
     model = make_model(max_len=4)
     with pytest.raises(ValueError, match="max_len"):
         read_beliefs(model, torch.zeros(1, 9).long())
-    filters = [block.filter for block in model.transformer.blocks if block.filter is not None]
+    filters = [module for module in model.modules() if isinstance(module, BeliefFilter)]
     assert filters and all(not module._forward_pre_hooks for module in filters)
