@@ -111,6 +111,8 @@ class BeliefFilter(nn.Module):
         if belief is None:
             belief = self.initial_belief(hidden.shape[0])
         signal = self.norm(hidden)
+        if hidden.shape[1] == 1 and valid is None and not torch.is_grad_enabled():
+            return self._step(signal, belief, generator).unsqueeze(2)
         operators = []
         if self.counter_heads:
             operators.append(self._transitions(signal, generator))
@@ -122,6 +124,20 @@ class BeliefFilter(nn.Module):
             joined = torch.where(valid[:, None, :, None, None], joined, identity)
         beliefs = scan_beliefs(belief.flatten(0, 1), joined.flatten(0, 1), self.scan_chunk)
         return beliefs.view(joined.shape[:-1])
+
+    def _step(self, signal: Tensor, belief: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The beliefs [B, heads, S] after one token: `track` without the operators of filters."""
+        joint = []
+        if self.counter_heads:
+            transitions = self._transitions(signal, generator).squeeze(2)
+            counters = belief[:, : self.counter_heads].unsqueeze(-2)
+            joint.append(torch.matmul(counters, transitions).squeeze(-2))
+        if self.filter_heads:
+            filters = belief[:, self.counter_heads :].transpose(0, 1)
+            predicted = torch.matmul(filters, self._fixed_transitions()).transpose(0, 1)
+            joint.append(predicted * self._emissions(signal).squeeze(2))
+        joined = joint[0] if len(joint) == 1 else torch.cat(joint, dim=1)
+        return joined / joined.sum(-1, keepdim=True)
 
     def _transitions(self, signal: Tensor, generator: torch.Generator | None) -> Tensor:
         """The counters' transitions [B, H, T, S, S], driven by the signal [B, T, D]."""
@@ -139,11 +155,17 @@ class BeliefFilter(nn.Module):
 
     def _emitting_operators(self, signal: Tensor) -> Tensor:
         """The filters' operators A diag(e_t) [B, H, T, S, S]."""
+        return self._fixed_transitions().unsqueeze(1) * self._emissions(signal).unsqueeze(-2)
+
+    def _fixed_transitions(self) -> Tensor:
+        """The filters' transitions A [H, S, S]."""
+        return self._mix(_at_least_float32(self.filter_base))
+
+    def _emissions(self, signal: Tensor) -> Tensor:
+        """The filters' emissions e_t [B, H, T, S] of the signal [B, T, D]."""
         logits = _at_least_float32(F.linear(signal, self.emission))
         logits = logits.unflatten(-1, (self.filter_heads, self.num_states)).transpose(1, 2)
-        emission = logits.clamp(-self.emission_clip, self.emission_clip).exp()
-        transition = self._mix(_at_least_float32(self.filter_base))
-        return transition.unsqueeze(1) * emission.unsqueeze(-2)
+        return logits.clamp(-self.emission_clip, self.emission_clip).exp()
 
     def _mix(self, logits: Tensor) -> Tensor:
         """Row-stochastic matrices from logits, with the uniform jump mixed in."""
