@@ -33,6 +33,7 @@ from parley.platform.models.threads import limit_threads
 from parley.platform.telemetry.progress import Column, Goal, Progress
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.building import save_policy
+from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
 
 COLUMNS = (
     Column("iteration", "step"),
@@ -143,28 +144,11 @@ class TraceRun(NextTokenRun):
 
     def measure_row(self) -> dict[str, Any]:
         """A few held-out traces of every trained size, on inputs of their own."""
-        evaluation, sizes = self.config.evaluation, self.task.trained_sizes
-        started = time.perf_counter()
-        with limit_threads(self.config.learner.num_threads):
-            figures = measure(
-                self.policy.language_model,
-                self.task,
-                sizes,
-                -(-evaluation.selection_inputs // len(sizes)),
-                evaluation.seed + 1,
-                evaluation.batch_tokens,
-            )
-        least = figures.least_exact_match
-        wanted = self.config.training.stop_exact_match
+        row = measure_selection(self.policy.language_model, self.config, self.task)
+        least, wanted = row["least_exact_match"], self.config.training.stop_exact_match
         reached = wanted is not None and least is not None and least >= wanted
         self.num_exact_rows = self.num_exact_rows + 1 if reached else 0
-        return {
-            "exact_match": figures.exact_match,
-            "least_exact_match": least,
-            "illegal_rate": figures.illegal_rate,
-            "nats_over_optimal": figures.nats_over_optimal,
-            "eval_seconds": time.perf_counter() - started,
-        }
+        return row
 
     def rank(self, row: Mapping[str, Any]) -> tuple[float, ...]:
         """Exact match, then fewer nats; of a source, nats alone."""
@@ -200,6 +184,31 @@ class TraceRun(NextTokenRun):
 def policy_settings(config: TraceConfig, task: TraceTask) -> dict[str, Any]:
     """Sizes of the policy, for `policies.building`."""
     return {**config.model.model_dump(), "vocab_size": task.language.vocab_size}
+
+
+def measure_selection(
+    model: DHMMGPT2ForCausalLM, config: TraceConfig, task: TraceTask
+) -> dict[str, Any]:
+    """A few held-out traces of every trained size, on inputs of their own: figures for a row of
+    metrics, by which the best checkpoint is chosen."""
+    evaluation, sizes = config.evaluation, task.trained_sizes
+    started = time.perf_counter()
+    with limit_threads(config.learner.num_threads):
+        figures = measure(
+            model,
+            task,
+            sizes,
+            -(-evaluation.selection_inputs // len(sizes)),
+            evaluation.seed + 1,
+            evaluation.batch_tokens,
+        )
+    return {
+        "exact_match": figures.exact_match,
+        "least_exact_match": figures.least_exact_match,
+        "illegal_rate": figures.illegal_rate,
+        "nats_over_optimal": figures.nats_over_optimal,
+        "eval_seconds": time.perf_counter() - started,
+    }
 
 
 def trace_facts(config: TraceConfig) -> dict[str, Any]:

@@ -21,11 +21,15 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.config.trace import TraceConfig
 from parley.platform.evaluation.trace import MODULE, TraceTask, measure
 from parley.platform.evaluation.trace_curves import plot_trace_curve
-from parley.platform.evaluation.trace_figures import TraceFigures
 from parley.platform.evaluation.trace_outcome import keep_outcome
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.stopping import StopSignal
-from parley.platform.jobs.trace_job import check_inputs, policy_settings, trace_facts
+from parley.platform.jobs.trace_job import (
+    check_inputs,
+    measure_selection,
+    policy_settings,
+    trace_facts,
+)
 from parley.platform.jobs.trace_warm_start import load_trace_start
 from parley.platform.learners.trace_ppo_algorithm import (
     TraceAlgorithm,
@@ -124,13 +128,7 @@ class TracePPORun:
             self.algorithm.load_weights({DEFAULT_MODULE_ID: weights})
         started = time.perf_counter()
         row = {"iteration": 0, **self._evaluate()}
-        evaluation = self.config.evaluation
-        metrics = self._measure(evaluation.inputs_per_size, evaluation.seed).metrics()
-        self.start = {
-            f"{name}_start{suffix}": metrics[name + suffix]
-            for name in ("exact_match", "illegal_rate")
-            for suffix in ("", "_ci95")
-        }
+        self.start = self._measure_start()
         self.seconds += time.perf_counter() - started
         return self._record({**row, "seconds": self.seconds})
 
@@ -227,25 +225,27 @@ class TracePPORun:
         return row
 
     def _evaluate(self) -> dict[str, Any]:
-        """Greedy traces on inputs of their own, by which the best checkpoint is chosen."""
-        started = time.perf_counter()
         self._pull_weights()
-        evaluation = self.config.evaluation
-        per_size = -(-evaluation.selection_inputs // len(self.task.trained_sizes))
-        figures = self._measure(per_size, evaluation.seed + 1)
-        return {
-            "exact_match": figures.exact_match,
-            "least_exact_match": figures.least_exact_match,
-            "illegal_rate": figures.illegal_rate,
-            "nats_over_optimal": figures.nats_over_optimal,
-            "eval_seconds": time.perf_counter() - started,
-        }
+        return measure_selection(self.policy.language_model, self.config, self.task)
 
-    def _measure(self, inputs_per_size: int, seed: int) -> TraceFigures:
-        sizes, batch_tokens = self.task.trained_sizes, self.config.evaluation.batch_tokens
-        model = self.policy.language_model
+    def _measure_start(self) -> dict[str, Any]:
+        """What the final evaluation will measure, of the trained sizes, before training."""
+        evaluation = self.config.evaluation
         with limit_threads(self.config.learner.num_threads):
-            return measure(model, self.task, sizes, inputs_per_size, seed, batch_tokens)
+            figures = measure(
+                self.policy.language_model,
+                self.task,
+                self.task.trained_sizes,
+                evaluation.inputs_per_size,
+                evaluation.seed,
+                evaluation.batch_tokens,
+            )
+        metrics = figures.metrics()
+        return {
+            f"{name}_start{suffix}": metrics[name + suffix]
+            for name in ("exact_match", "illegal_rate")
+            for suffix in ("", "_ci95")
+        }
 
     def _pull_weights(self) -> None:
         self.policy.load_state_dict(self.algorithm.policy_weights()[DEFAULT_MODULE_ID])
