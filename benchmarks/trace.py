@@ -75,12 +75,12 @@ def make_cases(quick: bool) -> list[Case]:
     addition, sorting = build_language("addition", {}), build_language("sorting", {})
     if quick:
         return [
-            Case("addition, 2 digits", addition, [2], 256, 1, 8, QUICK_WIDTHS),
-            Case("sorting, 2 to 4 elements", sorting, [2, 3, 4], 256, 1, 8, QUICK_WIDTHS),
+            Case("addition, 2 digits", addition, [2], 256, 8, 8, QUICK_WIDTHS),
+            Case("sorting, 2 to 4 elements", sorting, [2, 3, 4], 256, 8, 8, QUICK_WIDTHS),
         ]
     return [
-        Case("addition, 1 to 6 digits", addition, range(1, 7), 4_096, 4, 256, WIDTHS),
-        Case("sorting, 2 to 8 elements", sorting, range(2, 9), 4_096, 4, 128, WIDTHS),
+        Case("addition, 1 to 6 digits", addition, range(1, 7), 4_096, 32, 256, WIDTHS),
+        Case("sorting, 2 to 8 elements", sorting, range(2, 9), 4_096, 32, 128, WIDTHS),
     ]
 
 

@@ -28,7 +28,7 @@ from transformers import (
 
 from parley.envs.trace.language import END, IGNORED_LABEL, Language
 from parley.envs.trace.split import draw_split
-from parley.platform.config.trace import NextTokenConfig
+from parley.platform.config.trace import NextTokenConfig, StreamConfig
 from parley.platform.learners.next_token import NextTokenLearner
 from parley.platform.learners.trace_blocks import BlockRecipe, TraceBatch, make_block
 from parley.platform.learners.trace_stream import to_tensors
@@ -36,7 +36,6 @@ from parley.policies.continuation import continue_traces
 from parley.policies.dhmm_gpt2 import DHMMGPT2Config, DHMMGPT2ForCausalLM
 
 HOLDOUT = 0.1
-BATCHES_PER_BLOCK = 8
 LEARNING_RATE, WEIGHT_DECAY, MAX_GRAD_NORM = 1e-3, 0.01, 1.0
 NO_FILTER = {"counter_heads": 0, "filter_heads": 0}
 
@@ -50,8 +49,8 @@ class Case:
     sizes: Sequence[int]
     batch_tokens: int
     """Of parley's batches, padding included."""
-    num_blocks: int
-    """Blocks of batches to train on."""
+    num_batches: int
+    """Gradient steps of parley's training, in blocks as large as the experiments' at most."""
     num_prompts: int
     """Traces of each size that are written together."""
     widths: Mapping[str, int]
@@ -60,9 +59,13 @@ class Case:
     @property
     def recipe(self) -> BlockRecipe:
         """Of the training traces."""
-        return BlockRecipe(
-            self.language, self.sizes, HOLDOUT, self.batch_tokens, BATCHES_PER_BLOCK, seed=0
-        )
+        per_block = min(self.num_batches, StreamConfig().block_batches)
+        return BlockRecipe(self.language, self.sizes, HOLDOUT, self.batch_tokens, per_block, seed=0)
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks that hold the training's batches."""
+        return self.num_batches // self.recipe.num_batches
 
     @cached_property
     def batches(self) -> list[TraceBatch]:
@@ -125,7 +128,7 @@ def train_parley(case: Case, policy: str) -> Work:
     work = Work()
     model = case.make_model(policy)
     settings = NextTokenConfig(
-        num_steps=case.num_blocks * BATCHES_PER_BLOCK,
+        num_steps=len(case.batches),
         batch_tokens=case.batch_tokens,
         learning_rate=LEARNING_RATE,
         weight_decay=WEIGHT_DECAY,
