@@ -1,8 +1,8 @@
 """Writing traces on: prompts of one length, continued token by token until all have ended.
 
-Owns the loop: read the prompts, choose, write, read what was written. The model owns its network,
-`dhmm_gpt2.cache` the memory of what was read. Nothing is read twice, rows that have ended leave the
-batch, and logits are computed where a token is chosen and nowhere else.
+Owns the loop: choose, write, read what was written. `dhmm_gpt2.decoder` reads, and owns the memory
+of what was read. Nothing is read twice, rows that have ended leave the batch, and logits are
+computed where a token is chosen and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from parley.policies.dhmm_gpt2 import DHMMGPT2Cache, DHMMGPT2ForCausalLM
+from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
+from parley.policies.dhmm_gpt2.decoder import Decoder
 
 _ROWS_WORTH_KEEPING = 0.75
 """Ended rows leave the batch when no more than this share of it goes on: a copy of the memory
@@ -86,7 +87,7 @@ class _Writer:
         self.model = model
         self.end_token = end_token
         self.num_steps = max_length - self.num_given
-        self.cache = DHMMGPT2Cache(config=model.config, room=max_length)
+        self.decoder = Decoder(model.transformer, prompts, max_length)
         self.tokens = prompts.new_full((num_prompts, max_length), end_token)
         self.tokens[:, : self.num_given] = prompts
         self.log_probs = torch.zeros(num_prompts, self.num_steps, device=prompts.device)
@@ -104,8 +105,7 @@ class _Writer:
                 shape, generator=generator, device=generator.device, dtype=torch.float64
             ).to(self.tokens.device)
         values = None if value_head is None else torch.zeros_like(self.log_probs)
-        read_on = self.model.transformer.read_on
-        hidden = read_on(self.tokens[:, : self.num_given], self.cache)
+        hidden = self.decoder.hidden
         for steps in range(1, self.num_steps + 1):
             column = self.num_given + steps - 1
             if values is not None and value_head is not None:
@@ -118,7 +118,7 @@ class _Writer:
             going_on = self._narrow(steps)
             if going_on is None or steps == self.num_steps:
                 break
-            hidden = read_on(chosen[going_on].unsqueeze(-1), self.cache)
+            hidden = self.decoder.read(chosen[going_on])
         return self._collect(steps, values)
 
     def _narrow(self, steps: int) -> Tensor | slice | None:
@@ -132,7 +132,7 @@ class _Writer:
         if num_going_on > _ROWS_WORTH_KEEPING * num_rows:
             return _ALL
         kept = (~self.ended).nonzero().squeeze(-1)
-        self.cache.batch_select_indices(kept)
+        self.decoder.keep(kept)
         self.places = kept if isinstance(self.places, slice) else self.places[kept]
         self.ended = self.ended[kept]
         return kept

@@ -13,10 +13,6 @@ from transformers import Cache
 from parley.policies.dhmm_gpt2.configuration import DHMMGPT2Config
 from parley.policies.dhmm_gpt2.rotary import rotate
 
-BATCHED_PRODUCT_MIN = 400
-"""Below so many multiplications a product, torch's batched product takes a loop of its own that is
-three times as slow as the library's."""
-
 SHORT_STEPS = 32
 """Up to so many steps whole matrices of weights take less time than the fused kernel's blocks."""
 
@@ -80,28 +76,10 @@ class CausalAttention(nn.Module):
     ) -> Tensor:
         """Queries [B, heads, T, W] over keys and values [B, heads, L, W] to [B, heads, T, W]."""
         dropout = self.dropout if self.training else 0.0
-        if query.device.type == "cpu" and allowed is None and not dropout:
-            if query.shape[2] == 1:
-                return attend_once(query, key, value)
-            if causal and query.shape[2] <= SHORT_STEPS:
-                return attend_short(query, key, value)
+        is_short = causal and query.shape[2] <= SHORT_STEPS
+        if is_short and query.device.type == "cpu" and not dropout:
+            return attend_short(query, key, value)
         return F.scaled_dot_product_attention(query, key, value, allowed, dropout, is_causal=causal)
-
-
-def attend_once(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of one query [B, heads, 1, W] over all of [B, heads, L, W].
-
-    On a CPU two batched products take about half the time of the fused kernel, which is made for
-    many queries.
-    """
-    shape = query.shape
-    query = query * (1 / math.sqrt(shape[-1]))
-    if key.shape[2] * shape[-1] < BATCHED_PRODUCT_MIN:
-        weights = (query * key).sum(-1, keepdim=True).softmax(2)
-        return (weights * value).sum(2, keepdim=True)
-    keys, values = key.flatten(0, 1).transpose(1, 2), value.flatten(0, 1)
-    weights = torch.bmm(query.reshape(-1, 1, shape[-1]), keys).softmax(-1)
-    return torch.bmm(weights, values).view(shape)
 
 
 def attend_short(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -100,6 +100,30 @@ class BeliefFilter(nn.Module):
         written = F.linear(beliefs.transpose(1, 2).flatten(2).to(hidden.dtype), self.write)
         return hidden + written, beliefs[:, :, -1]
 
+    def step(self, hidden: Tensor, belief: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, for one token after `belief` and without the operators of classical heads.
+
+        Args:
+            hidden: residual stream [B, D].
+            belief: [B, heads, S].
+
+        Returns:
+            The residual stream [B, D] and the belief [B, heads, S].
+        """
+        signal = self.norm(hidden).unsqueeze(1)
+        joint = []
+        if self.counter_heads:
+            counters = belief[:, : self.counter_heads].unsqueeze(-2)
+            transitions = self._transitions(signal, None).squeeze(2)
+            joint.append(torch.matmul(counters, transitions).squeeze(-2))
+        if self.filter_heads:
+            filters = belief[:, self.counter_heads :].transpose(0, 1)
+            predicted = torch.matmul(filters, self._fixed_transitions()).transpose(0, 1)
+            joint.append(predicted * self._emissions(signal).squeeze(2))
+        joined = joint[0] if len(joint) == 1 else torch.cat(joint, dim=1)
+        belief = joined / joined.sum(-1, keepdim=True)
+        return hidden + F.linear(belief.flatten(1).to(hidden.dtype), self.write), belief
+
     def track(
         self,
         hidden: Tensor,
@@ -111,8 +135,6 @@ class BeliefFilter(nn.Module):
         if belief is None:
             belief = self.initial_belief(hidden.shape[0])
         signal = self.norm(hidden)
-        if hidden.shape[1] == 1 and valid is None and not torch.is_grad_enabled():
-            return self._step(signal, belief, generator).unsqueeze(2)
         operators = []
         if self.counter_heads:
             operators.append(self._transitions(signal, generator))
@@ -124,20 +146,6 @@ class BeliefFilter(nn.Module):
             joined = torch.where(valid[:, None, :, None, None], joined, identity)
         beliefs = scan_beliefs(belief.flatten(0, 1), joined.flatten(0, 1), self.scan_chunk)
         return beliefs.view(joined.shape[:-1])
-
-    def _step(self, signal: Tensor, belief: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The beliefs [B, heads, S] after one token: `track` without the operators of filters."""
-        joint = []
-        if self.counter_heads:
-            transitions = self._transitions(signal, generator).squeeze(2)
-            counters = belief[:, : self.counter_heads].unsqueeze(-2)
-            joint.append(torch.matmul(counters, transitions).squeeze(-2))
-        if self.filter_heads:
-            filters = belief[:, self.counter_heads :].transpose(0, 1)
-            predicted = torch.matmul(filters, self._fixed_transitions()).transpose(0, 1)
-            joint.append(predicted * self._emissions(signal).squeeze(2))
-        joined = joint[0] if len(joint) == 1 else torch.cat(joint, dim=1)
-        return joined / joined.sum(-1, keepdim=True)
 
     def _transitions(self, signal: Tensor, generator: torch.Generator | None) -> Tensor:
         """The counters' transitions [B, H, T, S, S], driven by the signal [B, T, D]."""

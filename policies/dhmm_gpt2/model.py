@@ -151,32 +151,8 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("pass exactly one of input_ids and inputs_embeds")
-        embedded = self.token_embedding(input_ids) if inputs_embeds is None else inputs_embeds
+        hidden = self.token_embedding(input_ids) if inputs_embeds is None else inputs_embeds
         cache = self._check_cache(past_key_values, use_cache)
-        hidden = self._encode(embedded, attention_mask, cache, position_ids, generator, last_only)
-        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=cache)
-
-    def read_on(self, input_ids: Tensor, cache: DHMMGPT2Cache) -> Tensor:
-        """Read tokens int64 [B, T] that follow those in the cache, without padding.
-
-        As `forward`, less its overhead, which is much where a small model reads one token.
-
-        Returns:
-            The hidden states [B, D] at the last tokens.
-        """
-        hidden = self._encode(self.token_embedding(input_ids), cache=cache, last_only=True)
-        return hidden[:, -1]
-
-    def _encode(
-        self,
-        hidden: Tensor,
-        attention_mask: Tensor | None = None,
-        cache: Cache | None = None,
-        position_ids: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        last_only: bool = False,
-    ) -> Tensor:
-        """Embedded tokens [B, T, D] to hidden states [B, T or 1, D]; arguments as in `forward`."""
         past = 0 if cache is None else int(cache.get_seq_length())
         batch, steps = hidden.shape[:2]
         if attention_mask is not None and attention_mask.shape != (batch, past + steps):
@@ -196,8 +172,7 @@ class DHMMGPT2Model(DHMMGPT2PreTrainedModel):
         for block in self.blocks[:-1]:
             hidden = block(hidden, step)
         hidden = self.blocks[-1](hidden, step, last_only and steps > 1)
-        last: Tensor = self.norm(hidden)
-        return last
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), past_key_values=cache)
 
     def _check_cache(self, cache: Cache | None, use_cache: bool | None) -> Cache | None:
         if cache is None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from parley.policies.continuation import Continuations, continue_traces
-from parley.policies.dhmm_gpt2 import DHMMGPT2Cache, DHMMGPT2Config, DHMMGPT2ForCausalLM
+from parley.policies.dhmm_gpt2 import DHMMGPT2Config, DHMMGPT2ForCausalLM
 
 VOCAB, END = 11, 1
 SIZES: dict[str, Any] = {
@@ -145,25 +145,6 @@ def test_the_model_is_left_as_it_was() -> None:
     done = continue_traces(model, prompts, 40, END)
     assert model.training and torch.equal(done.tokens, quiet.tokens)
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_a_cache_with_room_holds_what_a_growing_one_does() -> None:
-    torch.manual_seed(0)
-    config = DHMMGPT2Config(**SIZES)
-    caches = [DHMMGPT2Cache(config=config), DHMMGPT2Cache(config=config, room=12)]
-    pieces = [torch.randn(2, 5, 4, steps, 8) for steps in (3, 1, 2)]
-    for cache in caches:
-        cache.update(*pieces[0], 0)
-        cache.batch_select_indices(torch.tensor([4, 0, 2]))
-        cache.update(*pieces[1][:, :3], 0)
-        cache.reorder_cache(torch.tensor([2, 0, 0]))  # type: ignore[arg-type]
-        cache.batch_repeat_interleave(2)
-    held = [cache.update(*pieces[2].repeat(1, 2, 1, 1, 1)[:, :6], 0) for cache in caches]
-    for growing, roomy in zip(*held, strict=True):
-        assert torch.equal(growing, roomy)
-    assert caches[1].get_seq_length() == 6
-    with pytest.raises(ValueError, match="13 tokens do not fit into a cache with room for 12"):
-        caches[1].update(*torch.randn(2, 6, 4, 7, 8), 0)
 
 
 @pytest.mark.parametrize(
