@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from parley.policies.dhmm_gpt2 import BeliefFilter, DHMMGPT2Config, DHMMGPT2ForCausalLM
-from parley.policies.dhmm_gpt2.model import CausalAttention
+from parley.policies.dhmm_gpt2.attention import CausalAttention
 from parley.policies.dhmm_gpt2.scan import filter_step, scan_beliefs
 
 BATCH, STATES = 8, 8

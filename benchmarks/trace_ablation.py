@@ -24,6 +24,8 @@ import numpy as np
 from parley.platform.cli import main as parley
 from parley.platform.config.loading import load_experiment
 from parley.platform.config.trace import TraceConfig
+from parley.policies.actor_critic import LanguageActorCritic
+from parley.policies.building import build_policy
 
 POLICIES = ("dhmm_gpt2", "gpt2")
 
@@ -98,12 +100,11 @@ def matching_width(config: TraceConfig) -> int:
 
 def count_parameters(config: TraceConfig, policy: str, ff_hidden: int) -> int:
     """Parameters of the language model that `policy` builds."""
-    from parley.policies.building import build_policy
-
     vocab_size = config.language.build().vocab_size
     settings = {**config.model.model_dump(), "vocab_size": vocab_size, "ff_hidden": ff_hidden}
-    model = build_policy(policy, settings).language_model
-    return sum(parameter.numel() for parameter in model.parameters())
+    model = build_policy(policy, settings)
+    assert isinstance(model, LanguageActorCritic)
+    return sum(parameter.numel() for parameter in model.language_model.parameters())
 
 
 def run(row: Row, policy: str, seed: int, out: Path, quick: bool) -> Outcome:
