@@ -14,14 +14,9 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.loading import replace_overrides
 from parley.platform.evaluation.cooperation_metrics import EVALUATION_FILE
 from parley.platform.evaluation.heat_maps import Spot, render_heat_map
-from parley.platform.evaluation.sweep_report import (
-    TRIALS_FILE,
-    make_trial_charts,
-    read_trials,
-    render_sweep,
-)
+from parley.platform.evaluation.sweep_report import make_trial_charts, read_trials, render_sweep
 from parley.platform.preferences.exchange import MAXIMS
-from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.telemetry.run_folder import TRIALS_FILE, RunFolder
 from tests.platform.test_run_report import EVIL, Page
 
 METRICS = {
