@@ -1,10 +1,13 @@
 """What a written trace earns: the contract of the environments and of learning by reinforcement.
 
 A token that the real state allows earns a small share, a right answer 1; an illegal token, a wrong
-answer and a trace that does not end cost 1 and end the episode. There is no safe way out: saying
-END at once costs as much as an illegal step, and all legal steps together earn `LEGAL_TOTAL` at
-most, so that only a right answer pays. The rules are one class, `Referee`, which the environments
-ask token by token and `trace_rewards` for whole batches.
+answer and a trace that does not end cost 1 and end the episode. The shares of a whole trace add up
+to `LEGAL_TOTAL`, so that every legal token is progress where nearly all traces still fail, and no
+trace that fails earns more than nothing. There is no safe way out: END at once costs as much as an
+illegal step, and an answer that is right by luck forgoes the shares of the steps left out.
+
+The rules are one class, `Referee`, which the environments ask token by token and `trace_rewards`
+for whole batches.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from parley.envs.trace.language import (
     Traces,
 )
 
-LEGAL_TOTAL = 0.1
+LEGAL_TOTAL = 1.0
 """What a legal trace of the largest length of its size earns by being legal."""
 RIGHT, WRONG, ILLEGAL = 1.0, -1.0, -1.0
 

@@ -68,7 +68,7 @@ def test_there_is_no_safe_way_out() -> None:
     share = LEGAL_TOTAL / (early.shape[1] - given)
     assert earned.rewards[0, 0] == pytest.approx(share + WRONG)
     assert not earned.illegal[0] and not earned.exact[0]
-    assert WRONG + LEGAL_TOTAL < RIGHT
+    assert WRONG + LEGAL_TOTAL <= 0.0 < RIGHT
 
 
 def test_a_wrong_decision_is_legal_and_costs_the_answer() -> None:
