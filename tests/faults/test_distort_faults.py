@@ -29,6 +29,7 @@ from parley.platform.rollouts.dialogue_player import TRAINING
 from parley.platform.rollouts.dialogue_task import make_dialogue_task
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.dialogue.loading import load_language_model, save_language_model
+from tests.faults.processes import descendants
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -178,25 +179,6 @@ def wait_for_rows(process: subprocess.Popen[str], run: Path, num_rows: int) -> N
     while len(read_rows(run)) < num_rows:
         assert process.poll() is None, process.communicate()
         time.sleep(POLL_S)
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """Process ids below this one, with their titles."""
-    parents, titles = {}, {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                status = (folder / "stat").read_text().rpartition(")")[2].split()
-                titles[int(folder.name)] = (folder / "cmdline").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            parents[int(folder.name)] = int(status[1])
-    found: dict[int, str] = {}
-    level = {pid}
-    while level:
-        level = {child for child, parent in parents.items() if parent in level}
-        found |= {child: titles[child] for child in level}
-    return found
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.loading import load_experiment
 from parley.platform.learners.ppo_algorithm import SamplingError, TokenPPO, build_config
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
+from tests.faults.processes import descendants
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -93,21 +94,7 @@ class Training:
 
     def descendants(self) -> dict[int, str]:
         """Process ids below this one, with their titles."""
-        parents, titles = {}, {}
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    status = (folder / "stat").read_text().rpartition(")")[2].split()
-                    titles[int(folder.name)] = (folder / "cmdline").read_text()
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-                parents[int(folder.name)] = int(status[1])
-        found: dict[int, str] = {}
-        level = {self.process.pid}
-        while level:
-            level = {pid for pid, parent in parents.items() if parent in level}
-            found |= {pid: titles[pid] for pid in level}
-        return found
+        return descendants(self.process.pid)
 
     def find(self, title: str) -> list[int]:
         return [pid for pid, name in self.descendants().items() if title in name]

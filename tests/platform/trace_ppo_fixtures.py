@@ -100,7 +100,9 @@ def save_tracer(folder: Path, experiment: ExperimentConfig, num_steps: int = 0) 
     language, generator = config.language.build(), np.random.default_rng(config.seed)
     model = policy.language_model.train()
     optimiser = torch.optim.AdamW(optimiser_groups(model, 3e-3, 0.01, 5.0), lr=3e-3)
-    for _ in range(num_steps):
+    for step in range(num_steps):
+        for group in optimiser.param_groups:
+            group["lr"] = 3e-3 * group["lr_scale"] * (1.0 - step / num_steps)
         size = int(generator.choice(config.language.sizes))
         inputs = draw_split(language, size, 32, generator, "training", config.stream.holdout)
         traces = language.write_traces(size, inputs)
