@@ -1,6 +1,6 @@
 """Tokens per second of learning and of writing traces: parley, and the same GPT-2 in transformers.
 
-    python -m benchmarks.trace [--quick] [--repetitions N] [--json FILE]
+    python -m benchmarks.trace [--quick] [--prompts N] [--repetitions N] [--json FILE]
 
 Training: the same traces once each, on the same weights, in as many gradient steps of AdamW, by
 parley's learner and by transformers' `Trainer`, whose batches hold as many traces as parley's do on
@@ -70,8 +70,8 @@ TASKS: dict[str, Contestants] = {
 }
 
 
-def make_cases(quick: bool) -> list[Case]:
-    """What is learned and written."""
+def make_cases(quick: bool, num_prompts: int = 128) -> list[Case]:
+    """What is learned and written, so many traces of each size together."""
     addition, sorting = build_language("addition", {}), build_language("sorting", {})
     if quick:
         return [
@@ -79,8 +79,8 @@ def make_cases(quick: bool) -> list[Case]:
             Case("sorting, 2 to 4 elements", sorting, [2, 3, 4], 256, 8, 8, QUICK_WIDTHS),
         ]
     return [
-        Case("addition, 1 to 6 digits", addition, range(1, 7), 4_096, 32, 256, WIDTHS),
-        Case("sorting, 2 to 8 elements", sorting, range(2, 9), 4_096, 32, 128, WIDTHS),
+        Case("addition, 1 to 6 digits", addition, range(1, 7), 4_096, 32, num_prompts, WIDTHS),
+        Case("sorting, 2 to 8 elements", sorting, range(2, 9), 4_096, 32, num_prompts, WIDTHS),
     ]
 
 
@@ -190,6 +190,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="the same path with a tiny model")
+    parser.add_argument(
+        "--prompts", type=int, default=128, metavar="N", help="traces that are written together"
+    )
     parser.add_argument("--repetitions", type=int, default=5, metavar="N")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     options = parser.parse_args(arguments)
@@ -203,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, one thread")
     measured: list[Figures] = []
     try:
-        for case in make_cases(options.quick):
+        for case in make_cases(options.quick, options.prompts):
             for task in TASKS:
                 figures = measure(case, task, options.repetitions)
                 print_table(case, task, figures)
