@@ -182,6 +182,7 @@ def child_of(pid: int, title: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_run_with_a_killed_runner_stopped_and_resumed_equals_a_quiet_one(
     local_ray: None, start: Path, tmp_path: Path
 ) -> None:
@@ -213,6 +214,7 @@ def test_a_run_with_a_killed_runner_stopped_and_resumed_equals_a_quiet_one(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_half_learned_sorting_becomes_better(local_ray: None, tmp_path: Path) -> None:
     """Next-token training is stopped early; PPO makes more of the held-out traces exact."""
     overrides = [
