@@ -22,3 +22,12 @@ def descendants(root: int) -> dict[int, str]:
         level = {pid for pid, parent in parents.items() if parent in level}
         found |= {pid: titles[pid] for pid in level}
     return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits for its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
