@@ -14,6 +14,7 @@ import ray
 
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import RayConfig
+from parley.platform.jobs.remote_errors import explained
 from parley.platform.telemetry.progress import Progress
 
 LOOPBACK = "127.0.0.1"
@@ -34,9 +35,11 @@ def connect_ray(config: RayConfig, num_workers: int, progress: Progress) -> Iter
 
     Raises:
         ConfigError: the dashboard's port is taken, or no cluster answers at the address.
+        RemoteError: a process of the cluster failed meanwhile; see `remote_errors`.
     """
     if ray.is_initialized():
-        yield
+        with explained():
+            yield
         return
     address = config.address or os.environ.get(ADDRESS_VARIABLE)
     with progress.status(f"joining Ray at {address}" if address else "starting Ray"):
@@ -49,7 +52,8 @@ def connect_ray(config: RayConfig, num_workers: int, progress: Progress) -> Iter
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
     try:
-        yield
+        with explained():
+            yield
     finally:
         ray.shutdown()
 
