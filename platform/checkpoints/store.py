@@ -8,16 +8,19 @@
         manifest.json          size and SHA-256 of every file above
       best.json, last.json     which of them is the best and the newest
 
-A checkpoint is written under a hidden name, flushed, then renamed.
+A checkpoint is written under a hidden name, flushed, then renamed; one that is replaced or let go
+of loses its name before its files. What bears a name is whole, whenever the process dies.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +32,8 @@ from parley.platform.telemetry.files import atomic_write_text, sync_folder, to_j
 
 MANIFEST_FILE, POLICY_FILE, TRAINER_STEM = "manifest.json", "policy.json", "trainer"
 POLICIES_DIR = "policies"
+PARTIAL, REPLACED, REMOVED = "partial", "replaced", "removed"
+"""Endings of the hidden names: not yet whole, making room for its successor, being deleted."""
 Role = Literal["best", "last"]
 
 
@@ -95,6 +100,7 @@ class CheckpointStore:
             best_score: given where this is the best policy so far.
         """
         final = self._path(iteration)
+        self._tidy()
         write_checkpoint(final, save_policies, facts, trainer_state)
         return self._register(final, iteration, best_score)
 
@@ -117,6 +123,7 @@ class CheckpointStore:
         Raises:
             CheckpointError: the best is damaged, or no checkpoint is sound.
         """
+        self._put_back()
         if role == "best":
             pointer = self._read_best()
             return None if pointer is None else open_checkpoint(self.folder / pointer["checkpoint"])
@@ -159,7 +166,27 @@ class CheckpointStore:
         paths = [path for path in self.folder.glob("iteration_*") if path.name <= newest.name]
         for path in sorted(paths)[: -self.keep]:
             if path.name != best:
-                shutil.rmtree(path)
+                _remove(path)
+
+    def _put_back(self) -> None:
+        """Give a checkpoint its name back whose successor did not come: the process died between.
+
+        Where the folder cannot be written, the ones before it serve.
+        """
+        for aside in self.folder.glob(f".iteration_*.{REPLACED}"):
+            final = self.folder / aside.name.removeprefix(".").removesuffix(f".{REPLACED}")
+            if not final.exists():
+                with suppress(OSError):
+                    aside.rename(final)
+
+    def _tidy(self) -> None:
+        """Delete what a process that died has left under hidden names."""
+        self._put_back()
+        for ending in (PARTIAL, REPLACED, REMOVED):
+            for path in self.folder.glob(f".iteration_*.{ending}"):
+                shutil.rmtree(path, ignore_errors=True)
+        for path in self.folder.glob(".*.json.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def write_checkpoint(
@@ -170,34 +197,56 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint under a hidden name, then rename it; one of that name is replaced.
 
+    Where it cannot be written, nothing of it stays behind.
+
     Args:
         folder: its place.
         save_policies: writes the policies' folders into the folder it is given.
         facts: for `policy.json`.
         trainer_state: for `--resume`; see `state_tree`.
     """
-    partial = _begin(folder)
-    (partial / POLICIES_DIR).mkdir(parents=True)
-    save_policies(partial / POLICIES_DIR)
-    (partial / POLICY_FILE).write_text(to_json(facts, indent=2), encoding="utf-8")
-    save_tree(trainer_state, partial / TRAINER_STEM)
-    _write_manifest(partial)
-    _finish(partial, folder)
-
-
-def _begin(final: Path) -> Path:
-    """The hidden name under which `final` is written; nothing is there."""
-    partial = final.parent / f".{final.name}.partial"
+    partial = _hidden(folder, PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
-    return partial
+    try:
+        (partial / POLICIES_DIR).mkdir(parents=True)
+        save_policies(partial / POLICIES_DIR)
+        (partial / POLICY_FILE).write_text(to_json(facts, indent=2), encoding="utf-8")
+        save_tree(trainer_state, partial / TRAINER_STEM)
+        _write_manifest(partial)
+        _flush(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk, its space is needed
+        raise
+    _place(partial, folder)
 
 
-def _finish(partial: Path, final: Path) -> None:
-    _flush(partial)
-    if final.exists():
-        shutil.rmtree(final)
-    partial.rename(final)
+def _hidden(final: Path, ending: str) -> Path:
+    return final.parent / f".{final.name}.{ending}"
+
+
+def _place(partial: Path, final: Path) -> None:
+    """Give a written checkpoint its name; the one that bore it goes only afterwards."""
+    aside = _hidden(final, REPLACED)
+    while True:
+        if final.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            final.rename(aside)
+        try:
+            partial.rename(final)
+            break
+        except OSError as error:  # a reader has just put the old one back
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
     sync_folder(final.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Take the name away first: what bears it is whole, also when a crash comes between."""
+    aside = _hidden(checkpoint, REMOVED)
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
