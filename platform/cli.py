@@ -28,6 +28,7 @@ COMMANDS = {
     "chat": "parley.platform.commands.chat:run_chat",
     "report": "parley.platform.commands.report:run_report",
     "data": "parley.platform.commands.data:run_data",
+    "submit": "parley.platform.commands.submit:run_submit",
     "doctor": "parley.platform.commands.doctor:run_doctor",
 }
 """Command -> the function that runs it: parsed arguments in, exit code out."""
@@ -99,13 +100,17 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     _add_chat_arguments(add("chat", "talk to an agent of a dialogue run"))
     _add_report_arguments(add("report", "a run as one HTML file: curves, figures, dialogues"))
     _add_data_arguments(add("data", "preference pairs from repairs, split by conversation"))
+    _add_submit_arguments(add("submit", "run an experiment as a job of a Ray cluster"))
     add("doctor", "what this machine can do: Ray, GPU, ports, versions")
     return parser, parsers
 
 
-def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_train_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> None:
     parser.add_argument(
-        "experiment", metavar="EXPERIMENT", help="a name from `parley list`, or a TOML file"
+        "experiment",
+        metavar="EXPERIMENT",
+        nargs="?" if optional else None,
+        help="a name from `parley list`, or a TOML file",
     )
     parser.add_argument(
         "overrides",
@@ -124,6 +129,11 @@ def _add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action="store_true",
         help="go on with the run in --run-dir, or with the newest run of EXPERIMENT",
+    )
+    parser.add_argument(
+        "--auto-resume",
+        action="store_true",
+        help="go on with the run in --run-dir where there is one, else begin it",
     )
     parser.add_argument(
         "--data", metavar="FILE|DIR", type=Path, help="data to learn from (sets data.path)"
@@ -226,6 +236,42 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace what `parley data prepare` wrote in DIR"
     )
+
+
+def _add_submit_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_train_arguments(parser, optional=True)
+    parser.add_argument(
+        "--address",
+        metavar="URL",
+        help="the cluster's dashboard (default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, "
+        "http://127.0.0.1:8265)",
+    )
+    parser.add_argument("--tune", action="store_true", help="run parley tune, not parley train")
+    parser.add_argument("--submission-id", metavar="ID", help="name of the job (default: made up)")
+    parser.add_argument(
+        "--runtime-env", metavar="FILE", type=Path, help="YAML of Ray's runtime environment"
+    )
+    parser.add_argument(
+        "--cpus", metavar="N", type=_amount, help="CPUs that the job's driver takes"
+    )
+    parser.add_argument(
+        "--gpus", metavar="N", type=_amount, help="GPUs that the job's driver takes"
+    )
+    parser.add_argument(
+        "--no-wait", action="store_true", help="print the job's id and do not follow its log"
+    )
+    parser.add_argument("--follow", metavar="ID", help="follow the log of a job")
+    parser.add_argument("--stop", metavar="ID", help="have a job save and end")
+
+
+def _amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not an amount; write 0 or more")
+    return value
 
 
 def _share(text: str) -> float:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,11 +18,20 @@ from parley.platform.config.errors import ConfigError, display_path
 from parley.platform.config.loading import load_experiment
 from parley.platform.config.resuming import resumed_settings
 from parley.platform.config.sections import ExperimentConfig
-from parley.platform.errors import EXIT_DONE, InputError
-from parley.platform.telemetry.run_folder import TRIALS_FILE, RunFolder, RunFolderError, latest_run
+from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED, InputError
+from parley.platform.telemetry.run_folder import (
+    CONFIG_FILE,
+    TRIALS_FILE,
+    RunFolder,
+    RunFolderError,
+    latest_run,
+)
+from parley.platform.telemetry.run_place import locate_run
 
 TrainFunction = Callable[[ExperimentConfig, RunFolder, bool], Mapping[str, object]]
 
+TRIALS_FAILED = "trials_failed"
+"""The figure of a sweep that makes the command fail, although the best trial was kept."""
 DATA_KEY = "data.path"
 """What `--data` sets; an experiment without this setting refuses it."""
 
@@ -60,20 +70,33 @@ def run_recorded(
             if not (never_began and run_folder.discard()):
                 _record_failure(run_folder, error, time.monotonic() - start_s)
             raise
-        metrics = result.get("metrics", result)
-        print_metrics(cast("Mapping[str, object]", metrics))
-    return EXIT_DONE
+        metrics = cast("Mapping[str, object]", result.get("metrics", result))
+        print_metrics(metrics)
+    failed = metrics.get(TRIALS_FAILED)
+    if not failed:
+        return EXIT_DONE
+    print(
+        f"parley {arguments.command}: {failed} of {metrics.get('trials')} trials failed; why stands"
+        f" in {display_path(run_folder.path)}/trials/*/error.txt",
+        file=sys.stderr,
+    )
+    return EXIT_RUN_FAILED
 
 
 def _open_run(arguments: argparse.Namespace, check_resumed: Callable[[Path], None]) -> RunFolder:
     overrides: list[str] = [*arguments.overrides]
     if arguments.data is not None:
         overrides.append(f"{DATA_KEY}={arguments.data}")
+    run_dir = None if arguments.run_dir is None else locate_run(arguments.run_dir)
+    if arguments.auto_resume:
+        if run_dir is None:
+            raise InputError("--auto-resume needs a --run-dir; without one each run is a new one")
+        arguments.resume = (run_dir / CONFIG_FILE).is_file()
     if not arguments.resume:
         config = load_experiment(arguments.experiment, overrides, quick=arguments.quick)
-        return RunFolder.create(config, arguments.run_dir)
+        return RunFolder.create(config, run_dir)
     experiment = load_experiment(arguments.experiment).experiment
-    path: Path = arguments.run_dir or latest_run(experiment)
+    path: Path = run_dir or latest_run(experiment)
     stored = RunFolder.open(path).config
     check_resumed(path)
     if stored.experiment != experiment:

@@ -16,6 +16,7 @@ from parley.platform.telemetry.run_folder import (
     TRIALS_FILE,
     RunFolderError,
 )
+from parley.platform.telemetry.run_place import locate_run
 
 
 def run_tune(arguments: argparse.Namespace) -> int:
@@ -63,13 +64,12 @@ def _latest_sweep(experiment: str) -> Path:
     Raises:
         InputError: there is none.
     """
+    folder = locate_run(RUNS_DIR / experiment)
     found = [
         path.parent
-        for path in sorted((RUNS_DIR / experiment).glob(f"*/{CONFIG_FILE}"))
+        for path in sorted(folder.glob(f"*/{CONFIG_FILE}"))
         if (path.parent / TRIALS_FILE).is_file()
     ]
     if not found:
-        raise InputError(
-            f"no sweep of {experiment} below {RUNS_DIR / experiment}; name one with --run-dir"
-        )
+        raise InputError(f"no sweep of {experiment} below {folder}; name one with --run-dir")
     return found[-1]

@@ -89,6 +89,11 @@ def changed_keys(before: ExperimentConfig, after: ExperimentConfig) -> list[str]
     ]
 
 
+def setting_at(config: ExperimentConfig, key: str) -> object:
+    """The value of a dotted key."""
+    return _value_at(config.model_dump(), key)
+
+
 def to_toml(config: ExperimentConfig) -> str:
     """The resolved settings as TOML; loading it gives an equal configuration."""
     return tomli_w.dumps(config.model_dump(exclude_none=True))

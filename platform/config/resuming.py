@@ -1,4 +1,4 @@
-"""Which settings may change when a run goes on: only how long it is."""
+"""Which settings may change when a run goes on: how long it is, and on which cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import changed_keys, quick_overrides, replace_overrides
 from parley.platform.config.sections import ExperimentConfig
 
-CHANGEABLE = ("stop.",)
+CHANGEABLE = ("stop.", "ray.")
 """Beginnings of the keys that a resumed run may change; all else decides its figures."""
 
 

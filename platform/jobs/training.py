@@ -38,4 +38,6 @@ def train_experiment(
     quiet_libraries()
     module, _, name = JOBS[config.workflow, config.algorithm].partition(":")
     job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
-    return job(config, run_folder, resume)
+    remote_errors = import_module("parley.platform.jobs.remote_errors")
+    with remote_errors.explained():
+        return job(config, run_folder, resume)

@@ -23,10 +23,11 @@ from parley.platform.config.loading import load_experiment, to_toml
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import InputError
 from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.telemetry.run_place import locate_run
 from parley.platform.telemetry.versions import installed_versions
 
 RUNS_DIR = Path("runs")
-"""Where runs are filed unless `--run-dir` says otherwise, below the working directory."""
+"""Where runs are filed unless `--run-dir` says otherwise; see `run_place`."""
 
 CONFIG_FILE, METRICS_FILE, RESULT_FILE = "config.toml", "metrics.jsonl", "result.json"
 CHECKPOINTS_DIR, LOCK_FILE = "checkpoints", ".lock"
@@ -196,11 +197,10 @@ def latest_run(experiment: str) -> Path:
     Raises:
         RunFolderError: there is none.
     """
-    runs = sorted((RUNS_DIR / experiment).glob(f"*/{CONFIG_FILE}"))
+    folder = locate_run(RUNS_DIR / experiment)
+    runs = sorted(folder.glob(f"*/{CONFIG_FILE}"))
     if not runs:
-        raise RunFolderError(
-            f"no run of {experiment} below {RUNS_DIR / experiment}; name one with --run-dir"
-        )
+        raise RunFolderError(f"no run of {experiment} below {folder}; name one with --run-dir")
     return runs[-1].parent
 
 
@@ -213,7 +213,7 @@ def _iteration(row: Mapping[str, object]) -> int:
 
 def _new_path(experiment: str) -> Path:
     """A path not yet taken, named by the time of day to the second."""
-    stem = RUNS_DIR / experiment / time.strftime("%Y-%m-%d_%H-%M-%S")
+    stem = locate_run(RUNS_DIR / experiment) / time.strftime("%Y-%m-%d_%H-%M-%S")
     path, number = stem, 2
     while path.exists():
         path, number = stem.with_name(f"{stem.name}_{number}"), number + 1

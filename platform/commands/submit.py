@@ -1,0 +1,143 @@
+"""`parley submit`: an experiment as a job on a Ray cluster; also follows and stops jobs.
+
+The settings are checked here, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from parley.platform.commands.dispatch import functions_of
+from parley.platform.config.errors import ConfigError
+from parley.platform.config.keys import field_types
+from parley.platform.config.loading import list_experiments, load_experiment, setting_at
+from parley.platform.config.names import check_name
+from parley.platform.config.sections import ExperimentConfig
+from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
+from parley.platform.telemetry.quiet import quiet_libraries
+
+SUBMISSION = "parley.platform.jobs.submission"
+"""Imported when it is needed: it loads Ray."""
+ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+RUNS_ON_CLUSTER = "~/parley/runs"
+DATA_KEY = "data.path"
+NAMES = ("workflow", "algorithm", "experiment", "summary", "policy")
+"""Settings that are text and never a path."""
+
+
+def run_submit(arguments: argparse.Namespace) -> int:
+    """Submit, follow or stop a job.
+
+    Raises:
+        InputError: wrong settings or arguments, no cluster, no such job; nothing was started.
+        JobError: a job that cannot be followed any more.
+    """
+    address = _find_address(arguments.address)
+    known = {name: getattr(arguments, name) for name in ("follow", "stop")}
+    known = {name: check_name("job", job) for name, job in known.items() if job is not None}
+    if len(known) + (arguments.experiment is not None) != 1:
+        raise InputError("name one of EXPERIMENT, --follow ID and --stop ID")
+    request = None if known else _make_request(arguments)
+    quiet_libraries()
+    server = import_module(SUBMISSION).JobServer(address, _say)
+    if request is None:
+        ((action, job),) = known.items()
+        return int(server.stop(job)) if action == "stop" else _follow(server, job)
+    server.submit(request)
+    job = request.submission_id
+    _say(f"job {job}; its run folder on the cluster: {request.run_dir}")
+    _say(f"watch it at {address}/#/jobs/{job}")
+    if arguments.no_wait:
+        print(job)
+        return EXIT_DONE
+    _say("Ctrl-C ends this command, not the job")
+    return _follow(server, job)
+
+
+def _make_request(arguments: argparse.Namespace) -> Any:
+    """The checked job; loads Ray only after the settings were found sound."""
+    overrides: list[str] = [*arguments.overrides]
+    if arguments.data is not None:
+        overrides.append(f"{DATA_KEY}={arguments.data}")
+    config = load_experiment(arguments.experiment, overrides, quick=arguments.quick)
+    if arguments.tune and functions_of(config.workflow).tune is None:
+        raise ConfigError(f"experiments of {config.workflow} have no settings to search")
+    if config.ray.address:
+        raise ConfigError("ray.address is the job's own cluster; leave it out")
+    if (arguments.resume or arguments.auto_resume) and arguments.run_dir is None:
+        raise InputError("--resume needs the --run-dir of the run on the cluster")
+    if arguments.submission_id is not None:
+        check_name("submission id", arguments.submission_id)
+    flags = [f"--{flag}" for flag in ("quick", "resume") if getattr(arguments, flag)]
+    flags += ["--auto-resume"] if arguments.auto_resume else []
+    submission = import_module(SUBMISSION)
+    environment = {}
+    if arguments.runtime_env is not None:
+        environment = submission.read_runtime_env(arguments.runtime_env)
+    submission_id = arguments.submission_id or submission.new_submission_id(config.experiment)
+    is_packaged = arguments.experiment in list_experiments()
+    file = None if is_packaged else Path(arguments.experiment)
+    return submission.JobRequest(
+        command="tune" if arguments.tune else "train",
+        experiment=arguments.experiment if file is None else file.name,
+        arguments=(*overrides, *_place_local_paths(config), *flags),
+        run_dir=str(arguments.run_dir or f"{RUNS_ON_CLUSTER}/{config.experiment}/{submission_id}"),
+        submission_id=submission_id,
+        experiment_file=file,
+        runtime_env=environment,
+        num_cpus=arguments.cpus,
+        num_gpus=arguments.gpus,
+    )
+
+
+def _place_local_paths(config: ExperimentConfig) -> list[str]:
+    """Overrides that make the settings' relative paths absolute, since the job runs elsewhere."""
+    overrides = []
+    for key, annotation in field_types(type(config), config.model_dump()).items():
+        value = setting_at(config, key)
+        if annotation is str and key not in NAMES and value and Path(str(value)).exists():
+            path = Path(str(value)).absolute()
+            overrides.append(f"{key}={path}")
+            _say(f"{key}: {path} is not uploaded; the cluster's nodes must see it there")
+    return overrides
+
+
+def _follow(server: Any, submission_id: str) -> int:
+    try:
+        return int(server.follow(submission_id))
+    except KeyboardInterrupt:
+        _say(
+            f"\nno longer following; job {submission_id} goes on. See or end it by\n"
+            f"  parley submit --address {server.address} --follow {submission_id}\n"
+            f"  parley submit --address {server.address} --stop {submission_id}"
+        )
+        return EXIT_INTERRUPTED
+
+
+def _find_address(given: str | None) -> str:
+    """The URL of the dashboard: as given, as Ray's variables say, else Ray's default.
+
+    Raises:
+        InputError: it is the URL of something else.
+    """
+    places = {"--address": given, **{name: os.environ.get(name) for name in ADDRESS_VARIABLES}}
+    place, address = next(
+        ((place, text) for place, text in places.items() if text), ("", DEFAULT_ADDRESS)
+    )
+    scheme, separator, rest = address.partition("://")
+    if not separator or scheme not in ("http", "https") or not rest.strip("/"):
+        raise InputError(
+            f"{place} {address} is not the URL of a dashboard, where the job server answers; "
+            f"write --address http://HOST:8265"
+        )
+    return address.rstrip("/")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
