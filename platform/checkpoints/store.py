@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from typing import Any, Literal
 from parley.platform.checkpoints.state_tree import load_tree, save_tree
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
+from parley.platform.telemetry.announcements import CheckpointSaved, announce
 from parley.platform.telemetry.files import atomic_write_text, sync_folder, to_json
 
 MANIFEST_FILE, POLICY_FILE, TRAINER_STEM = "manifest.json", "policy.json", "trainer"
@@ -99,10 +101,13 @@ class CheckpointStore:
             trainer_state: for `--resume`; see `state_tree`.
             best_score: given where this is the best policy so far.
         """
+        started = time.perf_counter()
         final = self._path(iteration)
         self._tidy()
         write_checkpoint(final, save_policies, facts, trainer_state)
-        return self._register(final, iteration, best_score)
+        checkpoint = self._register(final, iteration, best_score)
+        announce(CheckpointSaved(time.perf_counter() - started))
+        return checkpoint
 
     def _path(self, iteration: int) -> Path:
         return self.folder / f"iteration_{iteration:06d}"

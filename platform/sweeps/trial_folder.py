@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parley.platform.telemetry.announcements import CheckpointSaved, announce
 from parley.platform.telemetry.files import atomic_write_text, sync_folder, to_json
 
 TRIALS_DIR = "trials"
@@ -126,6 +127,7 @@ class TrialFolder:
 
     def save(self, row: Row, write: Save) -> None:
         """Write a checkpoint whole or not at all, and let go of those that are not kept."""
+        started = time.perf_counter()
         unfinished = self.path / f"{UNFINISHED_PREFIX}{row['evaluation']:06d}"
         shutil.rmtree(unfinished, ignore_errors=True)
         (unfinished / STATE_DIR).mkdir(parents=True)
@@ -134,6 +136,7 @@ class TrialFolder:
         _sync_tree(unfinished)
         self._place(unfinished, row)
         self._prune()
+        announce(CheckpointSaved(time.perf_counter() - started))
 
     def adopt(self, donor: SavedMeasure, config: Mapping[str, object]) -> None:
         """Go on from another trial's checkpoint, under settings of its own."""

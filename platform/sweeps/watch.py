@@ -13,6 +13,7 @@ from parley.platform.sweeps.record import TrialRecord, write_records
 from parley.platform.sweeps.table import SweepTable
 from parley.platform.sweeps.trial_folder import TRIALS_DIR, Row, TrialFolder
 from parley.platform.sweeps.worker import FINAL, ROW, read_plan
+from parley.platform.telemetry.announcements import ProcessRestarted, announce
 
 KILLED = (
     "its worker was killed from outside, by lack of memory as a rule; lower dpo.device_batch_size "
@@ -95,6 +96,7 @@ class SweepWatch(tune.Callback):
         """Tune's hook: a trial failed and will be tried again."""
         record = self._find(trial)
         record.num_retries += 1
+        announce(ProcessRestarted("trial", record.plan.name))
         error = record.folder.read_error() or KILLED
         self._hooks.table.say(
             f"trial {record.plan.number} failed and is tried again: {error.splitlines()[0]}"

@@ -22,6 +22,7 @@ from parley.platform.config.errors import display_path
 from parley.platform.config.loading import load_experiment, to_toml
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import InputError
+from parley.platform.telemetry.announcements import RowAppended, announce
 from parley.platform.telemetry.files import atomic_write_text, to_json
 from parley.platform.telemetry.run_place import locate_run
 from parley.platform.telemetry.versions import installed_versions
@@ -117,6 +118,7 @@ class RunFolder:
             raise ValueError(f"a row of metrics needs an iteration; it has {sorted(row)}")
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
             file.write(to_json(row) + "\n")
+        announce(RowAppended(self.path, row))
 
     def read_metrics(self) -> list[dict[str, object]]:
         """The rows so far; a last line torn by a crash is left out.
