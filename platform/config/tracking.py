@@ -67,7 +67,7 @@ class TrackingConfig(Section):
 
     tensorboard: bool = True
     """Write TensorBoard's files below the run's folder."""
-    callbacks: list[Tracker] = []
+    callbacks: list[Tracker] = Field(default_factory=list)
     """Further programs that are told, through Ray's own callbacks."""
     wandb: WandbConfig = WandbConfig()
     mlflow: MlflowConfig = MlflowConfig()
