@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
+
+from parley.platform.config.section import Section as Section
+from parley.platform.config.section import conflict as conflict
+from parley.platform.config.tracking import TrackingConfig
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -21,24 +24,6 @@ ExperimentName = Annotated[
     str,
     Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"),
 ]
-
-
-def conflict(key: str, message: str) -> PydanticCustomError:
-    """The error for two settings that cannot stand together; `key` is the one to change first."""
-    return PydanticCustomError("conflict", "{message}", {"key": key, "message": message})
-
-
-class Section(BaseModel):
-    """A TOML table: immutable, strictly typed, without unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        protected_namespaces=(),
-    )
 
 
 class LearnerConfig(Section):
@@ -89,3 +74,4 @@ class ExperimentConfig(Section):
     """Seed of all randomness of the run."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     ray: RayConfig = RayConfig()
+    tracking: TrackingConfig = TrackingConfig()
