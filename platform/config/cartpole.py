@@ -16,6 +16,7 @@ from parley.platform.config.sections import (
     NonNegative,
     Positive,
     Rate,
+    RunnerConfig,
     Section,
     conflict,
 )
@@ -78,11 +79,9 @@ class ModelConfig(Section):
         return self
 
 
-class RolloutConfig(Section):
+class RolloutConfig(RunnerConfig):
     """The processes that play the environment."""
 
-    num_env_runners: Positive = 2
-    """Worker processes."""
     num_envs_per_env_runner: Positive = 16
     """Environments that one worker steps together."""
     rollout_fragment_length: Positive = 64

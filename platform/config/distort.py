@@ -16,6 +16,7 @@ from parley.platform.config.sections import (
     NonNegative,
     Positive,
     Rate,
+    RunnerConfig,
     Section,
     conflict,
 )
@@ -90,11 +91,9 @@ class AnchorConfig(Section):
     """Largest relative change of the weight in one iteration; 0: it stays."""
 
 
-class DialogueRolloutConfig(Section):
+class DialogueRolloutConfig(RunnerConfig):
     """The processes that hold dialogues."""
 
-    num_env_runners: Positive = 2
-    """Worker processes."""
     num_envs_per_env_runner: Positive = 32
     """Dialogues that one worker holds together, in one batch."""
     dialogues_per_iteration: Positive = 128

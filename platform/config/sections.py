@@ -6,13 +6,27 @@ and rules between fields live in the experiment that owns both.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from parley.platform.config.section import Section as Section
 from parley.platform.config.section import conflict as conflict
 from parley.platform.config.tracking import TrackingConfig
+
+RAY_RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
+"""What Ray counts by itself."""
+
+
+def _check_resources(resources: dict[str, float]) -> dict[str, float]:
+    for name in RAY_RESOURCES:
+        if name in resources:
+            raise ValueError(
+                f"{name} is counted by Ray itself; name here what the cluster's machines were "
+                f"started with, such as spot in ray start --resources '{{\"spot\": 8}}'"
+            )
+    return resources
+
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -20,6 +34,11 @@ Rate = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Discount = Annotated[float, Field(gt=0.0, le=1.0)]
+Resources = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")], Rate],
+    AfterValidator(_check_resources),
+]
+"""Names that a cluster gives to what its machines offer -> how much each process takes."""
 ExperimentName = Annotated[
     str,
     Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"),
@@ -35,6 +54,19 @@ class LearnerConfig(Section):
     """GPUs of each learner; 0 learns on the CPU; absent: one where the cluster has it."""
     num_threads: Count = 1
     """Torch threads of each learner; 0: as many as torch chooses."""
+    resources: Resources | None = None
+    """What a machine must offer to each, by names that the cluster gives; absent: nothing more."""
+
+
+class RunnerConfig(Section):
+    """The processes that play, and where in a cluster they are put."""
+
+    num_env_runners: Positive = 2
+    """Worker processes."""
+    placement: Literal["spread", "pack"] = "spread"
+    """Over as many machines as there are, those with GPUs last; or onto as few as hold them."""
+    resources: Resources | None = None
+    """What a machine must offer to each besides a CPU; absent: nothing more."""
 
 
 class CheckpointConfig(Section):
@@ -53,8 +85,12 @@ class RayConfig(Section):
     """Cluster to join; empty: `RAY_ADDRESS` where it is set, else a local one."""
     num_cpus: Positive | None = None
     """CPUs that a local cluster counts; absent: all, at least one per env runner."""
+    wait_s: NonNegative = 600.0
+    """Seconds that a run waits until the cluster that it joined has room; 0: not at all."""
     dashboard: bool = False
-    """Start the dashboard of a local cluster, on loopback."""
+    """Start the dashboard of a local cluster."""
+    dashboard_host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    """Address that it listens on; another than loopback needs Ray's token authentication."""
     dashboard_port: Annotated[int, Field(ge=1, le=65535)] = 8265
     """Its port."""
 

@@ -18,6 +18,7 @@ from parley.platform.config.sections import (
     NonNegative,
     Positive,
     Rate,
+    RunnerConfig,
     Section,
     conflict,
 )
@@ -142,11 +143,9 @@ class TraceEvaluationConfig(Section):
     """Seed of the evaluation's inputs."""
 
 
-class TraceRolloutConfig(Section):
+class TraceRolloutConfig(RunnerConfig):
     """The processes that write traces for PPO."""
 
-    num_env_runners: Positive = 2
-    """Worker processes."""
     traces_per_env_runner: Positive = 64
     """Traces that one worker writes in one iteration."""
     sample_timeout_s: Rate = 300.0

@@ -22,7 +22,6 @@ from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.distort_figures import IterationFigures
 from parley.platform.jobs.stopping import StopSignal
 from parley.platform.jobs.transcribing import FaultyDialogueError, keep_fault, transcribe
-from parley.platform.learners.devices import gpus_per_learner
 from parley.platform.learners.dialogue_algorithm import (
     DialogueAlgorithm,
     Playbill,
@@ -137,10 +136,9 @@ class DistortRun:
             num_rows=config.rollouts.num_envs_per_env_runner,
         )
         architectures = {seat: voices[seat].architecture for seat in config.trained_seats}
-        gpus = gpus_per_learner(config.learner)
         self.algorithm = cast(
             "DialogueAlgorithm",
-            build_dialogue_config(config, runner, architectures, gpus).build_algo(),
+            build_dialogue_config(config, runner, architectures).build_algo(),
         )
         self.algorithm.assign(
             Playbill(

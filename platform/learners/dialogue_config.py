@@ -10,8 +10,10 @@ from ray.rllib.core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 from parley.envs.dialogue.aec import make_action_space, make_observation_space
 from parley.platform.config.distort import DialogueDistortConfig
+from parley.platform.learners.devices import rllib_settings
 from parley.platform.learners.dialogue_algorithm import DialogueAlgorithm
 from parley.platform.learners.dialogue_learner import DialogueLearner
+from parley.platform.learners.placement import WAIT_S, runner_settings, wait_s
 from parley.platform.rollouts.dialogue_runner import DialogueEnvRunner, DialogueRunnerSettings
 from parley.policies.dialogue.module import DialogueModule
 
@@ -20,7 +22,6 @@ def build_dialogue_config(
     config: DialogueDistortConfig,
     runner: DialogueRunnerSettings,
     architectures: Mapping[str, Mapping[str, Any]],
-    num_gpus_per_learner: float,
 ) -> PPOConfig:
     """The RLlib configuration of an experiment.
 
@@ -28,7 +29,6 @@ def build_dialogue_config(
         config: the experiment.
         runner: what runners need to know.
         architectures: transformers configuration of each trained seat's model.
-        num_gpus_per_learner: for each learner.
     """
     observations = make_observation_space(runner.dialogue)
     actions = make_action_space(runner.dialogue)
@@ -47,25 +47,25 @@ def build_dialogue_config(
         PPOConfig(algo_class=DialogueAlgorithm)
         .environment(
             env=None,
-            env_config={"runner": runner, "experiment": config},
+            env_config={"runner": runner, "experiment": config, WAIT_S: wait_s(config.ray)},
             observation_space=observations,
             action_space=actions,
             disable_env_checking=True,
         )
+        .resources(placement_strategy=config.rollouts.placement.upper())
         .framework("torch")
         .debugging(seed=config.seed, log_level="ERROR")
         .reporting(min_time_s_per_iteration=None, metrics_num_episodes_for_smoothing=100)
         .env_runners(
             env_runner_cls=DialogueEnvRunner,
-            num_env_runners=config.rollouts.num_env_runners,
+            **runner_settings(config.rollouts),
             num_envs_per_env_runner=config.rollouts.num_envs_per_env_runner,
             sample_timeout_s=config.rollouts.sample_timeout_s,
             create_local_env_runner=False,
         )
         .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=1000)
         .learners(
-            num_learners=config.learner.num_learners,
-            num_gpus_per_learner=num_gpus_per_learner,
+            **rllib_settings(config.learner),
             add_default_connectors_to_learner_pipeline=False,
             learner_class=DialogueLearner,
             learner_config_dict={
