@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
-from typing import Self, TextIO
+from dataclasses import dataclass, replace
+from typing import Literal, Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -19,6 +21,10 @@ LIVE_ROWS = 20
 """Trials in the live table; the final one shows all."""
 FIGURES = {"cooperative_rate": "coop.", "preference_accuracy": "accuracy", "score": "score"}
 """Figures of a trial's best measure -> their headings; those that no trial has are left out."""
+FIGURE_RANK = 1_000
+"""Figures other than the score are left out before any setting is, where room is short."""
+GAP = 2
+"""Spaces between two columns."""
 
 
 class SweepTable:
@@ -75,35 +81,89 @@ def print_trials(records: Sequence[TrialRecord], stream: TextIO | None = None) -
 
 
 def trials_table(records: Sequence[TrialRecord], most_rows: int | None = None) -> Table:
-    """One row for each trial: its settings, its best measure, how it stands."""
+    """One row for each trial: its settings, its best measure, how it stands.
+
+    What does not fit into `WIDTH` is left out, the least important first; `trials.json` has it all.
+    """
     ranked = by_score(records)
-    keys = list(ranked[0].config) if ranked else []
+    shown = ranked[:most_rows]
+    columns = _make_columns(ranked, shown)
+    if _width(columns) > WIDTH:
+        columns = _fitting([replace(column, title=_fold(column.title)) for column in columns])
+    table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=False)
+    for column in columns:
+        table.add_column(column.title, justify=column.justify, no_wrap=True, vertical="bottom")
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*cells)
+    if len(shown) < len(ranked):
+        table.caption = f"and {len(ranked) - len(shown)} more"
+        table.caption_justify = "left"
+    return table
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table; its title may have several lines."""
+
+    title: str
+    cells: list[str]
+    rank: int
+    """The highest are left out first; 0 always stays."""
+    justify: Literal["left", "right"] = "right"
+
+    @property
+    def width(self) -> int:
+        """In characters."""
+        return max(map(len, [*self.title.splitlines(), *self.cells]), default=0)
+
+
+def _make_columns(ranked: list[TrialRecord], shown: list[TrialRecord]) -> list[_Column]:
+    """All columns that there could be, from left to right."""
     figures = [
         name
         for name in FIGURES
         if name == "score" or any(name in (record.best_row or {}) for record in ranked)
     ]
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("trial", justify="right", no_wrap=True)
-    for key in keys:
-        table.add_column(key.rpartition(".")[2], justify="right", no_wrap=True)
+    columns = [_Column("trial", [str(record.plan.number) for record in shown], 0)]
+    keys = list(ranked[0].config) if ranked else []
+    for place, title in enumerate(_titles(keys)):
+        cells = [value_text(record.config[keys[place]]) for record in shown]
+        columns.append(_Column(title, cells, 1 + place))
     for name in figures:
-        table.add_column(FIGURES[name], justify="right", no_wrap=True)
-    for title in ("measure", "status", "time"):
-        table.add_column(title, justify="left" if title == "status" else "right", no_wrap=True)
-    for record in ranked[:most_rows]:
-        values = [value_text(record.config[key]) for key in keys]
-        table.add_row(
-            str(record.plan.number),
-            *values,
-            *(_figure(record, name) for name in figures),
-            _measure(record),
-            record.status,
-            duration_text(record.seconds) if record.rows else "-",
-        )
-    if most_rows is not None and len(ranked) > most_rows:
-        table.add_row("", f"and {len(ranked) - most_rows} more")
-    return table
+        rank = 0 if name == "score" else FIGURE_RANK
+        columns.append(_Column(FIGURES[name], [_figure(one, name) for one in shown], rank))
+    times = [duration_text(record.seconds) if record.rows else "-" for record in shown]
+    columns.append(_Column("measure", [_measure(one) for one in shown], FIGURE_RANK + 1))
+    columns.append(_Column("status", [one.status for one in shown], 0, "left"))
+    columns.append(_Column("time", times, FIGURE_RANK + 2))
+    return columns
+
+
+def _fitting(columns: list[_Column]) -> list[_Column]:
+    """As many of the columns as there is room for."""
+    left = list(columns)
+    while _width(left) > WIDTH:
+        last = max(left, key=lambda column: column.rank)
+        if last.rank == 0:
+            break
+        left.remove(last)
+    return left
+
+
+def _width(columns: Sequence[_Column]) -> int:
+    """Of a line, in characters."""
+    return sum(column.width for column in columns) + GAP * (len(columns) - 1)
+
+
+def _titles(keys: Sequence[str]) -> list[str]:
+    """Settings by their last parts; with their section where two of these agree."""
+    names = [key.rpartition(".")[2] for key in keys]
+    return [key if names.count(name) > 1 else name for key, name in zip(keys, names, strict=True)]
+
+
+def _fold(title: str) -> str:
+    """A line for each word."""
+    return re.sub(r"[._](?=\w)", "\n", title)
 
 
 def value_text(value: Value) -> str:

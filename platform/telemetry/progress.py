@@ -23,6 +23,8 @@ VISIBLE_ROWS = 8
 
 PLAIN_INTERVAL_S = 5.0
 """Least time between two lines where the output is not a terminal."""
+PLAIN_SHARE = 0.02
+"""That time as a share of how long the run has lasted: the log of a day stays a few pages."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Progress:
         self._console = Console(file=stream or sys.stderr)
         self._interval_s = interval_s
         self._clock = clock
+        self._begun_s: float | None = None
         self._start: tuple[float, float] | None = None
         self._rows: deque[list[str]] = deque(maxlen=VISIBLE_ROWS)
         self._status = ""
@@ -82,7 +85,8 @@ class Progress:
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        self._start = (self._clock(), 0.0)
+        self._begun_s = self._clock()
+        self._start = (self._begun_s, 0.0)
         if self._console.is_terminal:
             self._live = Live(self._render(), console=self._console, refresh_per_second=4)
             self._live.start()
@@ -105,7 +109,7 @@ class Progress:
         self._rows.append(cells)
         if self._live is not None:
             self._live.update(self._render())
-        elif self._clock() - self._last_print_s >= self._interval_s:
+        elif self._clock() - self._last_print_s >= self._pause_s():
             self._print_line(cells)
         else:
             self._unprinted = cells
@@ -133,6 +137,11 @@ class Progress:
     def resume_from(self, amount: float) -> None:
         """Count the pace from `amount` of the goal, which an earlier run has reached."""
         self._start = (self._clock(), amount)
+
+    def _pause_s(self) -> float:
+        """Least time between two plain lines now."""
+        started = self._clock() if self._begun_s is None else self._begun_s
+        return max(self._interval_s, PLAIN_SHARE * (self._clock() - started))
 
     def _titles(self) -> list[str]:
         titles = [column.title for column in self._columns]

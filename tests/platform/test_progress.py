@@ -44,6 +44,18 @@ def test_plain_lines_come_at_a_bounded_pace_and_the_last_always() -> None:
     assert [line.split()[1] for line in lines] == ["1", "6", "9"]
 
 
+def test_a_log_grows_with_the_logarithm_of_the_time() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(COLUMNS, None, stream, clock=clock) as progress:
+        for second in range(24 * 3600):
+            clock.now_s = float(second)
+            progress.update({"iteration": second})
+    lines = stream.getvalue().splitlines()
+    assert 300 < len(lines) < 500
+    assert lines[-1].startswith(f"iteration {24 * 3600 - 1:,}")
+    assert "\x1b" not in stream.getvalue()
+
+
 def test_a_resumed_run_counts_its_own_pace() -> None:
     stream, clock = io.StringIO(), Clock()
     with Progress(COLUMNS, Goal("env_steps", 1000), stream, clock=clock) as progress:
