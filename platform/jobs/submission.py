@@ -42,6 +42,12 @@ ENVIRONMENT = {
     "RAY_JOB_STOP_WAIT_TIME_S": "30",
 }
 """Of every process of a job: results that do not depend on hashes, and time to save at a stop."""
+CHATTY_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""Of Ray's client, which set levels of their own; what happens is told here."""
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 MAX_NAME_CHARS = 64
 POLL_INTERVAL_S = 0.5
@@ -97,7 +103,8 @@ class JobServer:
     def __init__(self, address: str, say: Say) -> None:
         self.address = address
         self._say = say
-        logging.getLogger("ray.dashboard").setLevel(logging.ERROR)  # what happens is told here
+        for name in CHATTY_LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             with _only(address):
                 self._client = JobSubmissionClient(address)
