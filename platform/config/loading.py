@@ -240,6 +240,7 @@ _WANTED = {
     "string_type": "a string in quotes",
     "finite_number": "a finite number",
     "literal_error": "one of {expected}",
+    "list_type": "a list in brackets",
     "model_type": "a table",
     "string_pattern_mismatch": "made of letters, digits, '.', '_', '-' and '/'",
 }
