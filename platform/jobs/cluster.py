@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import signal
@@ -11,13 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray.exceptions import AuthenticationError
 
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import RayConfig
-from parley.platform.jobs.remote_errors import explained
+from parley.platform.jobs.cluster_access import check_token
+from parley.platform.jobs.ray_token import (
+    MODE_VARIABLE,
+    TOKEN_VARIABLE,
+    auth_mode,
+    secure_token,
+)
 from parley.platform.telemetry.progress import Progress
 
-LOOPBACK = "127.0.0.1"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 CONNECT_TIMEOUT_S = 10.0
 
@@ -26,7 +33,8 @@ CONNECT_TIMEOUT_S = 10.0
 def connect_ray(config: RayConfig, num_workers: int, progress: Progress) -> Iterator[None]:
     """Join the cluster that the settings or `RAY_ADDRESS` name, else start a local one.
 
-    A cluster that was joined, or that the caller had connected to, is left running.
+    A local cluster asks for a token, see `ray_token`. A cluster that was joined, or that the caller
+    had connected to, is left running.
 
     Args:
         config: which cluster.
@@ -34,34 +42,41 @@ def connect_ray(config: RayConfig, num_workers: int, progress: Progress) -> Iter
         progress: says what is waited for.
 
     Raises:
-        ConfigError: the dashboard's port is taken, or no cluster answers at the address.
-        RemoteError: a process of the cluster failed meanwhile; see `remote_errors`.
+        ConfigError: the dashboard's port is taken, it would be open to the network without a token,
+            no cluster answers at the address, or it refuses the token.
     """
     if ray.is_initialized():
-        with explained():
-            yield
+        yield
         return
     address = config.address or os.environ.get(ADDRESS_VARIABLE)
+    mode = os.environ.get(MODE_VARIABLE)
     with progress.status(f"joining Ray at {address}" if address else "starting Ray"):
         # Ray takes SIGTERM for itself; a job that stops in order keeps its own handler.
         handler = signal.getsignal(signal.SIGTERM)
         if address:
             _join(address)
         else:
-            _start_local(config, num_workers)
+            _start_local(config, num_workers, progress)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
     try:
-        with explained():
-            yield
+        yield
     finally:
         ray.shutdown()
+        if mode is None:  # Ray has set it, for itself and its processes
+            os.environ.pop(MODE_VARIABLE, None)
 
 
 def _join(address: str) -> None:
+    auth_mode()
     try:
         _check_answers(address)
-        ray.init(address=address, logging_level=logging.ERROR)
+        check_token(address)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except ConfigError:
+        raise
+    except AuthenticationError as error:
+        raise ConfigError(f"{MODE_VARIABLE} is token, but there is no token: {error}") from error
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"no Ray cluster answers at {address} (ray.address, {ADDRESS_VARIABLE}): {error}; "
@@ -76,28 +91,62 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
-def _start_local(config: RayConfig, num_workers: int) -> None:
+def _start_local(config: RayConfig, num_workers: int, progress: Progress) -> None:
+    has_token = auth_mode() != "disabled"
+    token_file = secure_token() if has_token else None
     if config.dashboard:
-        _check_port_free(config.dashboard_port)
+        _check_dashboard(config, has_token)
+    if not has_token:
+        progress.say(
+            f"warning: {MODE_VARIABLE}=disabled: who reaches Ray's ports on this machine runs code "
+            f"as you, and they listen on all its addresses; unset it, or close them by a firewall"
+        )
     context = ray.init(
+        address="local",  # never one that happens to run here
         num_cpus=config.num_cpus or max(num_workers, os.cpu_count() or 1),
         include_dashboard=config.dashboard,
-        dashboard_host=LOOPBACK,
+        dashboard_host=config.dashboard_host,
         dashboard_port=config.dashboard_port if config.dashboard else None,
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
     if config.dashboard:
         print(f"Ray dashboard: http://{context.dashboard_url}", flush=True)
+        if has_token:
+            print(f"its token: in {token_file or TOKEN_VARIABLE}", flush=True)
 
 
-def _check_port_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise ConfigError(
-                f"ray.dashboard_port {port} is taken ({error.strerror}); choose another, or set "
-                f"ray.dashboard=false"
-            ) from error
+def _check_dashboard(config: RayConfig, has_token: bool) -> None:
+    """Refuse what the network could use without a token, and a port that is taken."""
+    host, port = config.dashboard_host, config.dashboard_port
+    if not has_token and not _is_loopback(host):
+        raise ConfigError(
+            f"ray.dashboard_host {host} would let the network run code here, as {MODE_VARIABLE}="
+            f"disabled asks no token; unset {MODE_VARIABLE}, or set ray.dashboard_host=127.0.0.1"
+        )
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except socket.gaierror as error:
+        raise ConfigError(
+            f"ray.dashboard_host {host} is no address ({error.strerror}); write 127.0.0.1, or an "
+            f"address of this machine"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"ray.dashboard_port {port} is taken ({error.strerror}) on {host}; choose another, or "
+            f"set ray.dashboard=false"
+        ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
