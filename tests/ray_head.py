@@ -157,6 +157,9 @@ class RayHead:
             "metrics-export-port": ports["metrics"],
             "dashboard-agent-listen-port": ports["agent"],
             "dashboard-agent-grpc-port": ports["agent_grpc"],
+            # Any free ports: heads that run at the same time would take each other's otherwise.
+            "min-worker-port": 0,
+            "max-worker-port": 0,
             "include-dashboard": str(self._has_dashboard).lower(),
             "dashboard-host": LOOPBACK,
             "dashboard-port": ports["dashboard"],
