@@ -8,11 +8,11 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
+from parley.platform.commands.doctor_access import examine_access
+from parley.platform.commands.finding import Finding
 from parley.platform.commands.tables import print_rows
 from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED
 from parley.platform.telemetry.run_folder import RUNS_DIR
@@ -25,15 +25,6 @@ CGROUP_LIMIT_FILE = Path("/sys/fs/cgroup/memory.max")
 MIN_MEMORY_BYTES = 4 * 2**30
 MIN_SHARED_MEMORY_BYTES = 2**30
 """Below this Ray's object store moves to /tmp, which is slower."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; `missing` is something that nothing runs without."""
-
-    mark: Literal["ok", "warn", "missing"]
-    subject: str
-    text: str
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
@@ -54,6 +45,7 @@ def examine_machine() -> Iterator[Finding]:
     yield _examine_import("ray")
     for port, owner in RAY_PORTS.items():
         yield _examine_port(port, owner)
+    yield from examine_access()
     yield _examine_runs_dir()
     yield _examine_display()
     yield _examine_hub()
