@@ -134,17 +134,7 @@ class RayHead:
         """End all processes of the cluster."""
         if self._process is None:
             return
-        pids = self.pids()
-        self._process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=20)
-        pids |= self.pids()
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait()
-        while any(is_alive(pid) for pid in pids):
-            time.sleep(POLL_S)
+        end_processes(self._process)
         self._process = None
         shutil.rmtree(self._temp, ignore_errors=True)
 
@@ -190,6 +180,21 @@ class RayHead:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+def end_processes(process: subprocess.Popen[bytes]) -> None:
+    """End a process in order, and whatever of those below it is left after that."""
+    pids = {process.pid, *descendants(process.pid)}
+    process.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=20)
+    pids |= set(descendants(process.pid))
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    while any(is_alive(pid) for pid in pids):
+        time.sleep(POLL_S)
 
 
 def free_ports(count: int) -> list[int]:

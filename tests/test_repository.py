@@ -17,6 +17,7 @@ import pytest
 from parley.platform.cli import parse_arguments
 from parley.platform.preferences.exchange import split_prompt
 from parley.platform.preferences.generated import generate_pairs
+from tests.ray_head import RayHead
 
 ROOT = Path(__file__).parents[1]
 LINKS = {"envs", "platform", "policies", "tune_configs"}
@@ -128,6 +129,9 @@ HOW_TESTED = {
     "parley data": "slow",
     "parley tune": "slow",
     "parley detect": "slow",
+    "parley submit": "cluster",
+    "ray job": "cluster",
+    "ray start": "reader",
     "make install": "target",
     "make demo": "target",
     "make test": "target",
@@ -142,8 +146,9 @@ HOW_TESTED = {
     "source .venv/bin/activate": "reader",
     "cd parley": "reader",
 }
-"""First two words of a README command -> how it is tested: `quick` and `slow` run it here, `target`
-asks make whether it would, `reader` is left to the reader (it would change the machine)."""
+"""First two words of a README command -> how it is tested: `quick`, `slow` run it here, `cluster`
+with a Ray head of its own, `target` asks make whether it would, `reader` is left to the reader (it
+would change the machine)."""
 
 TYPED = "Hello\n/swap\nDo you like tea?\n"
 """What the commands that read from a person are given."""
@@ -187,6 +192,26 @@ def test_make_targets_of_the_readme_exist() -> None:
 def test_quick_commands_of_the_readme_run(tmp_path: Path) -> None:
     for command in commands_tested("quick"):
         _run(command, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_commands_of_the_readme_run_on_a_cluster(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    with RayHead(tmp_path, token="f" * 64, environment=home) as head:
+        variables = {"RAY_API_SERVER_ADDRESS": head.dashboard_url, "PATH": f"{BIN}:/usr/bin:/bin"}
+        for command in commands_tested("cluster"):
+            command = command.replace("/tmp/shared", str(tmp_path / "shared"))
+            done = subprocess.run(
+                [*shlex.split(command), "--quick"],
+                cwd=ROOT,
+                env={**head.environment, **variables},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "shared" / "run" / "result.json").is_file()
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from parley.platform.errors import ParleyError
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.stopping import StopSignal
 from parley.platform.sweeps.record import TrialRecord, find_best, write_records
+from parley.platform.sweeps.shared_storage import check_shared
 from parley.platform.sweeps.space import trial_config
 from parley.platform.sweeps.sweep import has_work, load_records, run_trials
 from parley.platform.sweeps.table import SweepTable, print_trials
@@ -77,6 +78,7 @@ def _run_on_cluster(sweep: SweepRun, trial: Trial, shared: object) -> None:
     with ExitStack() as cluster:
         with Progress(()) as progress:
             cluster.enter_context(connect_ray(sweep.config.ray, num_cpus, progress))
+            check_shared(sweep.run_folder.path)
         # Only now: Ray takes the signals for itself when it starts.
         with StopSignal() as stop:
             sweep.run(trial, shared, stop)
