@@ -17,6 +17,8 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from parley.platform.monitoring.runner_meter import WEIGHTS_STAMP, RunnerMeter
+
 
 class WeightReceiver(EnvRunner, Checkpointable):
     """An env runner whose modules get numbered weights; subclasses make `module` and play."""
@@ -27,6 +29,7 @@ class WeightReceiver(EnvRunner, Checkpointable):
         super().__init__(config=config, **kwargs)
         self.spaces = kwargs.get("spaces", {})
         self._weights_seq_no = 0
+        self._meter = RunnerMeter(self.worker_index or 0)
 
     def get_metrics(self) -> Any:
         """RLlib's metrics since the last call."""
@@ -41,6 +44,7 @@ class WeightReceiver(EnvRunner, Checkpointable):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take weights; those already held are not loaded again."""
+        self._meter.receive(state.get(WEIGHTS_STAMP))
         number = state.get(WEIGHTS_SEQ_NO, 0)
         if COMPONENT_RL_MODULE in state and (number == 0 or number != self._weights_seq_no):
             weights = state[COMPONENT_RL_MODULE]
@@ -64,6 +68,8 @@ class WeightReceiver(EnvRunner, Checkpointable):
         """Answer RLlib's health check."""
         return "pong"
 
-    def _count_env_steps(self, count: int) -> None:
+    def _count_env_steps(self, count: int, num_tokens: int = 0) -> None:
+        """Tell RLlib, and who watches the cluster, what was played with the newest weights."""
         self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, count, reduce="sum")
         self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, count, reduce="lifetime_sum")
+        self._meter.played(count, num_tokens)
