@@ -39,5 +39,6 @@ def train_experiment(
     module, _, name = JOBS[config.workflow, config.algorithm].partition(":")
     job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
     remote_errors = import_module("parley.platform.jobs.remote_errors")
-    with remote_errors.explained():
+    monitoring = import_module("parley.platform.jobs.monitored_run")
+    with monitoring.monitored(config, run_folder), remote_errors.explained():
         return job(config, run_folder, resume)

@@ -34,5 +34,7 @@ def tune_experiment(
     module, _, name = SWEEPS[config.workflow, config.algorithm].partition(":")
     parts = getattr(import_module(module), name)
     job = import_module("parley.platform.jobs.sweep_job")
-    result: dict[str, Any] = job.run_sweep(config, run_folder, resume, parts)
+    monitoring = import_module("parley.platform.monitoring.run_monitor")
+    with monitoring.run_monitored(config, run_folder):
+        result: dict[str, Any] = job.run_sweep(config, run_folder, resume, parts)
     return result

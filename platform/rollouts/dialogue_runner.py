@@ -145,7 +145,10 @@ class DialogueEnvRunner(WeightReceiver):
             rollout.fault = error.fault
         except Exception:
             rollout.error = traceback.format_exc()
-        self._count_env_steps(sum(len(dialogue.turns) for dialogue in rollout.dialogues))
+        self._count_env_steps(
+            sum(len(dialogue.turns) for dialogue in rollout.dialogues),
+            sum(dialogue.num_tokens_drawn for dialogue in rollout.dialogues),
+        )
         rollout.metrics = self.get_metrics()
         return rollout
 

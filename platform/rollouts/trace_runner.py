@@ -84,7 +84,8 @@ class TraceEnvRunner(WeightReceiver):
             rollout.error = traceback.format_exc()
         rollout.seconds = time.perf_counter() - started
         parts = [part for group in rollout.groups for part in group.parts]
-        self._count_env_steps(sum(int(part.counts.sum()) for part in parts))
+        num_tokens = sum(int(part.counts.sum()) for part in parts)
+        self._count_env_steps(num_tokens, num_tokens)
         rollout.metrics = self.get_metrics()
         return rollout
 

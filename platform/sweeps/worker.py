@@ -22,6 +22,7 @@ from ray import tune
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import InputError, ParleyError
+from parley.platform.monitoring.run_monitor import name_run, trial_monitored
 from parley.platform.sweeps.space import TrialPlan, trial_config
 from parley.platform.sweeps.trial_folder import Row, Save, SavedMeasure, TrialFolder
 from parley.platform.telemetry.quiet import quiet_libraries
@@ -75,7 +76,7 @@ def run_in_worker(
     quiet_libraries()
     plan = read_plan(config)
     own = TrialFolder(folder / plan.name, base.checkpoint.keep)
-    with own.locked():
+    with own.locked(), trial_monitored(base, name_run(base, folder.parent), plan.name):
         session = TrialSession(own, plan, _find_donor(folder, plan))
         try:
             settings = trial_config(base, plan.values)
