@@ -23,11 +23,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from parley.platform.checkpoints.state_tree import load_tree, save_tree
 from parley.platform.config.errors import display_path
+from parley.platform.config.names import check_name, member_path
 from parley.platform.errors import InputError
 from parley.platform.telemetry.announcements import CheckpointSaved, announce
 from parley.platform.telemetry.files import atomic_write_text, sync_folder, to_json
@@ -51,9 +52,10 @@ class Checkpoint:
 
     @property
     def policy_folders(self) -> dict[str, Path]:
-        """Where each module's policy lies."""
-        folders = sorted((self.path / POLICIES_DIR).iterdir())
-        return {folder.name: folder for folder in folders if folder.is_dir()}
+        """Where each module's policy lies; what the manifest does not name is none."""
+        parts = [PurePosixPath(name).parts for name in _read_manifest(self.path)]
+        modules = {part[1] for part in parts if len(part) > 2 and part[0] == POLICIES_DIR}
+        return {name: self.path / POLICIES_DIR / name for name in sorted(modules)}
 
     def read_policy_facts(self) -> dict[str, Any]:
         """The content of `policy.json`."""
@@ -153,7 +155,8 @@ class CheckpointStore:
             return None
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            return {"checkpoint": str(content["checkpoint"]), "mean_return": content["mean_return"]}
+            name = check_name("checkpoint", str(content["checkpoint"]))
+            return {"checkpoint": name, "mean_return": content["mean_return"]}
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
                 f"{display_path(path)} is damaged ({error}); delete it to use the newest checkpoint"
@@ -263,7 +266,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise CheckpointError(f"no checkpoint folder {display_path(path)}")
     for name, recorded in _read_manifest(path).items():
-        file = path / name
+        file = _member(path, name)
         if not file.is_file():
             raise CheckpointError(f"{display_path(file)} is missing; use another checkpoint")
         if file.stat().st_size != recorded["size_bytes"]:
@@ -314,6 +317,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{display_path(path)} is damaged ({error}); use another checkpoint"
         ) from error
+
+
+def _member(folder: Path, name: str) -> Path:
+    """A file of the manifest; links out of the checkpoint are not followed."""
+    try:
+        return member_path(folder, name, folder / MANIFEST_FILE)
+    except InputError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _write_manifest(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
@@ -44,7 +44,9 @@ def member_path(folder: Path, member: str, source: Path) -> Path:
         InputError: it lies elsewhere.
     """
     path = folder / member
-    if not member or "\0" in member or not path.resolve().is_relative_to(folder.resolve()):
+    steps = PurePosixPath(member).parts
+    is_plain = bool(steps) and ".." not in steps and "\0" not in member
+    if not (is_plain and path.resolve().is_relative_to(folder.resolve())):
         raise InputError(
             f"{display_path(source)} names {_shorten(member)}, which is outside "
             f"{display_path(folder)}; take a folder that parley wrote"

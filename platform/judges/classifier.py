@@ -17,6 +17,7 @@ from parley.platform.errors import InputError
 from parley.platform.judges.detector import Detector
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import squeeze
+from parley.policies.dialogue.loading import REFUSED
 
 THRESHOLDS_FILE = "thresholds.json"
 DEFAULT_THRESHOLD = 0.5
@@ -65,16 +66,25 @@ class ClassifierDetector(Detector):
             ClassifierError: it cannot be loaded, or its labels are not the four maxims.
         """
         try:
-            config = AutoConfig.from_pretrained(name)
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
             columns = match_labels(config.id2label, name)
-            tokenizer = AutoTokenizer.from_pretrained(name)
-            model = AutoModelForSequenceClassification.from_pretrained(name, config=config)
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            model = AutoModelForSequenceClassification.from_pretrained(
+                name, config=config, trust_remote_code=False, weights_only=True
+            )
         except (OSError, ValueError, KeyError) as error:
             if isinstance(error, InputError):
                 raise
             raise ClassifierError(
                 f"{name} cannot be loaded as a sequence classifier: {error}; name a folder or a "
                 f"Hugging Face model with its tokenizer, or `embedded`"
+            ) from error
+        except Exception as error:
+            if type(error).__name__ != REFUSED:
+                raise
+            raise ClassifierError(
+                f"{name}: pytorch_model.bin holds more than tensors, which would run code when it "
+                f"is read; convert it to model.safetensors where you trust its source"
             ) from error
         thresholds = _read_thresholds(Path(name) / THRESHOLDS_FILE, log)
         return cls(model.eval(), tokenizer, columns, thresholds)

@@ -74,7 +74,7 @@ def build_language_model(
 
 def load_gpt2(folder: Path) -> GPT2LMHeadModel:
     """The model that `save_pretrained` wrote into `folder`, on the CPU."""
-    model: GPT2LMHeadModel = GPT2LMHeadModel.from_pretrained(folder)
+    model: GPT2LMHeadModel = GPT2LMHeadModel.from_pretrained(folder, use_safetensors=True)
     return model
 
 

@@ -32,6 +32,8 @@ from parley.policies.dialogue.speaker import context_of
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _WEIGHTS_INDEX = "pytorch_model.bin.index.json"
+REFUSED = "UnpicklingError"
+"""What torch raises for a file that holds more than tensors."""
 _TOKENIZER = ("tokenizer.json", "vocab.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -207,6 +209,8 @@ def _load_model(name: str, is_local: bool, dtype: torch.dtype) -> PreTrainedMode
             name,
             dtype=dtype,
             local_files_only=is_local,
+            trust_remote_code=False,  # unless told, transformers asks on the terminal
+            weights_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below with their names
         )
@@ -218,6 +222,14 @@ def _load_model(name: str, is_local: bool, dtype: torch.dtype) -> PreTrainedMode
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _explain(name, is_local, error) from error
+    except Exception as error:
+        if type(error).__name__ != REFUSED:
+            raise
+        raise _failure(
+            name,
+            "pytorch_model.bin holds more than tensors, which would run code when it is read",
+            "convert it to model.safetensors where you trust its source",
+        ) from error
     model: PreTrainedModel = loaded[0]
     report: dict[str, Any] = loaded[1]
     missing = sorted(set(report["missing_keys"]) - set(model.all_tied_weights_keys))
@@ -258,7 +270,7 @@ def _explain(name: str, is_local: bool, error: Exception) -> ValueError:
 def _load_tokenizer(name: str, is_local: bool) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            name, local_files_only=is_local
+            name, local_files_only=is_local, trust_remote_code=False
         )
     except Exception as error:  # the tokenizers library raises bare Exception on damaged files
         raise _failure(
