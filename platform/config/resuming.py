@@ -1,4 +1,4 @@
-"""Which settings may change when a run goes on: how long it is, and on which cluster."""
+"""Which settings may change when a run goes on: those that decide none of its figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import changed_keys, quick_overrides, replace_overrides
 from parley.platform.config.sections import ExperimentConfig
 
-CHANGEABLE = ("stop.", "ray.")
-"""Beginnings of the keys that a resumed run may change; all else decides its figures."""
+CHANGEABLE = ("stop.", "ray.", "checkpoint.", "learner.max_restarts", "rollouts.sample_timeout_s")
+"""Keys, or beginnings of the keys that a resumed run may change; all else decides its figures."""
 
 
 def resumed_settings(
@@ -27,9 +27,10 @@ def resumed_settings(
     settings = replace_overrides(stored, [*repeated, *overrides])
     refused = [key for key in changed_keys(stored, settings) if not key.startswith(CHANGEABLE)]
     if refused:
+        changeable = [f"{key}*" if key.endswith(".") else key for key in CHANGEABLE]
         raise ConfigError(
             f"a resumed run keeps its settings, but the overrides change {', '.join(refused)}; "
-            f"leave them out (only {', '.join(f'{start}*' for start in CHANGEABLE)} may change) "
-            f"or start a new run without --resume"
+            f"leave them out (only {', '.join(changeable)} may change) or "
+            f" start a new run without --resume"
         )
     return settings

@@ -56,6 +56,8 @@ class LearnerConfig(Section):
     """Torch threads of each learner; 0: as many as torch chooses."""
     resources: Resources | None = None
     """What a machine must offer to each, by names that the cluster gives; absent: nothing more."""
+    max_restarts: Count = 3
+    """Times that a run goes on from its last checkpoint after learner processes were lost."""
 
 
 class RunnerConfig(Section):
@@ -76,6 +78,8 @@ class CheckpointConfig(Section):
     """Iterations between checkpoints."""
     keep: Positive = 3
     """Newest checkpoints to keep; the best one is kept besides."""
+    stop_grace_s: NonNegative = 15.0
+    """Seconds that an iteration may go on after Ctrl-C or SIGTERM; then it is given up."""
 
 
 class RayConfig(Section):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,13 @@ from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.evaluation.dialogue import evaluation_openers, measure_replies, with_start
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.distort_figures import IterationFigures
-from parley.platform.jobs.stopping import StopSignal
+from parley.platform.jobs.recovery import (
+    Interrupting,
+    attended,
+    iterate_until_stopped,
+    recover,
+)
+from parley.platform.jobs.stopping import StopOverdue, StopSignal
 from parley.platform.jobs.transcribing import FaultyDialogueError, keep_fault, transcribe
 from parley.platform.learners.dialogue_algorithm import (
     DialogueAlgorithm,
@@ -84,38 +91,51 @@ def run_distort(
     quiet_rllib()
     goal = Goal("iteration", config.stop.max_iterations)
     num_processes = config.rollouts.num_env_runners + config.learner.num_learners
+    store = CheckpointStore(run_folder.checkpoints)
     with (
-        StopSignal() as stop,
+        StopSignal(config.checkpoint.stop_grace_s) as stop,
         Progress(COLUMNS, goal) as progress,
         connect_ray(config.ray, num_processes, progress),
     ):
-        with progress.status(f"starting {config.rollouts.num_env_runners} env runners"):
-            run = DistortRun(config, run_folder, task)
-        try:
-            if checkpoint is not None:
-                run.restore(checkpoint)
-            else:
-                with progress.status("measuring the models before training"):
-                    run.begin()
-            progress.resume_from(run.iteration)
-            while not run.finished and not stop.received:
-                progress.update(run.iterate())
-                run.show(progress)
-            run.save()
-            return run.conclude(stopped=not run.finished)
-        except FaultyModelError as error:
-            raise run.keep_fault(error) from error
-        finally:
-            run.close()
+
+        def attempt(checkpoint: Checkpoint | None) -> dict[str, Any]:
+            with progress.status(f"starting {config.rollouts.num_env_runners} env runners"):
+                run = DistortRun(config, run_folder, task, stop.interrupting)
+            with attended(run):
+                try:
+                    if checkpoint is not None:
+                        run.restore(checkpoint)
+                    else:
+                        with progress.status("measuring the models before training"):
+                            run.begin()
+                    progress.resume_from(run.iteration)
+                    iterate_until_stopped(run, stop, progress, lambda: run.show(progress))
+                    return run.conclude(stopped=not run.finished)
+                except FaultyModelError as error:
+                    raise run.keep_fault(error) from error
+
+        return recover(attempt, checkpoint, store, config.learner.max_restarts, progress)
 
 
 class DistortRun:
-    """The state of one run between iterations."""
+    """The state of one run between iterations.
+
+    Args:
+        config: the experiment.
+        run_folder: where everything is written.
+        task: models, openers and rules.
+        interrupting: makes the block in which an iteration may be given up.
+    """
 
     def __init__(
-        self, config: DialogueDistortConfig, run_folder: RunFolder, task: DialogueTask
+        self,
+        config: DialogueDistortConfig,
+        run_folder: RunFolder,
+        task: DialogueTask,
+        interrupting: Interrupting = nullcontext,
     ) -> None:
         self.config = config
+        self.interrupting = interrupting
         self.run_folder = run_folder
         self.task = task
         self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
@@ -140,6 +160,7 @@ class DistortRun:
             "DialogueAlgorithm",
             build_dialogue_config(config, runner, architectures).build_algo(),
         )
+        self.algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
         self.algorithm.assign(
             Playbill(
                 frozen={seat: v for seat, v in voices.items() if seat not in self.seats},
@@ -159,10 +180,13 @@ class DistortRun:
 
     def begin(self) -> None:
         """Measure the scale of surprise and the starting policies."""
+        self.run_folder.drop_metrics_after(-1)
+        drop_transcripts_after(self.run_folder.path / TRANSCRIPTS_FILE, -1)
         started = time.perf_counter()
-        if self.config.reward.random_baseline:
-            self.algorithm.scale = self._calibrate()
-        self.start = self._evaluate()
+        with self.interrupting():
+            if self.config.reward.random_baseline:
+                self.algorithm.scale = self._calibrate()
+            self.start = self._evaluate()
         self.seconds += time.perf_counter() - started
         self.run_folder.append_metrics(
             {"iteration": 0, "seconds": self.seconds, **_as_evaluation(self.start)}
@@ -171,7 +195,8 @@ class DistortRun:
     def iterate(self) -> dict[str, Any]:
         """One iteration: play, learn, measure, perhaps evaluate and save; its row of metrics."""
         started = time.perf_counter()
-        losses = self.algorithm.train()["learners"]
+        with self.interrupting():
+            losses = self.algorithm.train()["learners"]
         self.iteration += 1
         figures = self.figures.measure(self.algorithm.record, losses, self.iteration)
         self._keep_transcripts()
@@ -286,7 +311,11 @@ class DistortRun:
         interval = self.config.evaluation.interval_iterations
         if not (interval and self.iteration % interval == 0):
             return {}
-        return _as_evaluation(self._evaluate())
+        try:
+            with self.interrupting():
+                return _as_evaluation(self._evaluate())
+        except StopOverdue:
+            return {}
 
     def _keep_transcripts(self) -> None:
         dialogues = self.algorithm.record.dialogues[:: self.config.transcripts.keep_every]

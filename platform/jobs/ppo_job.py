@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,13 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.evaluation.cartpole import evaluate_path, play_episodes
 from parley.platform.evaluation.curves import plot_learning_curve
 from parley.platform.jobs.cluster import connect_ray
-from parley.platform.jobs.stopping import StopSignal
+from parley.platform.jobs.recovery import (
+    Interrupting,
+    attended,
+    iterate_until_stopped,
+    recover,
+)
+from parley.platform.jobs.stopping import StopOverdue, StopSignal
 from parley.platform.jobs.warm_start import WarmStart, load_warm_start
 from parley.platform.learners.ppo_algorithm import TokenPPO, build_config
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
@@ -54,35 +61,50 @@ def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> d
     warm_start = load_warm_start(config) if config.init_from and checkpoint is None else None
     goal = Goal("env_steps", config.stop.max_env_steps)
     quiet_rllib()
-    with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
-        with connect_ray(config.ray, _num_processes(config), progress):
+    store = CheckpointStore(run_folder.checkpoints)
+    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS, goal) as progress:
+
+        def attempt(checkpoint: Checkpoint | None) -> PPORun:
             with progress.status(f"starting {config.rollouts.num_env_runners} env runners"):
-                run = PPORun(config, run_folder)
-            try:
+                run = PPORun(config, run_folder, stop.interrupting)
+            with attended(run):
                 if checkpoint is not None:
                     run.restore(checkpoint)
                 elif warm_start is not None:
                     run.start_from(warm_start)
                 run_folder.drop_metrics_after(run.iteration)
                 progress.resume_from(run.env_steps)
-                while not run.finished and not stop.received:
-                    progress.update(run.iterate())
-                run.save()
-            finally:
-                run.close()
+                iterate_until_stopped(run, stop, progress)
+            return run
+
+        with connect_ray(config.ray, _num_processes(config), progress):
+            run = recover(attempt, checkpoint, store, config.learner.max_restarts, progress)
         with progress.status(f"evaluating {config.evaluation.episodes} episodes"):
             return run.conclude(stopped=stop.received)
 
 
 class PPORun:
-    """The state of one PPO run between iterations."""
+    """The state of one PPO run between iterations.
 
-    def __init__(self, config: CartPolePPOConfig, run_folder: RunFolder) -> None:
+    Args:
+        config: the experiment.
+        run_folder: where everything is written.
+        interrupting: makes the block in which an iteration may be given up.
+    """
+
+    def __init__(
+        self,
+        config: CartPolePPOConfig,
+        run_folder: RunFolder,
+        interrupting: Interrupting = nullcontext,
+    ) -> None:
         self.config = config
+        self.interrupting = interrupting
         self.run_folder = run_folder
         self.task = make_cartpole_task(config.env)
         settings = policy_settings(config.env, config.model)
         self.algorithm = cast("TokenPPO", build_config(config, self.task, settings).build_algo())
+        self.algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
         self.module_of_cart = [self.task.module_of_agent[cart] for cart in self.task.agent_ids]
         self.policies: dict[str, nn.Module] = {
             module_id: build_policy(config.policy, settings)
@@ -119,7 +141,8 @@ class PPORun:
         """One iteration: sample, learn, perhaps evaluate and save; its row of metrics."""
         started = time.perf_counter()
         before = self.env_steps
-        results = self.algorithm.train()["learners"]
+        with self.interrupting():
+            results = self.algorithm.train()["learners"]
         self.iteration += 1
         self.returns.extend(self.algorithm.returns)
         train_seconds = time.perf_counter() - started
@@ -217,15 +240,19 @@ class PPORun:
         interval = evaluation.interval_env_steps
         if not interval or not (self.env_steps >= self.next_evaluation or self._exhausted):
             return {}
-        self.next_evaluation = self.env_steps + interval
         self._pull_weights()
-        episodes = play_episodes(
-            self.policies,
-            self.module_of_cart,
-            self.config.env,
-            evaluation.selection_episodes,
-            evaluation.seed + 1,
-        )
+        try:
+            with self.interrupting():
+                episodes = play_episodes(
+                    self.policies,
+                    self.module_of_cart,
+                    self.config.env,
+                    evaluation.selection_episodes,
+                    evaluation.seed + 1,
+                )
+        except StopOverdue:
+            return {}  # it is made up for after the next iteration
+        self.next_evaluation = self.env_steps + interval
         mean_return = float(episodes.returns.mean())
         return {"eval_return": mean_return, "eval_seconds": episodes.seconds}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,12 @@ from parley.platform.evaluation.trace import MODULE, TraceTask, measure
 from parley.platform.evaluation.trace_curves import plot_trace_curve
 from parley.platform.evaluation.trace_outcome import keep_outcome
 from parley.platform.jobs.cluster import connect_ray
+from parley.platform.jobs.recovery import (
+    Interrupting,
+    attended,
+    iterate_until_stopped,
+    recover,
+)
 from parley.platform.jobs.stopping import StopSignal
 from parley.platform.jobs.trace_job import (
     check_inputs,
@@ -74,35 +81,52 @@ def run_trace_ppo(config: TraceConfig, run_folder: RunFolder, resume: bool) -> d
     quiet_rllib()
     goal = Goal("iteration", config.ppo.num_iterations)
     num_processes = config.rollouts.num_env_runners + config.learner.num_learners
-    with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
-        with connect_ray(config.ray, num_processes, progress):
+    store = CheckpointStore(run_folder.checkpoints)
+    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS, goal) as progress:
+
+        def attempt(checkpoint: Checkpoint | None) -> TracePPORun:
             with progress.status(f"starting {config.rollouts.num_env_runners} env runners"):
-                run = TracePPORun(config, run_folder, task)
-            try:
+                run = TracePPORun(config, run_folder, task, stop.interrupting)
+            with attended(run):
                 if checkpoint is not None:
                     run.restore(checkpoint)
                 else:
                     with progress.status("measuring the policy before training"):
                         progress.update(run.begin(start))
                 progress.resume_from(run.iteration)
-                while not run.finished and not stop.received:
-                    progress.update(run.iterate())
-                run.save()
-            finally:
-                run.close()
+                iterate_until_stopped(run, stop, progress)
+            return run
+
+        with connect_ray(config.ray, num_processes, progress):
+            run = recover(attempt, checkpoint, store, config.learner.max_restarts, progress)
         with progress.status("evaluating the best checkpoint"):
             return run.conclude(stopped=not run.finished)
 
 
 class TracePPORun:
-    """The state of one run between iterations."""
+    """The state of one run between iterations.
 
-    def __init__(self, config: TraceConfig, run_folder: RunFolder, task: TraceTask) -> None:
+    Args:
+        config: the experiment.
+        run_folder: where everything is written.
+        task: the language, and which inputs are held out.
+        interrupting: makes the block in which an iteration may be given up.
+    """
+
+    def __init__(
+        self,
+        config: TraceConfig,
+        run_folder: RunFolder,
+        task: TraceTask,
+        interrupting: Interrupting = nullcontext,
+    ) -> None:
         self.config = config
+        self.interrupting = interrupting
         self.run_folder = run_folder
         self.task = task
         rllib = build_trace_config(config, make_writing_task(config))
         self.algorithm = cast("TraceAlgorithm", rllib.build_algo())
+        self.algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             policy = build_policy(config.policy, policy_settings(config, task))
@@ -135,7 +159,8 @@ class TracePPORun:
     def iterate(self) -> dict[str, Any]:
         """One iteration: write, learn, perhaps evaluate and save; its row of metrics."""
         started = time.perf_counter()
-        losses = self.algorithm.train()["learners"][DEFAULT_MODULE_ID]
+        with self.interrupting():
+            losses = self.algorithm.train()["learners"][DEFAULT_MODULE_ID]
         self.iteration += 1
         train_seconds = time.perf_counter() - started
         is_due = self.finished or self.iteration % self.config.ppo.eval_interval == 0

@@ -31,7 +31,7 @@ from parley.platform.learners.dialogue_batch import (
     credit_by_return,
     make_rows,
 )
-from parley.platform.learners.ppo_algorithm import POLICY_PREFIX, IterationTimes
+from parley.platform.learners.restorable_ppo import POLICY_PREFIX, IterationTimes
 from parley.platform.learners.row_algorithm import RowPPO
 from parley.platform.learners.self_pool import SelfPool
 from parley.platform.rollouts.dialogue_player import TRAINING
@@ -103,6 +103,7 @@ class DialogueAlgorithm(RowPPO):
 
     def training_step(self) -> None:
         """Play the iteration's dialogues, pay for them, update, adapt the anchor."""
+        self.begin_iteration()
         started = time.perf_counter()
         past_self = self.pool.choose(self.iterations_done)
         rollouts = self.play(TRAINING, self.experiment.seed, self._next_openers(), past_self)
@@ -118,13 +119,15 @@ class DialogueAlgorithm(RowPPO):
             opponent=past_self.model_id if past_self else "",
         )
         self.metrics.aggregate([r.metrics for r in rollouts], key=ENV_RUNNER_RESULTS)
+        self.begin_update()
         self.num_env_steps += sum(len(dialogue.turns) for dialogue in dialogues)
         self._learn(dialogues, rewards)
         self._adapt_anchor(rewards)
         self.iterations_done += 1
         if self.pool.wants(self.iterations_done):
             self.pool.add(self.iterations_done, self.language_model_state(self.pool.config.of))
-        self.record.times = IterationTimes(played - started, time.perf_counter() - played)
+        self.times = IterationTimes(played - started, time.perf_counter() - played)
+        self.record.times = self.times
 
     def play(
         self,
@@ -143,8 +146,8 @@ class DialogueAlgorithm(RowPPO):
 
         Raises:
             FaultyModelError: a model gave numbers that are none.
-            RuntimeError: a runner failed at its work, with its traceback.
-            SamplingError: dialogues are missing after `sample_timeout_s`.
+            RunnerError: a runner failed at its work.
+            SamplingError: dialogues are missing; see `RowPPO.gather`.
         """
         self._update_number += 1
         state = ray.put(self.runner_state())

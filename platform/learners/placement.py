@@ -43,6 +43,8 @@ ADDRESS_VARIABLE = "RAY_ADDRESS"
 NODE_ID_LABEL = "ray.io/node-id"
 LOCAL_WAIT_S = 60.0
 """How long a run waits for room in a cluster of its own, where nobody else takes any."""
+RELEASE_WAIT_S = 15.0
+"""How long killed actors may take to leave; one that hangs takes five seconds."""
 QUIET_S = 2.0
 """Waiting shorter than this is not worth a word."""
 
@@ -85,7 +87,20 @@ class Places:
         for group in (self.runners, self.learners):
             if group is not None and ray.is_initialized():
                 with suppress(ray.exceptions.RayError, ValueError):
+                    _await_free(group)
                     remove_placement_group(group)
+
+
+def _await_free(group: PlacementGroup) -> None:
+    """Wait until the actors that were killed have left: in Ray 2.60 a raylet aborts that is told to
+    remove a group whose room is still taken."""
+    ending, deadline = f"_group_{group.id.hex()}", time.monotonic() + RELEASE_WAIT_S
+    room = {name: n for name, n in ray.cluster_resources().items() if name.endswith(ending)}
+    while time.monotonic() < deadline:
+        free = ray.available_resources()
+        if all(free.get(name, 0.0) >= amount for name, amount in room.items()):
+            return
+        time.sleep(0.1)
 
 
 def wait_s(config: RayConfig) -> float:

@@ -7,22 +7,30 @@ between requests, so a checkpoint holds the learners' state and counters alone.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from parley.platform.learners.ppo_algorithm import SamplingError, TokenPPO
+from parley.platform.config.errors import display_path
+from parley.platform.errors import ParleyError
+from parley.platform.learners.ppo_algorithm import TokenPPO
 from parley.platform.learners.row_batch import make_share
 from parley.platform.learners.row_learner import ITERATION
+from parley.platform.learners.runner_requests import Patience, SamplingError
 
 AnyDelivery = TypeVar("AnyDelivery", bound="Delivery")
 Shares = Mapping[int, Sequence[int]]
 """Worker index -> the numbers of its pieces of work."""
+
+
+class RunnerError(ParleyError):
+    """A runner failed at its work, at which any other would fail too."""
 
 
 class Delivery(Protocol):
@@ -65,26 +73,24 @@ class RowPPO(TokenPPO):
             What the runners brought, in the order of the runners.
 
         Raises:
-            RuntimeError: a runner failed at its work, with its traceback.
-            SamplingError: work is missing after `sample_timeout_s`.
+            RunnerError: a runner failed at its work.
+            SamplingError: work is missing, and nothing was delivered any more; see `Patience`.
         """
         missing, deliveries = set(numbers), list[AnyDelivery]()
-        deadline = time.monotonic() + self.config.sample_timeout_s
+        timeout_s = self.config.sample_timeout_s
+        patience = Patience(timeout_s)
         while missing:
-            arrived: list[AnyDelivery] = self.env_runner_group.foreach_env_runner(
-                method,
-                kwargs=arguments(self._divide(missing)),
-                local_env_runner=False,
-                timeout_seconds=max(1.0, deadline - time.monotonic()),
-            )
+            answers = self.ask(method, arguments(self._divide(missing)), timeout_s)
+            arrived: list[AnyDelivery] = answers.values
             for delivery in arrived:
                 delivery.raise_fault()
                 if delivery.error:
-                    raise RuntimeError(f"runner {delivery.worker_index} failed:\n{delivery.error}")
+                    raise RunnerError(_explain(delivery))
                 missing -= set(delivery.numbers)
             deliveries += arrived
+            patience.note(answers)
             if missing:
-                self._await_runners(deadline, len(missing))
+                self._await_runners(patience, len(missing))
         return sorted(deliveries, key=lambda delivery: delivery.worker_index)
 
     def learn_rows(self, columns: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:
@@ -105,26 +111,20 @@ class RowPPO(TokenPPO):
 
     def training_state(self) -> dict[str, Any]:
         """All that `restore_training` needs: plain values and numpy arrays."""
-        learner = self.learner_group.get_state()[COMPONENT_LEARNER]
-        return {
-            "iterations_done": self.iterations_done,
-            "num_env_steps": self.num_env_steps,
-            "weights": learner[COMPONENT_RL_MODULE],
-            "optimizers": learner[COMPONENT_OPTIMIZER],
-        }
+        return self.learner_state()
 
     def restore_training(self, state: Mapping[str, Any]) -> None:
         """Go on where `training_state` was called; for a fresh algorithm."""
+        self.restore_learners(state)
+
+    def learner_state(self) -> dict[str, Any]:
+        """All state there is: runners keep nothing."""
+        return {**super().learner_state(), "iterations_done": self.iterations_done}
+
+    def restore_learners(self, state: Mapping[str, Any]) -> None:
+        """Take over a `learner_state`."""
+        super().restore_learners(state)
         self.iterations_done = state["iterations_done"]
-        self.num_env_steps = state["num_env_steps"]
-        self.learner_group.set_state(
-            {
-                COMPONENT_LEARNER: {
-                    COMPONENT_RL_MODULE: state["weights"],
-                    COMPONENT_OPTIMIZER: state["optimizers"],
-                }
-            }
-        )
 
     def _divide(self, missing: set[int]) -> Shares:
         """The missing numbers for the runners that are up, in runs of their numbers."""
@@ -135,12 +135,22 @@ class RowPPO(TokenPPO):
             for worker, part in zip(workers, parts, strict=False)
         }
 
-    def _await_runners(self, deadline: float, num_missing: int) -> None:
-        if time.monotonic() > deadline:
+    def _await_runners(self, patience: Patience, num_missing: int) -> None:
+        if patience.is_over:
             raise SamplingError(
-                f"{num_missing} {self.work_name} are missing after "
-                f"{self.config.sample_timeout_s:.0f} s (rollouts.sample_timeout_s); the last "
+                f"{num_missing} {self.work_name} are missing, and no runner delivered any more "
+                f"within {self.config.sample_timeout_s:g} s (rollouts.sample_timeout_s); the last "
                 f"checkpoint stands, go on with --resume"
             )
         self.restore_env_runners(self.env_runner_group)
         time.sleep(1.0)
+
+
+def _explain(delivery: Delivery) -> str:
+    """The error that a runner brings back, its place in the code, and which runner it was."""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', delivery.error)
+    own = [frame for frame in frames if "site-packages" not in frame[0]] or frames
+    place = f"; at {display_path(Path(own[-1][0]))}:{own[-1][1]}" if own else ""
+    return (
+        f"{delivery.error.strip().splitlines()[-1]}{place}; in env runner {delivery.worker_index}"
+    )

@@ -20,8 +20,9 @@ from ray.rllib.core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from parley.platform.config.trace import TraceConfig
-from parley.platform.learners.devices import gpus_per_learner
-from parley.platform.learners.ppo_algorithm import IterationTimes
+from parley.platform.learners.devices import rllib_settings
+from parley.platform.learners.placement import WAIT_S, runner_settings, wait_s
+from parley.platform.learners.restorable_ppo import IterationTimes
 from parley.platform.learners.row_algorithm import RowPPO
 from parley.platform.learners.trace_ppo_learner import TraceLearner, make_rows
 from parley.platform.rollouts.trace_runner import TraceEnvRunner, TraceRollout
@@ -60,12 +61,14 @@ class TraceAlgorithm(RowPPO):
 
     def training_step(self) -> None:
         """Write the iteration's groups, update on them."""
+        self.begin_iteration()
         started = time.perf_counter()
         first = self.iterations_done * self.groups_per_iteration
         groups = self.write(range(first, first + self.groups_per_iteration))
         sampled = time.perf_counter()
         played = [part for group in groups for part in group.parts]
         self.written = measure_written(played)
+        self.begin_update()
         self.num_env_steps += self.written.num_tokens
         order = np.random.default_rng([self.task.seed, ROW_STREAM, self.iterations_done])
         self.learn_rows({DEFAULT_MODULE_ID: make_rows(played, order)})
@@ -76,8 +79,8 @@ class TraceAlgorithm(RowPPO):
         """The groups of these numbers, written with the weights of now, in their order.
 
         Raises:
-            RuntimeError: a runner failed at its work, with its traceback.
-            SamplingError: groups are missing after `sample_timeout_s`.
+            RunnerError: a runner failed at its work.
+            SamplingError: groups are missing; see `RowPPO.gather`.
         """
         self._update_number += 1
         state = ray.put(self.runner_state())
@@ -135,24 +138,24 @@ def build_trace_config(config: TraceConfig, task: WritingTask) -> PPOConfig:
         PPOConfig(algo_class=TraceAlgorithm)
         .environment(
             env=None,
-            env_config={"task": task},
+            env_config={"task": task, WAIT_S: wait_s(config.ray)},
             observation_space=observations,
             action_space=actions,
             disable_env_checking=True,
         )
+        .resources(placement_strategy=config.rollouts.placement.upper())
         .framework("torch")
         .debugging(seed=config.seed, log_level="ERROR")
         .reporting(min_time_s_per_iteration=None, metrics_num_episodes_for_smoothing=100)
         .env_runners(
             env_runner_cls=TraceEnvRunner,
-            num_env_runners=config.rollouts.num_env_runners,
+            **runner_settings(config.rollouts),
             sample_timeout_s=config.rollouts.sample_timeout_s,
             create_local_env_runner=False,
         )
         .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=1000)
         .learners(
-            num_learners=config.learner.num_learners,
-            num_gpus_per_learner=gpus_per_learner(config.learner),
+            **rllib_settings(config.learner),
             add_default_connectors_to_learner_pipeline=False,
             learner_class=TraceLearner,
             learner_config_dict={

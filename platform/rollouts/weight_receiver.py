@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import COMPONENT_RL_MODULE
@@ -18,6 +20,17 @@ from ray.rllib.utils.metrics import (
 )
 
 from parley.platform.monitoring.runner_meter import WEIGHTS_STAMP, RunnerMeter
+
+
+def hash_weights(modules: Mapping[str, Mapping[str, Any]]) -> str:
+    """SHA-256 of the weights: module -> name -> array; equal weights have equal hashes anywhere."""
+    digest = hashlib.sha256()
+    for module_id in sorted(modules):
+        for name in sorted(modules[module_id]):
+            array = np.ascontiguousarray(modules[module_id][name])
+            digest.update(f"{module_id}/{name} {array.dtype} {array.shape}\n".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 class WeightReceiver(EnvRunner, Checkpointable):
@@ -52,6 +65,11 @@ class WeightReceiver(EnvRunner, Checkpointable):
                 weights = ray.get(weights)
             self.module.set_state(weights)
             self._weights_seq_no = number
+
+    def weights_hash(self) -> tuple[int, str]:
+        """This runner's index, and the hash of its weights."""
+        state = self.module.get_state(inference_only=True)
+        return self.worker_index or 0, hash_weights(state)
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """How RLlib makes another runner like this one."""

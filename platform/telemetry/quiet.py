@@ -20,3 +20,5 @@ def quiet_libraries() -> None:
 def quiet_rllib() -> None:
     """Show RLlib's errors only; after its import, which sets a level of its own."""
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    # Of lost actors it tells at length; the jobs tell of them in a line.
+    logging.getLogger("ray.rllib.utils.actor_manager").setLevel(logging.CRITICAL)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +49,6 @@ TINY = [
 TIMES = {"seconds", "tokens_per_s", "sample_s", "learn_s", "outside_forward"}
 RUNNER = "ray::DialogueEnvRunner"
 POLL_S = 0.05
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """A cluster of four CPUs in this process, unless other tests have one already."""
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def models_of(folder: Path, competitor: Path | None = None) -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +17,6 @@ from parley.platform.jobs.remote_errors import (
     explained,
     innermost_cause,
 )
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """A cluster in this process, unless other tests have one already."""
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @ray.remote(num_cpus=0.1)

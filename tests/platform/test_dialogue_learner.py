@@ -25,10 +25,10 @@ from parley.platform.learners.dialogue_batch import (
 )
 from parley.platform.learners.dialogue_config import build_dialogue_config
 from parley.platform.learners.dialogue_learner import DialogueLearner
-from parley.platform.learners.ppo_algorithm import POLICY_PREFIX
 from parley.platform.learners.ppo_learner import ADAM_EPSILON, NonFiniteLossError
 from parley.platform.learners.ppo_loss import compute_ppo_loss
 from parley.platform.learners.reinforce_loss import compute_reinforce_loss
+from parley.platform.learners.restorable_ppo import POLICY_PREFIX
 from parley.platform.learners.row_batch import (
     ACTIONS,
     ADVANTAGES,
@@ -73,7 +73,7 @@ def make_learner(
     config = make_config(f"sampling.temperature={sampling.temperature}", *overrides)
     runner = DialogueRunnerSettings(make_settings(), sampling, NUM_DIALOGUES)
     architecture = take_apart(policy.language_model).config
-    rllib = build_dialogue_config(config, runner, {SEAT: architecture}, 0.0)
+    rllib = build_dialogue_config(config, runner, {SEAT: architecture})
     spaces = DialogueEnvRunner(config=rllib, worker_index=1).get_spaces()
     learner = rllib.build_learner(spaces=spaces)
     assert isinstance(learner, DialogueLearner)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from parley.platform.checkpoints.state_tree import load_tree, save_tree
 from parley.platform.config.cartpole import CartPolePPOConfig, PPOConfig
-from parley.platform.learners.ppo_algorithm import POLICY_PREFIX, build_config, whiten_episodes
+from parley.platform.learners.ppo_algorithm import build_config, whiten_episodes
 from parley.platform.learners.ppo_learner import (
     ADAM_EPSILON,
     BatchEpisodes,
@@ -30,6 +30,7 @@ from parley.platform.learners.ppo_learner import (
     TokenPPOLearner,
 )
 from parley.platform.learners.ppo_loss import compute_ppo_loss
+from parley.platform.learners.restorable_ppo import POLICY_PREFIX
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
 from parley.platform.rollouts.fragment import ADVANTAGES, VALUE_TARGETS
 from parley.platform.rollouts.vector_runner import VectorEnvRunner

@@ -16,8 +16,8 @@ from torch import Tensor
 from parley.envs.trace.reward import trace_rewards
 from parley.envs.trace.split import is_heldout
 from parley.platform.config.trace import TraceConfig
-from parley.platform.learners.ppo_algorithm import POLICY_PREFIX
 from parley.platform.learners.ppo_learner import ADAM_EPSILON
+from parley.platform.learners.restorable_ppo import POLICY_PREFIX
 from parley.platform.learners.row_batch import (
     ACTIONS,
     ADVANTAGES,

@@ -17,7 +17,7 @@ from parley.platform.config.sections import ExperimentConfig
 from parley.platform.config.trace import TraceConfig
 from parley.platform.evaluation.trace import MODULE
 from parley.platform.jobs.trace_job import trace_facts
-from parley.platform.learners.ppo_algorithm import POLICY_PREFIX
+from parley.platform.learners.restorable_ppo import POLICY_PREFIX
 from parley.platform.learners.trace_ppo_algorithm import build_trace_config, make_writing_task
 from parley.platform.learners.trace_ppo_learner import TraceLearner
 from parley.platform.rollouts.trace_runner import TraceEnvRunner

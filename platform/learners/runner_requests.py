@@ -1,0 +1,93 @@
+"""Requests to RLlib's env runners, for which it does not matter what happens to a runner meanwhile.
+
+RLlib drops the answers that fail or come too late, in silence. Here an error of a runner's own code
+is raised, a dead runner is left to RLlib, which brings it back, and a runner that does not answer
+in time is ended, so that RLlib brings it back too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+
+from parley.platform.errors import ParleyError
+
+
+class SamplingError(ParleyError):
+    """No runner delivered, and none came back in time."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What came of one request."""
+
+    values: list[Any]
+    """Of the runners that answered."""
+    silent: list[int] = field(default_factory=list)
+    """Worker indices of those that did not in time; they have been ended."""
+
+
+def ask_runners(
+    group: EnvRunnerGroup, method: str, kwargs: Mapping[str, Any], timeout_s: float
+) -> Answers:
+    """Call a method of all runners that are up, and end those that do not answer in time.
+
+    Raises:
+        RayTaskError: the method raised; a fresh runner would meet the same again.
+    """
+    manager = group._worker_manager
+    asked = manager.healthy_actor_ids()
+    if not asked:
+        return Answers([])
+    results = list(
+        manager.foreach_actor(
+            method, kwargs=dict(kwargs), remote_actor_ids=asked, timeout_seconds=timeout_s
+        )
+    )
+    for result in results:
+        error = None if result.ok else result.get()
+        # What Ray lost on the way is no error of the runner's code.
+        if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
+            raise error
+    silent = sorted(set(asked) - {result.actor_id for result in results})
+    for index in silent:
+        # A stopped process too is gone some seconds later: the raylet kills what does not leave.
+        ray.kill(manager.actors()[index], no_restart=False)
+        manager.set_actor_state(index, healthy=False)
+    return Answers([result.get() for result in results if result.ok], silent)
+
+
+class Patience:
+    """How long to go on without any delivery: one timeout, and one more for fresh runners.
+
+    Args:
+        timeout_s: how long a request may take.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self.renew()
+
+    def renew(self) -> None:
+        """Something was delivered."""
+        self._deadline = time.monotonic() + self._timeout_s
+        self._extended = False
+
+    def note(self, answers: Answers) -> None:
+        """Take account of a request's outcome."""
+        if answers.values:
+            self.renew()
+        elif answers.silent and not self._extended:
+            self._deadline = time.monotonic() + self._timeout_s
+            self._extended = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to give up."""
+        return time.monotonic() > self._deadline
