@@ -6,11 +6,13 @@ The settings are checked here, before anything is sent.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from parley.platform.commands.dispatch import functions_of
 from parley.platform.config.errors import ConfigError
@@ -21,6 +23,15 @@ from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
 from parley.platform.telemetry.quiet import quiet_libraries
 
+SUBMISSION = "parley.platform.jobs.submission"
+"""Imported when it is needed: it loads Ray."""
+ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+RUNS_ON_CLUSTER = "~/parley/runs"
+DATA_KEY = "data.path"
+PATH_KEYS = ("path", "conversations", "labelled", "openers", "init_from", "model", "repo")
+"""Last parts of the settings that may be paths, and of no others."""
+PATH_SETTINGS = ("judges.detector", "judges.judge")
 SUBMISSION = "parley.platform.jobs.submission"
 """Imported when it is needed: it loads Ray."""
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
@@ -99,13 +110,21 @@ def _make_request(arguments: argparse.Namespace) -> Any:
 def _place_local_paths(config: ExperimentConfig) -> list[str]:
     """Overrides that make the settings' relative paths absolute, since the job runs elsewhere."""
     overrides = []
-    for key, annotation in field_types(type(config), config.model_dump()).items():
-        value = setting_at(config, key)
-        if annotation is str and key not in NAMES and value and Path(str(value)).exists():
-            path = Path(str(value)).absolute()
-            overrides.append(f"{key}={path}")
-            _say(f"{key}: {path} is not uploaded; the cluster's nodes must see it there")
+    for key in field_types(type(config), config.model_dump()):
+        if key.rpartition(".")[2] not in PATH_KEYS and key not in PATH_SETTINGS:
+            continue
+        value = setting_at(config, key) or ""
+        given = [value] if isinstance(value, str) else list(cast("Iterable[str]", value))
+        placed = [str(Path(text).absolute()) if _is_here(text) else text for text in given]
+        if placed != given:
+            text = placed[0] if isinstance(value, str) else json.dumps(placed)
+            overrides.append(f"{key}={text}")
+            _say(f"{key}: {text} is not uploaded; the cluster's nodes must see it there")
     return overrides
+
+
+def _is_here(text: str) -> bool:
+    return bool(text) and not Path(text).is_absolute() and Path(text).exists()
 
 
 def _follow(server: Any, submission_id: str) -> int:

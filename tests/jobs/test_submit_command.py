@@ -119,7 +119,15 @@ def test_paths_of_this_machine_are_made_absolute_and_told(
     assert request.arguments[-1] == f"init_from={tmp_path / 'imitated'}"
     assert "is not uploaded" in capsys.readouterr().err
     assert not [text for text in request.arguments if text.startswith("policy=/")]
-    assert request_of("cartpole/ppo", "init_from=/shared/x").arguments == ("init_from=/shared/x",)
+    (tmp_path / "rows.json").write_text("[]")
+    request = request_of("dialogue/detector", 'data.labelled=["rows.json", "/shared/b.json"]')
+    assert request.arguments[-1] == f'data.labelled=["{tmp_path}/rows.json", "/shared/b.json"]'
+    (tmp_path / "parley").mkdir()  # also the name of a project of a tracker
+    assert len(request_of("cartpole/ppo").arguments) == 0
+    (tmp_path / "here").mkdir()
+    for given in ("/shared/x", str(tmp_path / "here")):
+        arguments = request_of("cartpole/ppo", f"init_from={given}").arguments
+        assert arguments == (f"init_from={given}",)
 
 
 def test_names_of_jobs_tell_what_runs_and_differ() -> None:
