@@ -38,6 +38,7 @@ class IterationFigures:
             losses: the learners' results, by seat.
             iteration: its number, from 1.
         """
+        times = record.times
         paid = [rewards for seat in self.seats for rewards in record.rewards[seat]]
         turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of(self.seats)]
         variety = [self._track(record, seat, iteration) for seat in self.seats]
@@ -46,9 +47,11 @@ class IterationFigures:
         return {
             "dialogues": len(record.dialogues),
             "tokens": record.num_tokens,
-            "tokens_per_s": record.num_tokens / record.times.sample_s,
-            "sample_s": record.times.sample_s,
-            "learn_s": record.times.learn_s,
+            "tokens_per_s": record.num_tokens / times.sample_s,
+            "env_steps_per_s": sum(len(dialogue.turns) for dialogue in record.dialogues)
+            / (times.sample_s + times.learn_s),
+            "sample_s": times.sample_s,
+            "learn_s": times.learn_s,
             "outside_forward": record.outside_forward,
             "reward": mean_of("total", paid),
             **{name: mean_of(name, paid) for name in REWARD_PARTS},
@@ -58,6 +61,7 @@ class IterationFigures:
             "attractors": [phrase for figures in variety for phrase in figures["attractors"]],
             **{name: _mean_over(learned, name) for name in LOSSES},
             **({"opponent": record.opponent} if record.opponent else {}),
+            **({"policies": self._by_seat(record)} if len(self.seats) > 1 else {}),
         }
 
     def state(self) -> dict[str, Any]:
@@ -68,6 +72,18 @@ class IterationFigures:
         """Go on where `state` was called."""
         for seat, tracker in self.trackers.items():
             tracker.restore(state[seat])
+
+    def _by_seat(self, record: IterationRecord) -> dict[str, dict[str, float]]:
+        """What monitoring shows of each seat that has had its turn."""
+        by_seat = {}
+        for seat in self.seats:
+            turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of([seat])]
+            if turns:
+                parts = {name: mean_of(name, record.rewards[seat]) for name in REWARD_PARTS}
+                entropy = float(np.concatenate([turn.entropies for turn in turns]).mean())
+                reward = mean_of("total", record.rewards[seat])
+                by_seat[seat] = {"reward": reward, **parts, "entropy": entropy}
+        return by_seat
 
     def _track(self, record: IterationRecord, seat: str, iteration: int) -> dict[str, Any]:
         turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of([seat])]

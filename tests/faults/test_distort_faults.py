@@ -46,7 +46,7 @@ TINY = [
     "transcripts.keep_every=1",
     "transcripts.show_interval=0",
 ]
-TIMES = {"seconds", "tokens_per_s", "sample_s", "learn_s", "outside_forward"}
+TIMES = {"seconds", "tokens_per_s", "env_steps_per_s", "sample_s", "learn_s", "outside_forward"}
 RUNNER = "ray::DialogueEnvRunner"
 POLL_S = 0.05
 

@@ -41,7 +41,7 @@ TINY = [
 ]
 """Iterations of 8 dialogues in two batches; evaluations and checkpoints after 2 and 4."""
 
-TIMES = {"seconds", "tokens_per_s", "sample_s", "learn_s", "outside_forward"}
+TIMES = {"seconds", "tokens_per_s", "env_steps_per_s", "sample_s", "learn_s", "outside_forward"}
 Row = dict[str, Any]
 Train = Callable[..., int]
 
