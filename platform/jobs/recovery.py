@@ -17,6 +17,7 @@ from parley.platform.errors import ParleyError
 from parley.platform.jobs.remote_errors import explain_remote
 from parley.platform.jobs.stopping import StopOverdue, StopSignal
 from parley.platform.learners.restorable_ppo import RestorablePPO
+from parley.platform.telemetry.announcements import ProcessRestarted, announce
 from parley.platform.telemetry.progress import Progress
 
 AnyResult = TypeVar("AnyResult")
@@ -125,6 +126,7 @@ def recover(
                     f"{told}; learners were lost {number} times (learner.max_restarts "
                     f"{max_restarts}); the last checkpoint stands, go on with --resume"
                 ) from error
+            announce(ProcessRestarted("learner", "all"))
             checkpoint = store.find("last")
             place = "the beginning" if checkpoint is None else checkpoint.path.name
             progress.say(f"{told}; going on from {place} ({number} of {max_restarts})")
