@@ -38,7 +38,7 @@ class ProcessRestarted:
 
     kind: Literal["runner", "learner", "trial"]
     worker: str
-    """Index of the runner or learner, or the trial's name."""
+    """Index of the runner, or the trial's name; `all` of learners, which are made anew together."""
 
 
 Announcement = RowAppended | CheckpointSaved | ProcessRestarted
