@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -46,6 +46,7 @@ COLUMNS = (
 )
 RETURN_WINDOW = 100
 """Training episodes over which `mean_return` is taken."""
+LOSSES = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
 CURVE_FILE = "learning_curve.png"
 
 
@@ -157,7 +158,7 @@ class PPORun:
             "learn_s": self.algorithm.times.learn_s,
             "num_episodes": len(self.algorithm.returns),
             "mean_return": float(np.mean(self.returns)) if self.returns else None,
-            **_mean_losses(results, self.policies),
+            **_summarise_losses(results, list(self.policies)),
             **evaluation,
         }
         # Before the checkpoint: resuming drops rows that are ahead of it, but cannot make them up.
@@ -311,9 +312,8 @@ def _num_processes(config: CartPolePPOConfig) -> int:
     return config.rollouts.num_env_runners + config.learner.num_learners
 
 
-def _mean_losses(results: Mapping[str, Any], modules: Mapping[str, Any]) -> dict[str, float]:
-    """The loss terms, averaged over the modules."""
-    names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
-    return {
-        name: float(np.mean([float(results[module][name]) for module in modules])) for name in names
-    }
+def _summarise_losses(results: Mapping[str, Any], modules: Sequence[str]) -> dict[str, Any]:
+    """The loss terms, averaged over the modules; with those of each where there are several."""
+    losses = {module: {name: float(results[module][name]) for name in LOSSES} for module in modules}
+    mean = {name: float(np.mean([terms[name] for terms in losses.values()])) for name in LOSSES}
+    return {**mean, **({"policies": losses} if len(modules) > 1 else {})}
