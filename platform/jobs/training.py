@@ -39,6 +39,11 @@ def train_experiment(
     module, _, name = JOBS[config.workflow, config.algorithm].partition(":")
     job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
     remote_errors = import_module("parley.platform.jobs.remote_errors")
+    loss_faults = import_module("parley.platform.jobs.loss_faults")
     monitoring = import_module("parley.platform.jobs.monitored_run")
-    with monitoring.monitored(config, run_folder), remote_errors.explained():
+    with (
+        monitoring.monitored(config, run_folder),
+        loss_faults.keeping_faults(config, run_folder),
+        remote_errors.explained(),
+    ):
         return job(config, run_folder, resume)

@@ -38,12 +38,12 @@ from trl.trainer.utils import FusedCausalLMOutput, disable_dropout_in_model
 
 from parley.platform.config.dpo import DialogueDPOConfig, DPOSection, LoraConfig
 from parley.platform.errors import InputError
-from parley.platform.learners.dpo_batches import PackedResponses
+from parley.platform.learners.dpo_batches import PackedResponses, plan_steps
 from parley.platform.learners.dpo_data import PairDataError, TokenPairs
 from parley.platform.learners.dpo_forward import ResponseForward
 from parley.platform.learners.dpo_loader import PairLoader, check_warmup, num_gradient_steps
 from parley.platform.learners.dpo_state import load_state, save_state
-from parley.platform.models.training import NonFiniteLossError
+from parley.platform.models.loss_fault import LossFault, NonFiniteLossError
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 """dpo.schedule -> transformers' name."""
@@ -186,7 +186,7 @@ class SharedPromptDPOTrainer(DPOTrainer):
         ]
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
-            raise self._diverged(f"the loss is {loss.item()}")
+            raise self._diverged(f"the loss is {loss.item()}", {"loss": loss.item()})
         return loss
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
@@ -197,13 +197,35 @@ class SharedPromptDPOTrainer(DPOTrainer):
         """
         norm: Tensor = super()._clip_grad_norm(model)
         if self.accelerator.scaler is None and not torch.isfinite(norm):
-            raise self._diverged(f"the gradient's length is {norm.item()}")
+            raise self._diverged(
+                f"the gradient's length is {norm.item()}", {"gradient_norm": norm.item()}
+            )
         return norm
 
-    def _diverged(self, what: str) -> NonFiniteLossError:
+    def _diverged(self, what: str, figures: dict[str, float]) -> NonFiniteLossError:
+        """The error, with numbers, texts and reference log-probabilities of the step's pairs."""
+        per_epoch = self.total_steps // self.dpo.num_epochs
+        plan = plan_steps(self.pairs, self.dpo.batch_size, self.seed, self.num_steps // per_epoch)
+        chosen = plan[self.num_steps % per_epoch]
+        reference = self.pairs.reference
+        assert reference is not None
+        facts = {
+            "step": self.num_steps + 1,
+            **figures,
+            "learning_rates": [float(group["lr"]) for group in self._optimiser.param_groups],
+            "pairs": [
+                {
+                    "number": int(pair),
+                    "chosen": self.processing_class.decode(self.pairs.chosen[pair]),
+                    "rejected": self.processing_class.decode(self.pairs.rejected[pair]),
+                }
+                for pair in chosen
+            ],
+        }
         return NonFiniteLossError(
             f"{what} at gradient step {self.num_steps + 1}; lower dpo.learning_rate or "
-            f"dpo.max_grad_norm"
+            f"dpo.max_grad_norm",
+            LossFault(facts, {"reference": reference[chosen]}),
         )
 
     def compute_loss(

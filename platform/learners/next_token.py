@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parley.platform.errors import ParleyError
+from parley.platform.models.loss_fault import LossFault, NonFiniteLossError, batch_columns
 from parley.platform.models.optimiser import JointOptimiser, split_parameters
 from parley.platform.models.precision import mixed_precision
 from parley.platform.models.schedule import learning_rate_factor
@@ -27,7 +27,7 @@ IGNORED_LABEL = -100
 """A place at which nothing is predicted; what torch's cross-entropy leaves out."""
 
 
-class DivergedError(ParleyError):
+class DivergedError(NonFiniteLossError):
     """A gradient that is not a number; nothing was learned from the batch."""
 
 
@@ -167,17 +167,30 @@ class NextTokenLearner:
         # Averaging over the ranks divides by their number.
         (part * self.num_ranks).backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, self.training.max_grad_norm)
-        if not torch.isfinite(norm):
-            raise DivergedError(
-                f"the gradient's length is {norm.item()} at gradient step {self.num_steps + 1}; "
-                f"lower training.learning_rate or training.max_grad_norm"
-            )
         factor = learning_rate_factor(
             self.num_steps, self.training.warmup_steps, self.training.num_steps
         )
+        if not torch.isfinite(norm):
+            raise self._diverged(norm.item(), part.item(), factor, {**vars(batch)})
         self._optimiser.step(factor)
         self.num_steps += 1
         return part.item()
+
+    def _diverged(
+        self, norm: float, loss: float, factor: float, batch: dict[str, Any]
+    ) -> DivergedError:
+        facts = {
+            "step": self.num_steps + 1,
+            "loss": loss,
+            "gradient_norm": norm,
+            "learning_rate": self.training.learning_rate * factor,
+            "rank": self.rank,
+        }
+        return DivergedError(
+            f"the gradient's length is {norm} at gradient step {self.num_steps + 1}; "
+            f"lower training.learning_rate or training.max_grad_norm",
+            LossFault(facts, batch_columns(batch)),
+        )
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The model's state dict as arrays of their own."""

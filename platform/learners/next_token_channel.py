@@ -12,6 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from parley.platform.errors import ParleyError
+
 MAX_WAITING = 2
 """Snapshots that wait for the driver before the workers do."""
 
@@ -51,16 +53,16 @@ class TrainingChannel:
 
     def __init__(self, newest: Snapshot) -> None:
         self._newest = newest
-        self._waiting: asyncio.Queue[Snapshot | str] = asyncio.Queue(MAX_WAITING)
+        self._waiting: asyncio.Queue[Snapshot | ParleyError] = asyncio.Queue(MAX_WAITING)
         self._stop = False
 
-    async def post(self, message: Snapshot | str) -> None:
+    async def post(self, message: Snapshot | ParleyError) -> None:
         """Hand over a snapshot, or why training cannot go on; waits while the driver is behind."""
         if isinstance(message, Snapshot):
             self._newest = message
         await self._waiting.put(message)
 
-    async def take(self, timeout_s: float) -> Snapshot | str | None:
+    async def take(self, timeout_s: float) -> Snapshot | ParleyError | None:
         """The oldest message that waits, or None after `timeout_s`."""
         try:
             return await asyncio.wait_for(self._waiting.get(), timeout_s)

@@ -26,8 +26,6 @@ from parley.platform.learners.next_token_worker import TrainingJob, train_worker
 
 TAKE_TIMEOUT_S = 0.2
 """How long the driver waits for a snapshot before it looks after other things."""
-MAX_FAILURES = 2
-"""Lost workers that a run survives."""
 POLL_INTERVAL_S = "0.5"
 """How often Ray Train looks after its workers; its own 2 s would be felt at the end of a run."""
 
@@ -60,20 +58,21 @@ class NextTokenTraining:
 
         Raises:
             DivergedError: training diverged.
-            WorkersFailedError: workers failed more often than `MAX_FAILURES`.
+            WorkersFailedError: workers failed more often than `learner.max_restarts`.
         """
         running = True
         while running:
             running = self._thread.is_alive()
             message: Any = ray.get(self._channel.take.remote(TAKE_TIMEOUT_S))
-            if isinstance(message, str):
-                raise DivergedError(message)
+            if isinstance(message, DivergedError):
+                raise message
             running = running or message is not None
             yield message
         if self._error is not None:
             raise WorkersFailedError(
-                f"the training workers failed {MAX_FAILURES + 1} times: {_cause(self._error)}; go "
-                f"on from the last checkpoint with --resume"
+                f"the training workers failed more than {self._job.learner.max_restarts} times "
+                f"(learner.max_restarts): {_cause(self._error)}; go on from the last checkpoint "
+                f"with --resume"
             ) from self._error
 
     def request_stop(self) -> None:
@@ -90,7 +89,7 @@ class NextTokenTraining:
                     run_config=RunConfig(  # type: ignore[call-arg]  # typed as its v1
                         name="next_token",
                         storage_path=folder,
-                        failure_config=FailureConfig(max_failures=MAX_FAILURES),
+                        failure_config=FailureConfig(max_failures=self._job.learner.max_restarts),
                         logging_config=LoggingConfig(log_level="CRITICAL"),
                     ),
                 ).fit()

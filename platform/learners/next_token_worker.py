@@ -84,7 +84,7 @@ def train_worker(loop_config: Mapping[str, Any]) -> None:
     except DivergedError as error:
         # All ranks see the same gradient. Raised, it would be tried again in vain.
         if loop.rank == 0:
-            ray.get(channel.post.remote(str(error)))
+            ray.get(channel.post.remote(error))
 
 
 @dataclass

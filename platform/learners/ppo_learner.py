@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core.columns import Columns
@@ -21,20 +22,18 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.optim import Adam, Optimizer
 
 from parley.platform.learners.ppo_loss import PPOTerms, compute_ppo_loss
+from parley.platform.models.loss_fault import LossFault, NonFiniteLossError, batch_columns
 from parley.platform.rollouts.fragment import ADVANTAGES, VALUE_TARGETS
+from parley.platform.rollouts.weight_receiver import hash_weights
 from parley.policies.actor_critic import optimiser_groups
 from parley.policies.rl_module import TokenModule
 
 EXTRA_COLUMNS = (Columns.ACTION_LOGP, Columns.VF_PREDS, ADVANTAGES, VALUE_TARGETS)
 ADAM_EPSILON = 1e-5
-
-
-class NonFiniteLossError(RuntimeError):
-    """A loss or gradient that is not a number; nothing was learned from the batch."""
 
 
 class BatchEpisodes(ConnectorV2):
@@ -82,7 +81,9 @@ class TokenPPOLearner(PPOTorchLearner):
             torch.set_num_threads(num_threads)
         super().build()
         self._progress = 0.0
+        self._num_env_steps = 0
         self._terms: dict[str, list[PPOTerms]] = {}
+        self._batches: dict[str, dict[str, Any]] = {}
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Adam with the filter's parameters in a group of their own."""
@@ -106,7 +107,7 @@ class TokenPPOLearner(PPOTorchLearner):
         """Set the schedules and the seed of this update."""
         super().before_gradient_based_update(timesteps=timesteps)
         settings = self.config.learner_config_dict
-        num_steps = int(timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        num_steps = self._num_env_steps = int(timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
         self._progress = min(1.0, num_steps / settings["ppo"].anneal_env_steps)
         stream = np.random.SeedSequence([settings["seed"], num_steps])
         np.random.seed(stream.generate_state(4))
@@ -116,7 +117,7 @@ class TokenPPOLearner(PPOTorchLearner):
             self._set_optimizer_lr(
                 optimiser, self._interpolate(ppo.learning_rate, ppo.learning_rate_final)
             )
-        self._terms = {}
+        self._terms, self._batches = {}, {}
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
@@ -138,8 +139,13 @@ class TokenPPOLearner(PPOTorchLearner):
                 ppo.entropy_coefficient, ppo.entropy_coefficient_final
             ),
         )
-        self._terms.setdefault(module_id, []).append(terms)
+        self.keep_terms(module_id, batch, terms)
         return terms.total
+
+    def keep_terms(self, module_id: str, batch: dict[str, Any], terms: PPOTerms) -> None:
+        """Keep a minibatch's terms for the report, and what they came from in case they fail."""
+        self._terms.setdefault(module_id, []).append(terms)
+        self._batches[module_id] = batch
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
         """Scale the gradient of all modules together down to the allowed length.
@@ -147,18 +153,53 @@ class TokenPPOLearner(PPOTorchLearner):
         A module that had no data in this update has None for gradients.
 
         Raises:
-            NonFiniteLossError: a gradient is infinite or not a number.
+            NonFiniteLossError: a loss or gradient is infinite or not a number, in any learner.
         """
         max_norm = self.config.learner_config_dict["ppo"].max_grad_norm
         gradients = [gradient for gradient in gradients_dict.values() if gradient is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(norm):
-            raise NonFiniteLossError(
-                f"the gradient's length is {norm.item()}; lower ppo.learning_rate or "
-                f"ppo.max_grad_norm and resume from the last checkpoint"
-            )
+        if not self._is_finite(norm):
+            raise self._diverged(norm.item())
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return gradients_dict
+
+    def _is_finite(self, norm: Tensor) -> bool:
+        """Whether this step's losses and gradient are numbers, in all learners: they stop together,
+        else some would wait for the others."""
+        losses = [self._terms[module_id][-1].total for module_id in self._batches]
+        finite = torch.stack([norm, *losses]).isfinite().all()
+        if self.config.num_learners > 1:
+            all_finite = finite.float()
+            distributed.all_reduce(all_finite, op=distributed.ReduceOp.MIN)
+            return bool(all_finite)
+        return bool(finite)
+
+    def _diverged(self, norm: float) -> NonFiniteLossError:
+        losses = {
+            module_id: {
+                name: float(term) for name, term in vars(self._terms[module_id][-1]).items()
+            }
+            for module_id in self._batches
+        }
+        columns: dict[str, NDArray[Any]] = {}
+        for module_id, batch in self._batches.items():
+            columns |= batch_columns(batch, f"{module_id}/")
+        facts = {
+            "env_steps": self._num_env_steps,
+            "losses": losses,
+            "gradient_norm": norm,
+            "learning_rates": {
+                name: [float(group["lr"]) for group in optimiser.param_groups]
+                for name, optimiser in self._named_optimizers.items()
+            },
+            "weights_hash": hash_weights(self.module.get_state()),
+        }
+        totals = ", ".join(f"{terms['total']:g}" for terms in losses.values())
+        return NonFiniteLossError(
+            f"the loss is {totals} and the gradient's length {norm:g}; lower ppo.learning_rate or "
+            f"ppo.max_grad_norm",
+            LossFault(facts, columns),
+        )
 
     def apply_gradients(self, gradients_dict: dict[Any, Tensor]) -> None:
         """Step the optimisers; the gradients are in place and known to be finite."""
@@ -181,7 +222,7 @@ class TokenPPOLearner(PPOTorchLearner):
                 key=module_id,
                 window=1,
             )
-        self._terms = {}
+        self._terms, self._batches = {}, {}
 
     @staticmethod
     def _set_optimizer_lr(optimizer: Optimizer, lr: float) -> None:

@@ -27,6 +27,10 @@ class PPOTerms:
     """Estimate of KL(old, new) in nats: mean of rho - 1 - log rho (Schulman 2020)."""
     clip_fraction: Tensor
 
+    def times(self, weight: float) -> PPOTerms:
+        """All terms, weighted."""
+        return PPOTerms(**{name: weight * term for name, term in vars(self).items()})
+
 
 def compute_ppo_loss(
     logits: Tensor,

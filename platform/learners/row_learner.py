@@ -13,7 +13,7 @@ import numpy as np
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
-from torch import Tensor
+from torch import Tensor, distributed
 
 from parley.platform.learners.ppo_learner import TokenPPOLearner
 from parley.platform.learners.ppo_loss import PPOTerms, compute_ppo_loss
@@ -37,12 +37,21 @@ class RowLearner(TokenPPOLearner):
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Seed this update by its number, so that a resumed run shuffles as this one; anneal."""
         PPOTorchLearner.before_gradient_based_update(self, timesteps=timesteps)
-        number = int(timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        number = self._num_env_steps = int(timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
         stream = np.random.SeedSequence([self.config.learner_config_dict["seed"], number])
         np.random.seed(stream.generate_state(4))
         for optimiser in self._named_optimizers.values():
             self._set_optimizer_lr(optimiser, self.learning_rate(int(timesteps[ITERATION])))
-        self._terms = {}
+        self._terms, self._batches = {}, {}
+
+    def _weigh(self, num_tokens: Tensor) -> float:
+        """The learner's tokens as a multiple of the mean over all learners."""
+        num_learners = self.config.num_learners
+        if num_learners < 2:
+            return float(num_tokens > 0)
+        all_tokens = num_tokens.clone()
+        distributed.all_reduce(all_tokens)
+        return num_learners * num_tokens.item() / max(1, all_tokens.item())
 
     @abstractmethod
     def learning_rate(self, iteration: int) -> float:
@@ -51,13 +60,18 @@ class RowLearner(TokenPPOLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Tensor:
-        """The loss over the N tokens that the policy drew."""
-        if not batch[VALID].any():  # rows that only make up the number of a learner's share
+        """The loss over the N tokens that the policy drew, weighted by the learner's part of them.
+
+        Learners average their gradients; so weighted, the average is the gradient of the mean over
+        the tokens of all, however they are divided.
+        """
+        weight = self._weigh(batch[VALID].sum())
+        if weight == 0.0:  # rows that only make up the number of a learner's share
             return sum(0.0 * fwd_out[key].sum() for key in OUTPUTS)
         terms = self.compute_terms(
             fwd_out[Columns.ACTION_DIST_INPUTS], fwd_out[Columns.VF_PREDS], batch
-        )
-        self._terms.setdefault(module_id, []).append(terms)
+        ).times(weight)
+        self.keep_terms(module_id, batch, terms)
         return terms.total
 
     @abstractmethod

@@ -19,9 +19,9 @@ from parley.platform.errors import InputError
 from parley.platform.learners.dpo_batches import pack_pairs, plan_steps
 from parley.platform.learners.dpo_data import TokenPairs
 from parley.platform.learners.dpo_forward import ResponseForward
+from parley.platform.models.loss_fault import LossFault, NonFiniteLossError, batch_columns
 from parley.platform.models.precision import mixed_precision
 from parley.platform.models.schedule import learning_rate_factor
-from parley.platform.models.training import NonFiniteLossError
 
 MAX_GRAD_NORM = 1.0
 
@@ -83,10 +83,19 @@ def fine_tune(
             optimiser.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
-            if not torch.isfinite(norm):
+            if not (torch.isfinite(norm) and torch.isfinite(loss)):
                 raise NonFiniteLossError(
                     f"the loss is {loss.item()} and the gradient's length {norm.item()} at step "
-                    f"{step + 1} of supervised fine-tuning; lower supervised.learning_rate"
+                    f"{step + 1} of supervised fine-tuning; lower supervised.learning_rate",
+                    LossFault(
+                        {
+                            "step": step + 1,
+                            "loss": loss.item(),
+                            "gradient_norm": norm.item(),
+                            "learning_rate": config.learning_rate * factor,
+                        },
+                        batch_columns(vars(packed)),
+                    ),
                 )
             optimiser.step()
             losses.append(loss.item())

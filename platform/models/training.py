@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from parley.platform.config.pretraining import LanguageModelConfig, LanguageTrainingConfig
-from parley.platform.errors import ParleyError
 from parley.platform.models.batches import IGNORED, Batch, BatchStream, make_batch, plan_batches
 from parley.platform.models.dialogue_tokens import TokenDialogues, cover_windows
+from parley.platform.models.loss_fault import LossFault, NonFiniteLossError, batch_columns
 from parley.platform.models.optimiser import language_optimiser
 from parley.platform.models.precision import mixed_precision
 from parley.platform.models.schedule import learning_rate_factor
@@ -29,10 +29,6 @@ from parley.platform.models.tokenizer import end_token_of
 
 EVALUATION_TOKENS = 16_384
 """Tokens of one forward pass that measures."""
-
-
-class NonFiniteLossError(ParleyError, FloatingPointError):
-    """A loss or gradient that is not a number; nothing was learned from the batch."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +125,15 @@ class LanguageTrainer:
         self._optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, self.training.max_grad_norm)
-        if not torch.isfinite(norm):
+        if not (torch.isfinite(norm) and torch.isfinite(loss)):
             raise NonFiniteLossError(
                 f"the loss is {loss.item()} and the gradient's length {norm.item()} at gradient "
                 f"step {self.num_steps + 1}; lower training.learning_rate or "
-                f"training.max_grad_norm"
+                f"training.max_grad_norm",
+                LossFault(
+                    {"step": self.num_steps + 1, "loss": loss.item(), "gradient_norm": norm.item()},
+                    batch_columns(vars(batch)),
+                ),
             )
         self._optimiser.step(self.learning_rate_factor)
         self.num_steps += 1

@@ -22,6 +22,7 @@ from ray import tune
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import InputError, ParleyError
+from parley.platform.models.loss_fault import NonFiniteLossError, write_fault
 from parley.platform.monitoring.run_monitor import name_run, trial_monitored
 from parley.platform.sweeps.space import TrialPlan, trial_config
 from parley.platform.sweeps.trial_folder import Row, Save, SavedMeasure, TrialFolder
@@ -83,6 +84,8 @@ def run_in_worker(
             figures = trial(settings, _fetch(shared[0]), own.path, session.report, session.restore)
         except (FloatingPointError, InputError) as error:
             session.note_final(error)
+            if isinstance(error, NonFiniteLossError):
+                write_fault(own.path, error, {"trial": plan.name, "config": dict(plan.values)})
             figures = {}
         except Exception as error:
             own.write_error(error)

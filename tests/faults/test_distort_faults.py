@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 import torch
 
 from parley.platform.checkpoints.store import CheckpointStore

@@ -25,7 +25,7 @@ from parley.platform.learners.dialogue_batch import (
 )
 from parley.platform.learners.dialogue_config import build_dialogue_config
 from parley.platform.learners.dialogue_learner import DialogueLearner
-from parley.platform.learners.ppo_learner import ADAM_EPSILON, NonFiniteLossError
+from parley.platform.learners.ppo_learner import ADAM_EPSILON
 from parley.platform.learners.ppo_loss import compute_ppo_loss
 from parley.platform.learners.reinforce_loss import compute_reinforce_loss
 from parley.platform.learners.restorable_ppo import POLICY_PREFIX
@@ -38,6 +38,7 @@ from parley.platform.learners.row_batch import (
     make_share,
 )
 from parley.platform.learners.row_learner import ITERATION
+from parley.platform.models.loss_fault import NonFiniteLossError
 from parley.platform.rollouts.dialogue_record import PlayedDialogue
 from parley.platform.rollouts.dialogue_runner import DialogueEnvRunner, DialogueRunnerSettings
 from parley.policies.dialogue.actor_critic import DialogueActorCritic

@@ -28,7 +28,7 @@ from parley.platform.jobs import dpo_preparation
 from parley.platform.jobs.dpo_job import DPORun, run_dpo
 from parley.platform.jobs.dpo_preparation import prepare
 from parley.platform.learners.dpo_data import PairDataError
-from parley.platform.models.training import NonFiniteLossError
+from parley.platform.models.loss_fault import NonFiniteLossError
 from parley.platform.preferences.loading import load_pairs
 from parley.platform.telemetry.progress import Progress
 from parley.platform.telemetry.run_folder import RunFolder

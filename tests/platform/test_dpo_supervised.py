@@ -11,7 +11,7 @@ from parley.platform.config.dpo import SupervisedConfig
 from parley.platform.errors import InputError
 from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.supervised import fine_tune, unique_chosen
-from parley.platform.models.training import NonFiniteLossError
+from parley.platform.models.loss_fault import NonFiniteLossError
 from tests.platform.dpo_fixtures import make_model, make_pairs
 
 CONFIG = SupervisedConfig(num_epochs=6, learning_rate=3e-3, batch_size=4, warmup_steps=2)

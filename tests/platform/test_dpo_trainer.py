@@ -17,7 +17,7 @@ from parley.platform.learners.dpo_batches import plan_steps
 from parley.platform.learners.dpo_data import PairDataError, TokenPairs
 from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer, build_trainer
-from parley.platform.models.training import NonFiniteLossError
+from parley.platform.models.loss_fault import NonFiniteLossError
 from tests.platform.dpo_fixtures import CPU, make_config, make_model, make_pairs, make_tokenizer
 
 Row = dict[str, float]

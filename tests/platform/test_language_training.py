@@ -13,13 +13,13 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from parley.envs.dialogue.smalltalk import generate_dialogues
 from parley.platform.config.pretraining import LanguageModelConfig, LanguageTrainingConfig
 from parley.platform.models.dialogue_tokens import TokenDialogues, encode_dialogues
+from parley.platform.models.loss_fault import NonFiniteLossError
 from parley.platform.models.optimiser import split_parameters
 from parley.platform.models.schedule import learning_rate_factor
 from parley.platform.models.self_talk import hold_dialogue
 from parley.platform.models.tokenizer import train_tokenizer
 from parley.platform.models.training import (
     LanguageTrainer,
-    NonFiniteLossError,
     build_language_model,
     choose_device,
     measure_losses,

@@ -26,11 +26,11 @@ from parley.platform.learners.ppo_algorithm import build_config, whiten_episodes
 from parley.platform.learners.ppo_learner import (
     ADAM_EPSILON,
     BatchEpisodes,
-    NonFiniteLossError,
     TokenPPOLearner,
 )
 from parley.platform.learners.ppo_loss import compute_ppo_loss
 from parley.platform.learners.restorable_ppo import POLICY_PREFIX
+from parley.platform.models.loss_fault import NonFiniteLossError
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
 from parley.platform.rollouts.fragment import ADVANTAGES, VALUE_TARGETS
 from parley.platform.rollouts.vector_runner import VectorEnvRunner
@@ -245,7 +245,7 @@ def test_a_gradient_that_is_no_number_stops_the_update_before_it_does_harm(
     episodes = play(config)
     episodes[0].extra_model_outputs[column].data[0] = value
     before = weights_of(learner)
-    with pytest.raises(NonFiniteLossError, match=r"learning_rate.*resume from the last checkpoint"):
+    with pytest.raises(NonFiniteLossError, match=r"the loss is .*lower ppo\.learning_rate"):
         update(learner, config, episodes)
     after = weights_of(learner)
     assert all(np.isfinite(array).all() for array in after.values())

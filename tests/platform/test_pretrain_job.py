@@ -26,7 +26,7 @@ from parley.platform.config.pretraining import PretrainConfig
 from parley.platform.errors import InputError
 from parley.platform.evaluation.dialogue_runs import evaluate_path
 from parley.platform.jobs.pretrain_job import run_pretrain
-from parley.platform.models.training import NonFiniteLossError
+from parley.platform.models.loss_fault import NonFiniteLossError
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.platform.telemetry.transcripts import read_transcripts
 
