@@ -185,8 +185,3 @@ def test_relative_runs_outlive_the_upload_of_a_job(
     assert locate_run(Path("/shared/x")) == Path("/shared/x")
     monkeypatch.setenv("PARLEY_RUNS_ROOT", "/shared")
     assert locate_run(Path("runs/x")) == Path("/shared/runs/x")
-
-
-def test_going_on_by_itself_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "cartpole/ppo", "--auto-resume"]) == 2
-    assert "--auto-resume needs a --run-dir" in capsys.readouterr().err

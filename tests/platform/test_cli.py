@@ -33,6 +33,8 @@ def train_two_iterations(
     if config.seed == 2:
         raise KeyboardInterrupt
     metrics = {"mean_return": 42.0, "mean_return_ci95": [40.0, 44.0], "resumed": resume}
+    if config.seed == 3:
+        metrics |= {"trials": 9, "trials_failed": 2}
     result = {"status": "done", "seconds": 0.5, "metrics": metrics, "checkpoint": None}
     run_folder.write_result(result)
     return result
@@ -154,6 +156,27 @@ def test_train_leaves_a_run_and_prints_its_figures(
     assert "95 % interval 40 to 44" in out
     result = json.loads((light_workflow / "mine" / "result.json").read_text())
     assert (result["status"], result["metrics"]["resumed"]) == ("done", False)
+
+
+def test_a_result_with_failed_trials_is_a_failure(
+    light_workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "cartpole/ppo", "seed=3", "--run-dir", "sweep"]) == 1
+    told = capsys.readouterr()
+    assert "2 of 9 trials failed; why stands in sweep/trials/*/error.txt" in told.err
+    assert "trials_failed" in told.out
+    assert json.loads(Path("sweep/result.json").read_text())["status"] == "done"
+
+
+def test_a_run_begins_or_goes_on_by_itself(
+    light_workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "cartpole/ppo", "--auto-resume"]
+    assert main(call) == 2
+    assert "--auto-resume needs a --run-dir" in capsys.readouterr().err
+    for resumed in (False, True):
+        assert main([*call, "--run-dir", "run"]) == 0
+        assert json.loads(Path("run/result.json").read_text())["metrics"]["resumed"] is resumed
 
 
 @pytest.mark.parametrize(("seed", "code", "status"), [(1, 1, "failed"), (2, 130, "stopped")])

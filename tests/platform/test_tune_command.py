@@ -108,3 +108,20 @@ def test_a_sweep_prints_its_trials_and_writes_its_result(
     assert result["metrics"]["best_config"]["dpo.beta"] == 0.1
     assert main(["tune", "dialogue/dpo", SMALL, "--run-dir", str(run)]) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("stand_in", "local_ray")
+def test_a_failed_trial_fails_the_command_which_keeps_the_best_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = sweep_trials.make_parts({"faults": {"0.3": (2, "raise")}})
+    monkeypatch.setattr(sweep_trials, "PARTS", parts)
+    run = tmp_path / "run"
+    arguments = ["tune", "dialogue/dpo", SMALL, "sweep.max_failures=0", "--run-dir", str(run)]
+    assert main(arguments) == 1
+    assert "1 of 3 trials failed" in capsys.readouterr().err
+    result = json.loads((run / "result.json").read_text())
+    assert result["status"] == "done"
+    assert result["metrics"]["best_config"]["dpo.beta"] == 0.1
+    assert "broken at step 2" in (run / "trials" / "00002" / "error.txt").read_text()
