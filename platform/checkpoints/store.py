@@ -32,6 +32,7 @@ from parley.platform.config.names import check_name, member_path
 from parley.platform.errors import InputError
 from parley.platform.telemetry.announcements import CheckpointSaved, announce
 from parley.platform.telemetry.files import atomic_write_text, sync_folder, to_json
+from parley.platform.telemetry.full_disk import naming_full_disk
 
 MANIFEST_FILE, POLICY_FILE, TRAINER_STEM = "manifest.json", "policy.json", "trainer"
 POLICIES_DIR = "policies"
@@ -212,20 +213,24 @@ def write_checkpoint(
         save_policies: writes the policies' folders into the folder it is given.
         facts: for `policy.json`.
         trainer_state: for `--resume`; see `state_tree`.
+
+    Raises:
+        DiskFullError: there is no space for it.
     """
     partial = _hidden(folder, PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
-    try:
-        (partial / POLICIES_DIR).mkdir(parents=True)
-        save_policies(partial / POLICIES_DIR)
-        (partial / POLICY_FILE).write_text(to_json(facts, indent=2), encoding="utf-8")
-        save_tree(trainer_state, partial / TRAINER_STEM)
-        _write_manifest(partial)
-        _flush(partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # on a full disk, its space is needed
-        raise
-    _place(partial, folder)
+    with naming_full_disk(folder):
+        try:
+            (partial / POLICIES_DIR).mkdir(parents=True)
+            save_policies(partial / POLICIES_DIR)
+            (partial / POLICY_FILE).write_text(to_json(facts, indent=2), encoding="utf-8")
+            save_tree(trainer_state, partial / TRAINER_STEM)
+            _write_manifest(partial)
+            _flush(partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # on a full disk, its space is needed
+            raise
+        _place(partial, folder)
 
 
 def _hidden(final: Path, ending: str) -> Path:

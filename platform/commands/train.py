@@ -19,6 +19,7 @@ from parley.platform.config.loading import load_experiment
 from parley.platform.config.resuming import resumed_settings
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED, InputError
+from parley.platform.telemetry.full_disk import DiskFullError
 from parley.platform.telemetry.run_folder import (
     CONFIG_FILE,
     TRIALS_FILE,
@@ -123,12 +124,14 @@ def _record_failure(run_folder: RunFolder, error: BaseException, seconds: float)
         return
     stopped = isinstance(error, KeyboardInterrupt)
     rows = run_folder.read_metrics()
-    run_folder.write_result(
-        {
-            "status": "stopped" if stopped else "failed",
-            "seconds": seconds,
-            "metrics": rows[-1] if rows else {},
-            "checkpoint": None,
-            "error": "" if stopped else f"{type(error).__name__}: {error}",
-        }
-    )
+    result = {
+        "status": "stopped" if stopped else "failed",
+        "seconds": seconds,
+        "metrics": rows[-1] if rows else {},
+        "checkpoint": None,
+        "error": "" if stopped else f"{type(error).__name__}: {error}",
+    }
+    try:
+        run_folder.write_result(result)
+    except (OSError, DiskFullError) as trouble:  # it must not stand in the way of the error itself
+        print(f"parley: the result was not written: {trouble}", file=sys.stderr)

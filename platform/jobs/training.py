@@ -39,10 +39,12 @@ def train_experiment(
     module, _, name = JOBS[config.workflow, config.algorithm].partition(":")
     job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
     remote_errors = import_module("parley.platform.jobs.remote_errors")
+    disk_faults = import_module("parley.platform.jobs.disk_faults")
     loss_faults = import_module("parley.platform.jobs.loss_faults")
     monitoring = import_module("parley.platform.jobs.monitored_run")
     with (
         monitoring.monitored(config, run_folder),
+        disk_faults.explaining_full_disk(run_folder),
         loss_faults.keeping_faults(config, run_folder),
         remote_errors.explained(),
     ):

@@ -34,7 +34,8 @@ def tune_experiment(
     module, _, name = SWEEPS[config.workflow, config.algorithm].partition(":")
     parts = getattr(import_module(module), name)
     job = import_module("parley.platform.jobs.sweep_job")
+    disk_faults = import_module("parley.platform.jobs.disk_faults")
     monitoring = import_module("parley.platform.monitoring.run_monitor")
-    with monitoring.run_monitored(config, run_folder):
+    with monitoring.run_monitored(config, run_folder), disk_faults.explaining_full_disk(run_folder):
         result: dict[str, Any] = job.run_sweep(config, run_folder, resume, parts)
     return result

@@ -1,4 +1,7 @@
-"""Writing a file whole or not at all, and JSON that any reader accepts."""
+"""Writing a file whole or not at all, and JSON that any reader accepts.
+
+A full disk is a `DiskFullError` that names the file.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +13,43 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 
+from parley.platform.telemetry.full_disk import naming_full_disk
+
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` by `content`: a reader, or a crash, sees the old file or the new one."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with naming_full_disk(path):
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
 
 
 def atomic_write_text(path: Path, text: str) -> None:
     """`atomic_write_bytes` of UTF-8 text."""
     atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add `text` to the end of `path`, or nothing of it where the disk is full."""
+    with naming_full_disk(path), path.open("ab", buffering=0) as file:
+        size_bytes = file.tell()
+        content = memoryview(text.encode("utf-8"))
+        try:
+            while content:
+                content = content[file.write(content) :]
+        except OSError:
+            os.truncate(path, size_bytes)
+            raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -23,7 +23,8 @@ from parley.platform.config.loading import load_experiment, to_toml
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import InputError
 from parley.platform.telemetry.announcements import RowAppended, announce
-from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.telemetry.files import append_text, atomic_write_text, to_json
+from parley.platform.telemetry.full_disk import DiskFullError
 from parley.platform.telemetry.run_place import locate_run
 from parley.platform.telemetry.versions import installed_versions
 
@@ -68,7 +69,7 @@ class RunFolder:
                 _refuse_contents(path)
                 atomic_write_text(path / CONFIG_FILE, to_toml(config))
                 (path / CHECKPOINTS_DIR).mkdir()
-            except OSError as error:
+            except (OSError, DiskFullError) as error:
                 _raise_unusable(path, error)
             undo.pop_all()
         return cls(path, config, lock)
@@ -102,7 +103,7 @@ class RunFolder:
                     folder.config = config
                 (path / CHECKPOINTS_DIR).mkdir(exist_ok=True)
                 folder._rewrite_metrics(folder.read_metrics())
-            except OSError as error:
+            except (OSError, DiskFullError) as error:
                 _raise_unusable(path, error)
             undo.pop_all()
         return folder
@@ -116,8 +117,7 @@ class RunFolder:
         """Add one line to `metrics.jsonl`; `row` has an `iteration`, NaN becomes null."""
         if "iteration" not in row:
             raise ValueError(f"a row of metrics needs an iteration; it has {sorted(row)}")
-        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(to_json(row) + "\n")
+        append_text(self.path / METRICS_FILE, to_json(row) + "\n")
         announce(RowAppended(self.path, row))
 
     def read_metrics(self) -> list[dict[str, object]]:
@@ -250,7 +250,9 @@ def _take_lock(path: Path) -> IO[str]:
     return lock
 
 
-def _raise_unusable(path: Path, error: OSError) -> NoReturn:
+def _raise_unusable(path: Path, failure: OSError | DiskFullError) -> NoReturn:
+    error = failure if isinstance(failure, OSError) else failure.__cause__
+    assert isinstance(error, OSError)
     reasons = {
         errno.EEXIST: "a file is in the way",
         errno.ENOTDIR: "a file is in the way",

@@ -17,7 +17,7 @@ from typing import Any
 
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
-from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.telemetry.files import append_text, atomic_write_text, to_json
 
 TRANSCRIPTS_FILE = "transcripts.jsonl"
 """Name of the file in a run folder."""
@@ -89,8 +89,7 @@ class Transcript:
 def append_transcripts(path: Path, transcripts: Iterable[Transcript]) -> None:
     """Add dialogues to the file at `path`, a line each; NaN becomes null."""
     lines = [to_json(asdict(transcript)) + "\n" for transcript in transcripts]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(lines))
+    append_text(path, "".join(lines))
 
 
 def read_transcripts(path: Path) -> list[Transcript]:
