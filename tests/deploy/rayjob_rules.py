@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 import jsonschema
 import kubernetes_validate
+from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION as OBJECT_STORE_SHARE
 
 import parley
 from parley.platform.cli import parse_arguments
@@ -175,9 +176,15 @@ def has_places_to_write(job: Manifest) -> Iterator[str]:
         claim = volumes[mounts["/runs"]].get("persistentVolumeClaim") if "/runs" in mounts else None
         if claim != {"claimName": "parley-runs"}:
             yield f"{group.name}: /runs is not the shared claim"
-        memory = volumes.get(mounts.get("/dev/shm", ""), {}).get("emptyDir", {}).get("medium")
-        if memory != "Memory":
+        shm = volumes.get(mounts.get("/dev/shm", ""), {}).get("emptyDir", {})
+        wanted = OBJECT_STORE_SHARE * _gibibytes(group.container["resources"]["limits"]["memory"])
+        if shm.get("medium") != "Memory" or _gibibytes(shm.get("sizeLimit", "0Gi")) < wanted:
             yield f"{group.name}: the object store would lie on a disk"
+
+
+def _gibibytes(quantity: str) -> float:
+    assert quantity.endswith("Gi"), quantity
+    return float(quantity.removesuffix("Gi"))
 
 
 def ends_gently(job: Manifest) -> Iterator[str]:

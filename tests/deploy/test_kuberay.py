@@ -65,7 +65,7 @@ def _swap_entrypoint(old: str, new: str) -> Callable[[Manifest], object]:
 BROKEN: dict[str, tuple[Callable[[Manifest], object], str]] = {
     "misspelt field": (lambda j: j["spec"].update(backofLimit=3), "backofLimit"),
     "number for a string": (
-        lambda j: groups_of(j)[0].params.update({"num-cpus": 0}),
+        lambda j: _cluster(j)["headGroupSpec"]["rayStartParams"].update({"num-cpus": 0}),
         "is not of type 'string'",
     ),
     "misspelt pod field": (lambda j: _head(j).update(toleration=[]), "toleration"),
@@ -140,6 +140,10 @@ BROKEN: dict[str, tuple[Callable[[Manifest], object], str]] = {
     ),
     "object store on disk": (
         lambda j: _rollouts(j)["volumes"][1]["emptyDir"].pop("medium"),
+        "on a disk",
+    ),
+    "small object store": (
+        lambda j: _rollouts(j)["volumes"][1]["emptyDir"].update(sizeLimit="4Gi"),
         "on a disk",
     ),
     "killed at once": (
