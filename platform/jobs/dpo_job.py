@@ -21,8 +21,8 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation import CooperationResult, evaluate_generator
 from parley.platform.evaluation.generator_checkpoint import GENERATOR, REFERENCE, device_of
 from parley.platform.jobs.dpo_preparation import Preparation, prepare
-from parley.platform.jobs.dpo_trial import SCORE, Save, run_trial
-from parley.platform.jobs.stopping import StopSignal
+from parley.platform.jobs.dpo_trial import SCORE, Save, TrialEnding, run_trial
+from parley.platform.jobs.stopping import StopOverdue, StopSignal
 from parley.platform.judges.loading import load_detector
 from parley.platform.learners.dpo_loader import num_gradient_steps
 from parley.platform.models.resolving import load_named_model
@@ -55,7 +55,10 @@ def run_dpo(config: DialogueDPOConfig, run_folder: RunFolder, resume: bool) -> d
         with Progress(COLUMNS) as progress:
             shared = prepare(config, run_folder.path, progress)
         goal = Goal("iteration", num_gradient_steps(shared.training, config.dpo))
-        with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
+        with (
+            StopSignal(config.checkpoint.stop_grace_s) as stop,
+            Progress(COLUMNS, goal) as progress,
+        ):
             run = DPORun(config, run_folder, shared, stop, progress, resume)
             with progress.status("training"):
                 run.train()
@@ -100,9 +103,17 @@ class DPORun:
             progress.resume_from(step)
 
     def train(self) -> None:
-        """Run the trial from where it stands to its end, or to the stop signal."""
+        """Run the trial from where it stands to its end, or to the stop signal.
+
+        What is in progress when the signal's grace period ends is given up.
+        """
         restore = None if self.checkpoint is None else self.checkpoint.path
-        run_trial(self.config, self.shared, self.run_folder.path, self._report, restore)
+        folder, ending = self.run_folder.path, TrialEnding(lambda: self.stop.received, self._save)
+        try:
+            with self.stop.interrupting():
+                run_trial(self.config, self.shared, folder, self._report, restore, ending)
+        except StopOverdue:
+            self.progress.say("the step in progress was given up; the last checkpoint stands")
 
     def conclude(self, say: Callable[[str], None]) -> dict[str, Any]:
         """Measure the best checkpoint on the held-out conversations, and write the result."""
@@ -132,6 +143,10 @@ class DPORun:
         store_generator(self.store, self.run_folder.path, row, save, score if is_best else None)
         self.progress.update(row)
         return not self.stop.received
+
+    def _save(self, step: int, save: Save) -> None:
+        """Keep the trial between two measures."""
+        store_generator(self.store, self.run_folder.path, {"iteration": step}, save, None)
 
     def _write_result(
         self, status: str, checkpoint: Checkpoint | None, metrics: Mapping[str, Any]

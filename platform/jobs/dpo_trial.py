@@ -7,7 +7,7 @@ score, by which checkpoints and trials are chosen, comes from held-out conversat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,23 @@ Report = Callable[[Mapping[str, object], Save | None], bool]
 """Takes a measure, and what writes the checkpoint into a folder; False: stop."""
 
 
+@dataclass(frozen=True)
+class TrialEnding:
+    """How a trial ends between two measures, without another one."""
+
+    is_stopping: Callable[[], bool]
+    """Asked after each gradient step."""
+    save: Callable[[int, Save], None]
+    """Takes the number of gradient steps, and what writes the checkpoint into a folder."""
+
+
 def run_trial(
     config: DialogueDPOConfig,
     shared: Preparation,
     folder: Path,
     report: Report,
     restore: Path | None,
+    ending: TrialEnding | None = None,
 ) -> Row:
     """Train with the settings of `config`; give the last measure.
 
@@ -47,13 +58,14 @@ def run_trial(
         folder: of the trial; nothing is written there but through `report`.
         report: is given every measure.
         restore: checkpoint to go on from.
+        ending: ends the trial between measures, if anything does.
 
     Raises:
         NonFiniteLossError: training diverged.
         InputError: the checkpoint belongs to other data.
     """
     with limit_threads(config.learner.num_threads):
-        trial = Trial(config, shared, report)
+        trial = Trial(config, shared, report, ending)
         if restore is not None:
             trial.restore(open_checkpoint(restore))
         return trial.run()
@@ -66,10 +78,18 @@ class Trial:
         config: of this trial.
         shared: what all trials have in common; stays as it is.
         report: is given every measure.
+        ending: ends the trial between measures, if anything does.
     """
 
-    def __init__(self, config: DialogueDPOConfig, shared: Preparation, report: Report) -> None:
+    def __init__(
+        self,
+        config: DialogueDPOConfig,
+        shared: Preparation,
+        report: Report,
+        ending: TrialEnding | None = None,
+    ) -> None:
         self.config = config
+        self.ending = ending
         self.shared = shared
         self.report = report
         device = device_of(config)
@@ -88,7 +108,11 @@ class Trial:
 
     def run(self) -> Row:
         """Take the remaining gradient steps; give the last measure."""
-        self.trainer.run(self._on_row, self.config.evaluation.interval_steps)
+        interval, ending = self.config.evaluation.interval_steps, self.ending
+        if ending is None:
+            self.trainer.run(self._on_row, interval)
+        elif self.trainer.run(self._on_row, interval, ending.is_stopping):
+            ending.save(self.trainer.num_steps, self._save)
         return self.last
 
     def _on_row(self, figures: dict[str, float]) -> bool:

@@ -59,7 +59,7 @@ def run_imitation(
     """
     recorded = _load_recorded(config, run_folder, resume)
     goal = Goal("iteration", config.training.num_steps)
-    with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
+    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS, goal) as progress:
         with connect_ray(config.ray, _num_processes(config), progress):
             use_gpu = place_workers(config.learner)
             if recorded is None:

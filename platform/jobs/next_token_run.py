@@ -18,7 +18,7 @@ from torch import Tensor
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import CheckpointConfig, LearnerConfig
-from parley.platform.jobs.stopping import StopSignal
+from parley.platform.jobs.stopping import StopOverdue, StopSignal
 from parley.platform.learners.devices import gpus_per_learner
 from parley.platform.learners.next_token import NextTokenSettings
 from parley.platform.learners.next_token_channel import Snapshot
@@ -121,19 +121,31 @@ class NextTokenRun(ABC):
         """Draw the learning curve into a PNG file."""
 
     def train(self, use_gpu: bool, stop: StopSignal, progress: Progress) -> None:
-        """Take in the snapshots of workers until the training ends, or is stopped."""
+        """Take in the snapshots of workers until the training ends, or is stopped.
+
+        Workers that do not come to the next snapshot in time after a stop signal are left.
+        """
         progress.resume_from(self.snapshot.step)
         training = NextTokenTraining(self.make_job(), self.snapshot, use_gpu)
-        asked = False
         with progress.status("training"):
-            for snapshot in training.snapshots():
+            try:
+                self._take_in_all(training, stop, progress)
+            except StopOverdue:
+                progress.say("the step in progress was given up; the last checkpoint stands")
+
+    def _take_in_all(
+        self, training: NextTokenTraining, stop: StopSignal, progress: Progress
+    ) -> None:
+        asked = False
+        for snapshot in training.snapshots():
+            with stop.interrupting():
                 # Workers may run ahead of the snapshot that shows that all is learned.
                 row = None if snapshot is None or self.finished else self.take_in(snapshot)
-                if row is not None:
-                    progress.update(row)
-                if (stop.received or self.finished) and not asked:
-                    training.request_stop()
-                    asked = True
+            if row is not None:
+                progress.update(row)
+            if (stop.received or self.finished) and not asked:
+                training.request_stop()
+                asked = True
 
     def take_in(self, snapshot: Snapshot) -> dict[str, Any] | None:
         """Measure, record and save a snapshot; give its row of metrics where it has one."""

@@ -61,7 +61,7 @@ def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> dict[
     begun = resume and any(run_folder.checkpoints.iterdir())
     start = load_trace_start(config).state_dict() if config.init_from and not begun else None
     goal = Goal("iteration", config.training.num_steps)
-    with StopSignal() as stop, Progress(COLUMNS, goal) as progress:
+    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS, goal) as progress:
         with connect_ray(config.ray, _num_processes(config), progress):
             use_gpu = place_workers(config.learner, 1, "the stream of traces")
             run = TraceRun(config, run_folder, task, start)

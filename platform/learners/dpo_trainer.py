@@ -118,6 +118,8 @@ class SharedPromptDPOTrainer(DPOTrainer):
         self._base = model
         self.forward = ResponseForward(self.policy)
         self.interval_steps = 1
+        self.is_stopping: Callable[[], bool] = lambda: False
+        self.was_stopped = False
         self._report: Report = lambda row: False
         self._reported_step, self._reported_at = 0, time.perf_counter()
         self._optimiser = self.create_optimizer()
@@ -126,20 +128,28 @@ class SharedPromptDPOTrainer(DPOTrainer):
         )
         self.lr_scheduler = self._schedule
 
-    def run(self, report: Report, interval_steps: int) -> None:
-        """Take the remaining gradient steps.
+    def run(
+        self,
+        report: Report,
+        interval_steps: int,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Take the remaining gradient steps; whether it was stopped between two rows.
 
         Args:
             report: gets a row every `interval_steps` steps and after the last one.
             interval_steps: gradient steps between rows.
+            is_stopping: asked after each step between rows; True: stop.
 
         Raises:
             NonFiniteLossError: the loss or the gradient is not a number.
         """
         self._report, self.interval_steps = report, interval_steps
+        self.is_stopping, self.was_stopped = is_stopping, False
         self._reported_step, self._reported_at = self.num_steps, time.perf_counter()
         if self.num_steps < self.total_steps:
             self.train()
+        return self.was_stopped
 
     def state_for_resume(self) -> dict[str, Any]:
         """Trained weights, moments and counters as plain values and arrays, see `state_tree`."""
@@ -305,6 +315,8 @@ class _Flow(TrainerCallback):
         trainer.num_steps += 1
         due = trainer.num_steps % trainer.interval_steps == 0
         control.should_log = due or trainer.num_steps == trainer.total_steps
+        if not control.should_log and trainer.is_stopping():
+            control.should_training_stop = trainer.was_stopped = True
 
 
 def _spread(values: Tensor, places: Tensor) -> Tensor:
