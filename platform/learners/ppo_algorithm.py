@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import ray
@@ -32,7 +32,7 @@ from parley.platform.learners.placement import (
     runner_settings,
     wait_s,
 )
-from parley.platform.learners.ppo_learner import BatchEpisodes, TokenPPOLearner
+from parley.platform.learners.ppo_learner import BatchEpisodes, TokenPPOLearner, share_steps
 from parley.platform.learners.restorable_ppo import IterationTimes, RestorablePPO
 from parley.platform.learners.runner_requests import Patience, SamplingError
 from parley.platform.rollouts.advantages import whiten
@@ -63,7 +63,7 @@ class TokenPPO(RestorablePPO):
         episodes = [episode for rollout in rollouts for episode in rollout.episodes]
         whiten_episodes(episodes)
         results = self.learner_group.update(
-            episodes=cast("list[Any]", episodes),
+            **divide(episodes, self.config.num_learners),
             timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps},
             num_epochs=self.config.num_epochs,
             minibatch_size=self.config.minibatch_size,
@@ -113,6 +113,13 @@ class TokenPPO(RestorablePPO):
         """
         self.restore_learners(state)
         self.ask("set_env_state", {"states": state["runners"]}, self.config.sample_timeout_s)
+
+
+def divide(episodes: Sequence[SingleAgentEpisode], num_learners: int) -> dict[str, Any]:
+    """What `LearnerGroup.update` is given: the episodes, or a share of their steps for each."""
+    if num_learners < 2:
+        return {"episodes": list(episodes)}
+    return {"batches": share_steps(episodes, num_learners)}
 
 
 def whiten_episodes(episodes: Sequence[SingleAgentEpisode]) -> None:

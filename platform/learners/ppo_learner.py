@@ -21,16 +21,19 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.policy.sample_batch import MultiAgentBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor, distributed
 from torch.optim import Adam, Optimizer
 
 from parley.platform.learners.ppo_loss import PPOTerms, compute_ppo_loss
+from parley.platform.learners.row_batch import make_share
 from parley.platform.models.loss_fault import LossFault, NonFiniteLossError, batch_columns
 from parley.platform.rollouts.fragment import ADVANTAGES, VALUE_TARGETS
 from parley.platform.rollouts.weight_receiver import hash_weights
 from parley.policies.actor_critic import optimiser_groups
 from parley.policies.rl_module import TokenModule
+from parley.policies.token_rows import VALID
 
 EXTRA_COLUMNS = (Columns.ACTION_LOGP, Columns.VF_PREDS, ADVANTAGES, VALUE_TARGETS)
 ADAM_EPSILON = 1e-5
@@ -48,27 +51,43 @@ class BatchEpisodes(ConnectorV2):
     ) -> dict[str, dict[str, Tensor]]:
         """Columns [N, ...] by module, on the module's device."""
         modules = cast("MultiRLModule", rl_module)
-        by_module: dict[str, list[SingleAgentEpisode]] = {}
-        for episode in sorted(episodes, key=lambda episode: str(episode.id_)):
-            by_module.setdefault(str(episode.module_id), []).append(episode)
         return {
-            module_id: self._concatenate(by_module[module_id], _device_of(modules[module_id]))
-            for module_id in sorted(by_module)
+            module_id: {
+                key: torch.from_numpy(column).to(_device_of(modules[module_id]))
+                for key, column in columns.items()
+            }
+            for module_id, columns in join_steps(episodes).items()
         }
 
-    def _concatenate(
-        self, episodes: list[SingleAgentEpisode], device: torch.device
-    ) -> dict[str, Tensor]:
-        columns = {
-            Columns.OBS: [episode.observations.data[:-1] for episode in episodes],
-            Columns.ACTIONS: [episode.actions.data for episode in episodes],
-        }
-        for key in EXTRA_COLUMNS:
-            columns[key] = [episode.extra_model_outputs[key].data for episode in episodes]
-        return {
-            key: torch.from_numpy(np.concatenate(parts)).to(device)
-            for key, parts in columns.items()
-        }
+
+def join_steps(episodes: Sequence[SingleAgentEpisode]) -> dict[str, dict[str, NDArray[Any]]]:
+    """The steps of all episodes in the order of sampling: module -> columns [N, ...]."""
+    by_module: dict[str, list[SingleAgentEpisode]] = {}
+    for episode in sorted(episodes, key=lambda episode: str(episode.id_)):
+        by_module.setdefault(str(episode.module_id), []).append(episode)
+    return {module_id: _join(by_module[module_id]) for module_id in sorted(by_module)}
+
+
+def share_steps(episodes: Sequence[SingleAgentEpisode], num_learners: int) -> list[MultiAgentBatch]:
+    """The steps of all episodes in equal shares, each with steps of every module.
+
+    RLlib's own division is by whole episodes: a learner may then have no step of a module, and
+    waits for ever for the others' gradients of it. Rows that make up the number are not `VALID`.
+    """
+    columns = join_steps(episodes)
+    for steps in columns.values():
+        steps[VALID] = np.ones(len(steps[Columns.OBS]), np.bool_)
+    return [make_share(columns, share, num_learners) for share in range(num_learners)]
+
+
+def _join(episodes: Sequence[SingleAgentEpisode]) -> dict[str, NDArray[Any]]:
+    columns = {
+        Columns.OBS: [episode.observations.data[:-1] for episode in episodes],
+        Columns.ACTIONS: [episode.actions.data for episode in episodes],
+    }
+    for key in EXTRA_COLUMNS:
+        columns[key] = [episode.extra_model_outputs[key].data for episode in episodes]
+    return {key: np.concatenate(parts) for key, parts in columns.items()}
 
 
 class TokenPPOLearner(PPOTorchLearner):
@@ -122,11 +141,20 @@ class TokenPPOLearner(PPOTorchLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Tensor:
-        """PPO's loss; see `ppo_loss`."""
+        """PPO's loss (see `ppo_loss`), weighted by the learner's part of the steps."""
         ppo = self.config.learner_config_dict["ppo"]
+        outputs = {key: fwd_out[key] for key in (Columns.ACTION_DIST_INPUTS, Columns.VF_PREDS)}
+        weight = 1.0
+        if VALID in batch:
+            valid = batch[VALID]
+            weight = self.weigh(valid.sum())
+            if weight == 0.0:
+                return sum(0.0 * output.sum() for output in outputs.values())
+            outputs = {key: output[valid] for key, output in outputs.items()}
+            batch = {key: column[valid] for key, column in batch.items()}
         terms = compute_ppo_loss(
-            fwd_out[Columns.ACTION_DIST_INPUTS],
-            fwd_out[Columns.VF_PREDS],
+            outputs[Columns.ACTION_DIST_INPUTS],
+            outputs[Columns.VF_PREDS],
             batch[Columns.ACTIONS],
             batch[Columns.ACTION_LOGP],
             batch[Columns.VF_PREDS],
@@ -138,7 +166,7 @@ class TokenPPOLearner(PPOTorchLearner):
             entropy_coefficient=self._interpolate(
                 ppo.entropy_coefficient, ppo.entropy_coefficient_final
             ),
-        )
+        ).times(weight)
         self.keep_terms(module_id, batch, terms)
         return terms.total
 
@@ -146,6 +174,19 @@ class TokenPPOLearner(PPOTorchLearner):
         """Keep a minibatch's terms for the report, and what they came from in case they fail."""
         self._terms.setdefault(module_id, []).append(terms)
         self._batches[module_id] = batch
+
+    def weigh(self, num_rows: Tensor) -> float:
+        """The learner's rows as a multiple of the mean over all learners; 0 where it has none.
+
+        Learners average their gradients. With losses so weighted, the average is the gradient of
+        the mean over the rows of all, however they are divided.
+        """
+        num_learners = self.config.num_learners
+        if num_learners < 2:
+            return float(num_rows.item() > 0)
+        all_rows = num_rows.clone()
+        distributed.all_reduce(all_rows)
+        return float(num_learners * num_rows.item() / max(1, all_rows.item()))
 
     def postprocess_gradients(self, gradients_dict: dict[Any, Any]) -> dict[Any, Any]:
         """Scale the gradient of all modules together down to the allowed length.

@@ -13,7 +13,7 @@ import numpy as np
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core.columns import Columns
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
-from torch import Tensor, distributed
+from torch import Tensor
 
 from parley.platform.learners.ppo_learner import TokenPPOLearner
 from parley.platform.learners.ppo_loss import PPOTerms, compute_ppo_loss
@@ -44,15 +44,6 @@ class RowLearner(TokenPPOLearner):
             self._set_optimizer_lr(optimiser, self.learning_rate(int(timesteps[ITERATION])))
         self._terms, self._batches = {}, {}
 
-    def _weigh(self, num_tokens: Tensor) -> float:
-        """The learner's tokens as a multiple of the mean over all learners."""
-        num_learners = self.config.num_learners
-        if num_learners < 2:
-            return float(num_tokens > 0)
-        all_tokens = num_tokens.clone()
-        distributed.all_reduce(all_tokens)
-        return num_learners * num_tokens.item() / max(1, all_tokens.item())
-
     @abstractmethod
     def learning_rate(self, iteration: int) -> float:
         """The rate of an iteration, counted from 0."""
@@ -60,12 +51,8 @@ class RowLearner(TokenPPOLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Tensor:
-        """The loss over the N tokens that the policy drew, weighted by the learner's part of them.
-
-        Learners average their gradients; so weighted, the average is the gradient of the mean over
-        the tokens of all, however they are divided.
-        """
-        weight = self._weigh(batch[VALID].sum())
+        """The loss over the N tokens that were drawn, weighted by the learner's part of them."""
+        weight = self.weigh(batch[VALID].sum())
         if weight == 0.0:  # rows that only make up the number of a learner's share
             return sum(0.0 * fwd_out[key].sum() for key in OUTPUTS)
         terms = self.compute_terms(
