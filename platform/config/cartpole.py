@@ -87,7 +87,7 @@ class RolloutConfig(RunnerConfig):
     rollout_fragment_length: Positive = 64
     """Steps of every environment in one iteration."""
     sample_timeout_s: Rate = 300.0
-    """Seconds to wait for the workers' samples."""
+    """Seconds that a worker may take for a request; then it is replaced."""
 
     @property
     def batch_size(self) -> int:

@@ -99,7 +99,7 @@ class DialogueRolloutConfig(RunnerConfig):
     dialogues_per_iteration: Positive = 128
     """Dialogues of one iteration, over all workers."""
     sample_timeout_s: Rate = 600.0
-    """Seconds to wait for the workers' dialogues."""
+    """Seconds that a worker may take for a request; then it is replaced."""
 
 
 class DialoguePPOConfig(Section):

@@ -149,7 +149,7 @@ class TraceRolloutConfig(RunnerConfig):
     traces_per_env_runner: Positive = 64
     """Traces that one worker writes in one iteration."""
     sample_timeout_s: Rate = 300.0
-    """Seconds to wait for the workers' samples."""
+    """Seconds that a worker may take for a request; then it is replaced."""
 
 
 class TracePPOConfig(Section):
