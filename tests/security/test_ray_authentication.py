@@ -18,6 +18,7 @@ import pytest
 
 from parley.platform.commands.doctor_access import examine_access
 from parley.platform.commands.finding import Finding
+from tests.faults.processes import descendants
 from tests.ray_head import AUTH_VARIABLES, RayHead, free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +180,8 @@ def test_a_local_cluster_asks_for_the_token_in_a_private_file(tmp_path: Path) ->
         nodes = json.loads(read(f"http://127.0.0.1:{port}/api/v0/nodes", token_file.read_text()))
         assert nodes["data"]["result"]["total"] == 1
         assert not file.exists()
+        titles = "\n".join(descendants(job.pid).values())
+        assert "raylet" in titles and token_file.read_text() not in titles
     finally:
         job.communicate("done\n", timeout=60)
     assert job.returncode == 0
