@@ -76,7 +76,7 @@ class TokenPPO(RestorablePPO):
         """One fragment from every runner that is up and answers, in the order of the runners.
 
         Raises:
-            RayTaskError: a runner failed at its work.
+            RunnerError: a runner failed at its work.
             SamplingError: no runner delivered; see `Patience`.
         """
         self._update_number += 1

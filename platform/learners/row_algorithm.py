@@ -7,30 +7,22 @@ between requests, so a checkpoint holds the learners' state and counters alone.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.utils.metrics import LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from parley.platform.config.errors import display_path
-from parley.platform.errors import ParleyError
 from parley.platform.learners.ppo_algorithm import TokenPPO
 from parley.platform.learners.row_batch import make_share
 from parley.platform.learners.row_learner import ITERATION
-from parley.platform.learners.runner_requests import Patience, SamplingError
+from parley.platform.learners.runner_requests import Patience, RunnerError, SamplingError
 
 AnyDelivery = TypeVar("AnyDelivery", bound="Delivery")
 Shares = Mapping[int, Sequence[int]]
 """Worker index -> the numbers of its pieces of work."""
-
-
-class RunnerError(ParleyError):
-    """A runner failed at its work, at which any other would fail too."""
 
 
 class Delivery(Protocol):
@@ -85,7 +77,7 @@ class RowPPO(TokenPPO):
             for delivery in arrived:
                 delivery.raise_fault()
                 if delivery.error:
-                    raise RunnerError(_explain(delivery))
+                    raise RunnerError(delivery.worker_index, delivery.error)
                 missing -= set(delivery.numbers)
             deliveries += arrived
             patience.note(answers)
@@ -144,13 +136,3 @@ class RowPPO(TokenPPO):
             )
         self.restore_env_runners(self.env_runner_group)
         time.sleep(1.0)
-
-
-def _explain(delivery: Delivery) -> str:
-    """The error that a runner brings back, its place in the code, and which runner it was."""
-    frames = re.findall(r'File "([^"]+)", line (\d+)', delivery.error)
-    own = [frame for frame in frames if "site-packages" not in frame[0]] or frames
-    place = f"; at {display_path(Path(own[-1][0]))}:{own[-1][1]}" if own else ""
-    return (
-        f"{delivery.error.strip().splitlines()[-1]}{place}; in env runner {delivery.worker_index}"
-    )

@@ -7,20 +7,34 @@ in time is ended, so that RLlib brings it back too.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
+from parley.platform.config.errors import display_path
 from parley.platform.errors import ParleyError
+from parley.platform.rollouts.weight_receiver import RunnerFailure
 
 
 class SamplingError(ParleyError):
     """No runner delivered, and none came back in time."""
+
+
+class RunnerError(ParleyError):
+    """A runner failed at its work, at which any other would fail too."""
+
+    def __init__(self, worker_index: int, traceback: str) -> None:
+        frames = re.findall(r'File "([^"]+)", line (\d+)', traceback)
+        own = [frame for frame in frames if "site-packages" not in frame[0]] or frames
+        place = f"; at {display_path(Path(own[-1][0]))}:{own[-1][1]}" if own else ""
+        told = traceback.strip().splitlines()[-1]
+        super().__init__(f"{told}{place}; in env runner {worker_index}")
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ def ask_runners(
     """Call a method of all runners that are up, and end those that do not answer in time.
 
     Raises:
-        RayTaskError: the method raised; a fresh runner would meet the same again.
+        RunnerError: the method raised; a fresh runner would meet the same again.
     """
     manager = group._worker_manager
     asked = manager.healthy_actor_ids()
@@ -47,20 +61,22 @@ def ask_runners(
         return Answers([])
     results = list(
         manager.foreach_actor(
-            method, kwargs=dict(kwargs), remote_actor_ids=asked, timeout_seconds=timeout_s
+            "attempt",
+            kwargs={"method": method, **kwargs},
+            remote_actor_ids=asked,
+            timeout_seconds=timeout_s,
         )
     )
-    for result in results:
-        error = None if result.ok else result.get()
-        # What Ray lost on the way is no error of the runner's code.
-        if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
-            raise error
+    values = [result.get() for result in results if result.ok]
+    for value in values:
+        if isinstance(value, RunnerFailure):
+            raise RunnerError(value.worker_index, value.traceback)
     silent = sorted(set(asked) - {result.actor_id for result in results})
     for index in silent:
         # A stopped process too is gone some seconds later: the raylet kills what does not leave.
         ray.kill(manager.actors()[index], no_restart=False)
         manager.set_actor_state(index, healthy=False)
-    return Answers([result.get() for result in results if result.ok], silent)
+    return Answers(values, silent)
 
 
 class Patience:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,14 @@ def hash_weights(modules: Mapping[str, Mapping[str, Any]]) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class RunnerFailure:
+    """An error of a runner's code, brought back as a value."""
+
+    worker_index: int
+    traceback: str
+
+
 class WeightReceiver(EnvRunner, Checkpointable):
     """An env runner whose modules get numbered weights; subclasses make `module` and play."""
 
@@ -43,6 +53,16 @@ class WeightReceiver(EnvRunner, Checkpointable):
         self.spaces = kwargs.get("spaces", {})
         self._weights_seq_no = 0
         self._meter = RunnerMeter(self.worker_index or 0)
+
+    def attempt(self, method: str, **arguments: Any) -> Any:
+        """Call a method; an error comes back as `RunnerFailure`.
+
+        Raised here, RLlib would end the runner and start it again for ever, in silence.
+        """
+        try:
+            return getattr(self, method)(**arguments)
+        except Exception:
+            return RunnerFailure(self.worker_index or 0, traceback.format_exc())
 
     def get_metrics(self) -> Any:
         """RLlib's metrics since the last call."""

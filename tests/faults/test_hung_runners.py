@@ -7,13 +7,12 @@ import signal
 from typing import cast
 
 import pytest
-import ray
 
 from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.loading import load_experiment
 from parley.platform.config.trace import TraceConfig
 from parley.platform.learners.ppo_algorithm import TokenPPO, build_config
-from parley.platform.learners.runner_requests import SamplingError
+from parley.platform.learners.runner_requests import RunnerError, SamplingError
 from parley.platform.learners.trace_ppo_algorithm import (
     TraceAlgorithm,
     build_trace_config,
@@ -139,7 +138,7 @@ def test_an_error_of_a_runners_code_is_raised_at_once(local_ray: None) -> None:
     try:
         algorithm.train()
         algorithm.env_runner_group.foreach_env_runner(break_env, local_env_runner=False)
-        with pytest.raises(ray.exceptions.RayTaskError, match="NoneType"):
+        with pytest.raises(RunnerError, match=r"'NoneType' .*; at .*vector_runner\.py:\d+; in env"):
             algorithm.train()
     finally:
         algorithm.stop()
