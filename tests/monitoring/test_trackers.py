@@ -215,9 +215,10 @@ def test_aim_reads_back_what_it_was_told(tmp_path: Path) -> None:
     with RunFolder.create(config, tmp_path / "run") as folder, run_monitored(config, folder):
         folder.append_metrics(row(1, 0.5))
         folder.append_metrics(row(2, 0.4))
-    repo = aim.Repo(str(tmp_path / "repo"))
-    (run,) = repo.iter_runs()
-    assert run.experiment == "cartpole/ppo"
+    (name,) = aim.Repo(str(tmp_path / "repo")).list_all_runs()
+    # What is opened for reading alone shows nothing before Aim's own server has indexed it.
+    run = aim.Run(name, repo=str(tmp_path / "repo"), system_tracking_interval=None)
     (metric,) = (one for one in run.metrics() if one.name == f"{PREFIX}loss")
-    assert list(metric.values.values_list()) == [0.5, 0.4]
+    assert (run.experiment, list(metric.values.values_list())) == ("cartpole/ppo", [0.5, 0.4])
     assert run["hparams"]["env.num_carts"] == 1
+    run.close()
