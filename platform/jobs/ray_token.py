@@ -11,18 +11,19 @@ import secrets
 import stat
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from parley.platform.config.errors import ConfigError, nearest
 
+Mode = Literal["token", "disabled"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 MODE_VARIABLE, TOKEN_VARIABLE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 PATH_VARIABLE = "RAY_AUTH_TOKEN_PATH"
-MODES = ("token", "disabled")
 TOKEN_BYTES = 32
 PRIVATE_MODE, OTHERS_MASK = 0o600, 0o077
 
 
-def auth_mode() -> Literal["token", "disabled"] | None:
+def auth_mode() -> Mode | None:
     """What `RAY_AUTH_MODE` says; None where it is unset.
 
     Raises:

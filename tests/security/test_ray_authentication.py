@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ TOKEN, WRONG = "a" * 64, "b" * 64
 JOBS = "/api/jobs/"
 
 JOIN = """
+import os
 import sys
 from parley.platform.config.sections import RayConfig
 from parley.platform.errors import ParleyError
@@ -37,6 +38,8 @@ try:
         print("inside", ray.get(ray.remote(lambda: 7).remote()))
         if len(sys.argv) > 2:
             print(input())
+    if len(sys.argv) > 2:
+        print("mode afterwards:", os.environ.get("RAY_AUTH_MODE"))
 except ParleyError as error:
     print(error)
     sys.exit(error.exit_code)
@@ -58,7 +61,7 @@ def ask(url: str, token: str | None = None, job: str | None = None) -> int:
         return error.code
 
 
-def call(settings: dict[str, object], environment: dict[str, str]) -> tuple[int, str]:
+def call(settings: Mapping[str, object], environment: dict[str, str]) -> tuple[int, str]:
     """Exit code and output of `JOIN`."""
     done = subprocess.run(
         [sys.executable, "-c", JOIN, repr(settings)],
@@ -183,8 +186,9 @@ def test_a_local_cluster_asks_for_the_token_in_a_private_file(tmp_path: Path) ->
         titles = "\n".join(descendants(job.pid).values())
         assert "raylet" in titles and token_file.read_text() not in titles
     finally:
-        job.communicate("done\n", timeout=60)
+        rest, _ = job.communicate("done\n", timeout=60)
     assert job.returncode == 0
+    assert rest == "done\nmode afterwards: None\n"
 
 
 def test_an_open_bind_is_refused_before_anything_starts(tmp_path: Path) -> None:
