@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 
@@ -45,6 +46,8 @@ def check_token(address: str) -> None:
     if "://" in address or not port.isdigit() or not _is_refused(address):
         return
     if auth_mode() is None and has_token() and (_is_named() or _is_here(host)):
+        # Its advice is to turn authentication off.
+        logging.getLogger(maybe_enable_token_auth_if_token_available.__module__).setLevel("ERROR")
         maybe_enable_token_auth_if_token_available()
         if not _is_refused(address):
             return
