@@ -77,7 +77,7 @@ class RowPPO(TokenPPO):
             for delivery in arrived:
                 delivery.raise_fault()
                 if delivery.error:
-                    raise RunnerError(delivery.worker_index, delivery.error)
+                    raise RunnerError.of(delivery.worker_index, delivery.error)
                 missing -= set(delivery.numbers)
             deliveries += arrived
             patience.note(answers)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
@@ -22,6 +22,11 @@ from parley.platform.errors import ParleyError
 from parley.platform.rollouts.weight_receiver import RunnerFailure
 
 
+RESTART_S = 60.0
+"""How long a fresh runner may take to be there: a stopped process leaves after seconds, and loading
+the libraries takes more on a busy machine."""
+
+
 class SamplingError(ParleyError):
     """No runner delivered, and none came back in time."""
 
@@ -29,12 +34,14 @@ class SamplingError(ParleyError):
 class RunnerError(ParleyError):
     """A runner failed at its work, at which any other would fail too."""
 
-    def __init__(self, worker_index: int, traceback: str) -> None:
+    @classmethod
+    def of(cls, worker_index: int, traceback: str) -> Self:
+        """The error at the end of a traceback, its place in the code, and whose it is."""
         frames = re.findall(r'File "([^"]+)", line (\d+)', traceback)
         own = [frame for frame in frames if "site-packages" not in frame[0]] or frames
         place = f"; at {display_path(Path(own[-1][0]))}:{own[-1][1]}" if own else ""
         told = traceback.strip().splitlines()[-1]
-        super().__init__(f"{told}{place}; in env runner {worker_index}")
+        return cls(f"{told}{place}; in env runner {worker_index}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def ask_runners(
     values = [result.get() for result in results if result.ok]
     for value in values:
         if isinstance(value, RunnerFailure):
-            raise RunnerError(value.worker_index, value.traceback)
+            raise RunnerError.of(value.worker_index, value.traceback)
     silent = sorted(set(asked) - {result.actor_id for result in results})
     for index in silent:
         # A stopped process too is gone some seconds later: the raylet kills what does not leave.
@@ -100,7 +107,7 @@ class Patience:
         if answers.values:
             self.renew()
         elif answers.silent and not self._extended:
-            self._deadline = time.monotonic() + self._timeout_s
+            self._deadline = time.monotonic() + RESTART_S + self._timeout_s
             self._extended = True
 
     @property
