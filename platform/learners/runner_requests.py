@@ -21,7 +21,6 @@ from parley.platform.config.errors import display_path
 from parley.platform.errors import ParleyError
 from parley.platform.rollouts.weight_receiver import RunnerFailure
 
-
 RESTART_S = 60.0
 """How long a fresh runner may take to be there: a stopped process leaves after seconds, and loading
 the libraries takes more on a busy machine."""
