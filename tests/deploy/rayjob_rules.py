@@ -176,6 +176,9 @@ def has_places_to_write(job: Manifest) -> Iterator[str]:
         claim = volumes[mounts["/runs"]].get("persistentVolumeClaim") if "/runs" in mounts else None
         if claim != {"claimName": "parley-runs"}:
             yield f"{group.name}: /runs is not the shared claim"
+        variables = {v["name"]: v.get("value") for v in group.container.get("env", [])}
+        if not str(variables.get("PARLEY_CACHE_DIR")).startswith("/runs/"):
+            yield f"{group.name}: would make the embedded models anew in every pod"
         shm = volumes.get(mounts.get("/dev/shm", ""), {}).get("emptyDir", {})
         wanted = OBJECT_STORE_SHARE * _gibibytes(group.container["resources"]["limits"]["memory"])
         if shm.get("medium") != "Memory" or _gibibytes(shm.get("sizeLimit", "0Gi")) < wanted:

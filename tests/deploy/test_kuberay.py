@@ -142,6 +142,10 @@ BROKEN: dict[str, tuple[Callable[[Manifest], object], str]] = {
         lambda j: _rollouts(j)["volumes"][1]["emptyDir"].pop("medium"),
         "on a disk",
     ),
+    "private cache": (
+        lambda j: _rollouts(j)["containers"][0]["env"].pop(),
+        "rollouts: would make the embedded models anew",
+    ),
     "small object store": (
         lambda j: _rollouts(j)["volumes"][1]["emptyDir"].update(sizeLimit="4Gi"),
         "on a disk",

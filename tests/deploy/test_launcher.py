@@ -128,6 +128,7 @@ def test_ray_starts_with_the_token_on_loopback(config: Manifest) -> None:
     for command in (head, worker):
         assert "RAY_AUTH_MODE=token" in command
         assert "--metrics-export-port=8080" in command
+        assert "PARLEY_CACHE_DIR=/runs/.cache" in command
     assert "--dashboard-host=127.0.0.1" in head
     assert "--num-cpus=0" in head
     assert "PARLEY_RUNS_ROOT=/runs" in head
