@@ -62,9 +62,17 @@ def connect_ray(config: RayConfig, num_workers: int, progress: Progress) -> Iter
     try:
         yield
     finally:
-        ray.shutdown()
+        _shut_down()
         if mode is None:  # Ray has set it, for itself and its processes
             os.environ.pop(MODE_VARIABLE, None)
+
+
+def _shut_down() -> None:
+    """Leave Ray, which puts the system's default in place of the handler of SIGTERM."""
+    handler = signal.getsignal(signal.SIGTERM)
+    ray.shutdown()
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _join(address: str) -> None:

@@ -18,6 +18,10 @@ class StopOverdue(KeyboardInterrupt):
     """A stop was asked for a grace period ago, and what was in progress has not ended since."""
 
 
+TICK_S = 0.5
+"""Time between two interruptions: one that strikes in a destructor is lost."""
+
+
 class StopSignal:
     """While active, notes the first SIGINT or SIGTERM; a second one interrupts at once.
 
@@ -30,9 +34,12 @@ class StopSignal:
         self.is_overdue = False
         """Whether the grace period has passed since."""
         self._grace_s = grace_s
-        self._timer: threading.Timer | None = None
-        self._waiting_for_tick = False
+        self._clock: threading.Thread | None = None
+        self._left = threading.Event()
+        self._has_ticked = False
         self._interrupts = False
+        self._is_hurried = False
+        """Whether there was a second signal."""
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -41,9 +48,9 @@ class StopSignal:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer.join()
+        self._left.set()
+        if self._clock is not None:
+            self._clock.join()
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
@@ -59,27 +66,34 @@ class StopSignal:
             if self.is_overdue:
                 raise StopOverdue
             yield
+        except KeyboardInterrupt as interrupt:
+            # Ray raises one of its own where a signal's handler raised one while it waited.
+            if self.is_overdue and not self._is_hurried:
+                raise StopOverdue from interrupt
+            raise
         finally:
             self._interrupts = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._waiting_for_tick and self.is_overdue:
-            self._waiting_for_tick = False
+        if self._has_ticked:
+            self._has_ticked = False
             if self._interrupts:
                 raise StopOverdue
             return
         if self.received:
+            self._is_hurried = True
             raise KeyboardInterrupt
         self.received = True
         if self._grace_s is not None:
-            self._waiting_for_tick = True
-            self._timer = threading.Timer(self._grace_s, self._tick)
-            self._timer.daemon = True
-            self._timer.start()
+            self._clock = threading.Thread(target=self._tick, args=(self._grace_s,), daemon=True)
+            self._clock.start()
 
-    def _tick(self) -> None:
-        """The grace period is over: have the main thread look up, by a signal of our own."""
-        self.is_overdue = True
+    def _tick(self, grace_s: float) -> None:
+        """After the grace period, have the main thread look up by signals of our own."""
         main = threading.main_thread().ident
-        if main is not None:
-            signal.pthread_kill(main, signal.SIGTERM)
+        assert main is not None
+        self._left.wait(grace_s)
+        while not self._left.is_set():
+            self.is_overdue = self._has_ticked = True
+            signal.pthread_kill(main, signal.SIGINT)  # Ray plays with the handler of SIGTERM
+            self._left.wait(TICK_S)
