@@ -88,6 +88,11 @@ class RayHead:
         return self._ports["metrics"]
 
     @property
+    def agent_port(self) -> int:
+        """Where the node's agent takes jobs, too."""
+        return self._ports["agent"]
+
+    @property
     def session_folder(self) -> Path:
         """Ray's files of this session."""
         return (self._temp / "session_latest").resolve()

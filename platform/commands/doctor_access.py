@@ -36,8 +36,8 @@ ADVICE = (
 def examine_access() -> Iterator[Finding]:
     """Whether the job APIs answer without a token, and whether the token is the owner's alone."""
     for place in _dashboards():
-        yield _examine_api("ray dashboard", place, JOBS_PATH)
-    yield _examine_api("ray node agent", f"127.0.0.1:{AGENT_PORT}", AGENT_PATH)
+        yield examine_api("ray dashboard", place, JOBS_PATH)
+    yield examine_api("ray node agent", f"127.0.0.1:{AGENT_PORT}", AGENT_PATH)
     yield _examine_token()
 
 
@@ -59,7 +59,8 @@ def _dashboards() -> list[str]:
     return list(places)
 
 
-def _examine_api(subject: str, place: str, path: str) -> Finding:
+def examine_api(subject: str, place: str, path: str) -> Finding:
+    """Whether the job API below `path` of `host:port` answers without a token."""
     status = _ask(f"http://{place}{path}")
     if status is None:
         return Finding("ok", subject, f"none answers at {place}")

@@ -32,6 +32,7 @@ from parley.policies.dialogue.loading import load_language_model, save_language_
 from tests.faults.test_ppo_faults import TINY
 from tests.platform.sweep_trials import sweep
 from tests.platform.test_chatting import make_model, make_tokenizer
+from tests.platform.test_dpo_job import OVERRIDES as TINY_TUNING
 from tests.platform.test_run_report import dialogue
 from tests.platform.trace_fixtures import make_config as make_trace_config
 from tests.platform.trace_fixtures import save_untrained as save_trace
@@ -293,6 +294,29 @@ def test_models_of_a_dialogue_bring_no_pickle(
     plant(run, mark)
     assert main([*talk, "--resume", "stop.max_iterations=5"]) == 0
     assert main(["evaluate", str(run), "--episodes", "4"]) == 0
+
+
+@pytest.mark.slow
+def test_a_generator_is_tuned_resumed_measured_and_heard_without_a_pickle(
+    tmp_path: Path,
+    mark: Path,
+    unread: None,
+    quick_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, judge, run = tmp_path / "model", tmp_path / "judge", tmp_path / "run"
+    shutil.copytree(quick_model_folder, model)
+    save_classifier(judge)
+    plant(tmp_path, mark)
+    names = [f"model={model}", f"judges.judge={judge}", f"judges.detector={judge}"]
+    tune = ["train", "dialogue/dpo", "--run-dir", str(run)]
+    assert main([*tune, *names, *TINY_TUNING]) == 0
+    plant(tmp_path, mark)
+    assert main([*tune, "--resume"]) == 0
+    assert main(["evaluate", str(run)]) == 0
+    assert main(["report", str(run)]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hello\n"))
+    assert main(["chat", str(run)]) == 0
 
 
 @pytest.mark.slow

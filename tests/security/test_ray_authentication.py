@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from parley.platform.commands.doctor_access import examine_access
+from parley.platform.commands.doctor_access import AGENT_PATH, examine_access, examine_api
 from parley.platform.commands.finding import Finding
 from tests.faults.processes import descendants
 from tests.ray_head import AUTH_VARIABLES, RayHead, free_ports
@@ -89,6 +89,17 @@ def doctor_says(monkeypatch: pytest.MonkeyPatch, address: str) -> dict[str, Find
     return {finding.subject: finding for finding in examine_access() if place in finding.text}
 
 
+def examine_agent(head: RayHead) -> Finding:
+    """What is found about its node's agent, once that is up: it begins after the dashboard."""
+    place = f"127.0.0.1:{head.agent_port}"
+    deadline = time.monotonic() + 60
+    while True:
+        finding = examine_api("ray node agent", place, AGENT_PATH)
+        if "none answers" not in finding.text or time.monotonic() > deadline:
+            return finding
+        time.sleep(0.2)
+
+
 @pytest.fixture(scope="module")
 def closed_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
     with RayHead(tmp_path_factory.mktemp("closed"), token=TOKEN, num_cpus=1) as head:
@@ -121,6 +132,8 @@ def test_doctor_says_that_a_token_is_asked_for(
 ) -> None:
     finding = doctor_says(monkeypatch, closed_head.dashboard_url)["ray dashboard"]
     assert finding.mark == "ok" and "asks for a token" in finding.text
+    agent = examine_agent(closed_head)
+    assert agent.mark == "ok" and "asks for a token" in agent.text
 
 
 def test_joining_needs_the_token(closed_head: RayHead, tmp_path: Path) -> None:
@@ -148,9 +161,11 @@ def test_a_named_token_is_shown_where_one_is_asked_for(
 def test_doctor_warns_of_an_open_job_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with RayHead(tmp_path, token=None, num_cpus=1) as head:
         finding = doctor_says(monkeypatch, head.dashboard_url)["ray dashboard"]
+        agent = examine_agent(head)
     assert finding.mark == "warn"
     assert "answers without a token" in finding.text
     assert "CVE-2023-48022" in finding.text and "RAY_AUTH_MODE=token" in finding.text
+    assert agent.mark == "warn" and "answers without a token" in agent.text
 
 
 @pytest.mark.slow
