@@ -47,7 +47,7 @@ class TrackedSeries:
         changed = row.get(CONFIG_KEY)
         settings = _flatten(run.config.model_dump(mode="json", exclude_none=True))
         settings |= changed if isinstance(changed, Mapping) else {}
-        own_folder = (folder or run.path) / trial if folder else run.path
+        own_folder = run.path if folder is None else folder / trial
         own_id = read_tracking_id(run.path)
         return cls(
             name=f"{run.path.name}-{trial}" if trial else run.path.name,
