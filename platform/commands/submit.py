@@ -22,12 +22,13 @@ from parley.platform.config.names import check_name
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
 from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.telemetry.run_folder import RUNS_DIR
+from parley.platform.telemetry.run_place import ROOT_VARIABLE
 
 SUBMISSION = "parley.platform.jobs.submission"
 """Imported when it is needed: it loads Ray."""
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-RUNS_ON_CLUSTER = "~/parley/runs"
 DATA_KEY = "data.path"
 PATH_KEYS = ("path", "conversations", "labelled", "openers", "init_from", "model", "repo")
 """Last parts of the settings that may be paths, and of no others."""
@@ -36,7 +37,6 @@ SUBMISSION = "parley.platform.jobs.submission"
 """Imported when it is needed: it loads Ray."""
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-RUNS_ON_CLUSTER = "~/parley/runs"
 DATA_KEY = "data.path"
 NAMES = ("workflow", "algorithm", "experiment", "summary", "policy")
 """Settings that are text and never a path."""
@@ -62,7 +62,7 @@ def run_submit(arguments: argparse.Namespace) -> int:
         return int(server.stop(job)) if action == "stop" else _follow(server, job)
     server.submit(request)
     job = request.submission_id
-    _say(f"job {job}; its run folder on the cluster: {request.run_dir}")
+    _say(f"job {job}; its run folder on the cluster: {_describe_place(request.run_dir)}")
     _say(f"watch it at {address}/#/jobs/{job}")
     if arguments.no_wait:
         print(job)
@@ -98,7 +98,7 @@ def _make_request(arguments: argparse.Namespace) -> Any:
         command="tune" if arguments.tune else "train",
         experiment=arguments.experiment if file is None else file.name,
         arguments=(*overrides, *_place_local_paths(config), *flags),
-        run_dir=str(arguments.run_dir or f"{RUNS_ON_CLUSTER}/{config.experiment}/{submission_id}"),
+        run_dir=str(arguments.run_dir or RUNS_DIR / config.experiment / submission_id),
         submission_id=submission_id,
         experiment_file=file,
         runtime_env=environment,
@@ -125,6 +125,13 @@ def _place_local_paths(config: ExperimentConfig) -> list[str]:
 
 def _is_here(text: str) -> bool:
     return bool(text) and not Path(text).is_absolute() and Path(text).exists()
+
+
+def _describe_place(run_dir: str) -> str:
+    """A run folder as a person finds it; `run_place` says where a relative one lies there."""
+    if Path(run_dir).is_absolute() or run_dir.startswith("~"):
+        return run_dir
+    return f"{run_dir} below the nodes' {ROOT_VARIABLE}, else below ~/parley of the driver's"
 
 
 def _follow(server: Any, submission_id: str) -> int:

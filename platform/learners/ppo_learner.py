@@ -218,7 +218,8 @@ class TokenPPOLearner(PPOTorchLearner):
     def _diverged(self, norm: float) -> NonFiniteLossError:
         losses = {
             module_id: {
-                name: float(term) for name, term in vars(self._terms[module_id][-1]).items()
+                name: float(term.detach())
+                for name, term in vars(self._terms[module_id][-1]).items()
             }
             for module_id in self._batches
         }

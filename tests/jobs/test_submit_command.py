@@ -85,7 +85,7 @@ def test_the_driver_is_called_as_the_person_would(tmp_path: Path) -> None:
     request = request_of("cartpole/ppo", "seed=3", "--submission-id", "mine", "--quick")
     assert request.entrypoint == (
         "python -m parley.platform.cli train cartpole/ppo seed=3 --quick "
-        "--run-dir ~/parley/runs/cartpole/ppo/mine"
+        "--run-dir runs/cartpole/ppo/mine"
     )
     (tmp_path / "own.toml").write_text('workflow = "cartpole"\nalgorithm = "ppo"\n')
     request = request_of("own.toml", "--run-dir", "/shared/a run; rm -rf x", "--resume")
