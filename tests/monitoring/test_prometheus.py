@@ -10,6 +10,7 @@ from parley.platform.monitoring.measures import (
     CARTS,
     CHECKPOINT_SECONDS,
     CHECKPOINTS,
+    PRETRAINING,
     RUNNER_ENV_STEPS,
     RUNNER_TOKENS,
     SELF_PLAY,
@@ -50,6 +51,17 @@ DISTORT = [
     "evaluation.interval_iterations=0",
     "checkpoint.interval_iterations=2",
     "transcripts.show_interval=0",
+]
+PRETRAIN = [
+    "data.num_dialogues=400",
+    "model.vocab_size=400",
+    "model.embed_size=32",
+    "model.layers=1",
+    "model.heads=2",
+    "training.num_steps=1_000_000",
+    "training.batch_tokens=512",
+    "training.warmup_steps=5",
+    "training.eval_interval=20",
 ]
 DRIVERS = (CHECKPOINTS, CHECKPOINT_SECONDS)
 RUNNERS = (WEIGHTS_AGE_SECONDS, WEIGHTS_UPDATE, RUNNER_ENV_STEPS)
@@ -116,3 +128,21 @@ def _arrived(prometheus: PrometheusServer) -> set[str]:
 def _drawn(prometheus: PrometheusServer) -> set[str]:
     """The panels that have series; Prometheus has understood the others too."""
     return {title for title, text in expressions().items() if prometheus.query(text)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_that_needs_no_ray_joins_a_cluster_that_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "speaker"
+    with RayHead(tmp_path / "head", num_cpus=1, environment=FAST_REPORTS) as head:
+        environment = {**head.environment, "RAY_ADDRESS": head.address}
+        with (
+            PrometheusServer(tmp_path / "prometheus", head.session_folder.parent) as prometheus,
+            training("dialogue/pretrain", folder, environment, *PRETRAIN) as run,
+        ):
+            wanted = {
+                f"{measure.series} dialogue/pretrain/speaker speaker driver"
+                for measure in (*(one for _, one in sources_of(PRETRAINING)), *DRIVERS)
+            }
+            logs = {folder.with_suffix(".log"): run}
+            wait_for(lambda: _arrived(prometheus), wanted, FIRST_SERIES_S, logs)

@@ -12,6 +12,7 @@ import pytest
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import load_experiment
 from parley.platform.monitoring.run_monitor import run_monitored
+from parley.platform.monitoring.tracked_series import TrackedSeries, read_tracking_id
 from parley.platform.monitoring.trackers import TENSORBOARD_DIR, check_trackers, numbers_of
 from parley.platform.telemetry.run_folder import RunFolder
 
@@ -92,6 +93,24 @@ def test_a_sweep_has_a_series_for_each_trial(tmp_path: Path) -> None:
         (2, pytest.approx(0.4)),
     ]
     assert read_tensorboard(tensorboard / "00001")["loss"] == [(1, pytest.approx(0.6))]
+
+
+def test_a_series_is_known_by_one_id_for_ever(tmp_path: Path) -> None:
+    config = load_experiment("dialogue/dpo")
+    with RunFolder.create(config, tmp_path / "sweep") as folder:
+        first, again, other = (
+            TrackedSeries.begin(folder, trial_row(1, trial, 1, 0.5), None)
+            for trial in ("00000", "00000", "00001")
+        )
+        whole = TrackedSeries.begin(folder, row(1, 0.5), None)
+    assert first.trial_id == again.trial_id != other.trial_id
+    assert whole.trial_id == read_tracking_id(folder.path)
+    assert (str(first), str(whole)) == ("sweep-00000", "sweep")
+    assert first.config["dpo.beta"] == 0.3 != whole.config["dpo.beta"]
+    assert all(isinstance(value, str | int | float) for value in first.evaluated_params.values())
+    assert first.advance(trial_row(9, "00000", 2, 0.5)) == 2
+    assert first.is_before(trial_row(10, "00000", 2, 0.4))
+    assert not first.is_before(trial_row(10, "00000", 3, 0.4))
 
 
 def test_tensorboard_can_be_turned_off(tmp_path: Path) -> None:

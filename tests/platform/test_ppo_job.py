@@ -122,6 +122,8 @@ def test_the_run_folder_holds_what_the_contract_says(finished: Path) -> None:
         "learning_curve.png",
         "metrics.jsonl",
         "result.json",
+        "tensorboard",
+        "tracking.json",
     }
     assert load_experiment(finished / "config.toml") == load_experiment("cartpole/ppo", TINY)
     with Image.open(finished / "learning_curve.png") as image:
