@@ -22,7 +22,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-NUM_PAIRS, QUICK_PAIRS, WARM_UP_PAIRS = 60, 6, 4
+NUM_PAIRS, QUICK_PAIRS, WARM_UP_PAIRS = 200, 6, 4
 SETTINGS = (
     "policy=mlp",
     "rollouts.num_env_runners=2",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -14,6 +15,7 @@ from parley.platform.monitoring.publisher import Publisher, policy_of
 from parley.platform.monitoring.run_monitor import name_run, run_monitored
 from parley.platform.monitoring.runner_meter import RunnerMeter, WeightsStamp, stamp_weights
 from parley.platform.telemetry.announcements import (
+    Announcement,
     CheckpointSaved,
     ProcessRestarted,
     RowAppended,
@@ -107,7 +109,6 @@ def test_trials_are_workers(scrape: Scrape) -> None:
 
 
 def test_runners_show_their_pace_and_their_weights(scrape: Scrape, tmp_path: Path) -> None:
-    @ray.remote(num_cpus=0)
     class Runner:
         def __init__(self, worker: int) -> None:
             self.meter = RunnerMeter(worker)
@@ -116,6 +117,7 @@ def test_runners_show_their_pace_and_their_weights(scrape: Scrape, tmp_path: Pat
             self.meter.receive(stamp)
             self.meter.played(64, 512)
 
+    remote: Any = ray.remote(num_cpus=0)(Runner)
     config = load_experiment("cartpole/ppo")
     with RunFolder.create(config, tmp_path / "mine") as folder, run_monitored(config, folder):
         assert name_run(config, folder.path) == "cartpole/ppo/mine"
@@ -123,7 +125,7 @@ def test_runners_show_their_pace_and_their_weights(scrape: Scrape, tmp_path: Pat
     assert stamp is not None
     assert (stamp.run, stamp.policy, stamp.update) == ("cartpole/ppo/mine", "carts", 7)
     assert stamp_weights(8) is None
-    runners = [Runner.remote(number) for number in (1, 2)]
+    runners = [remote.remote(number) for number in (1, 2)]
     ray.get([runner.play.remote(stamp) for runner in runners])
     ray.get(runners[0].play.remote(None))
     tags = 'policy="carts",run="cartpole/ppo/mine",worker="{}"'
@@ -143,7 +145,7 @@ def test_runners_show_their_pace_and_their_weights(scrape: Scrape, tmp_path: Pat
 
 
 def test_a_listener_that_fails_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
-    heard_rows = []
+    heard_rows: list[Announcement] = []
 
     def broken(_: object) -> None:
         raise OSError("disk full")

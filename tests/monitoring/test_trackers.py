@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,12 +36,12 @@ def trial_row(iteration: int, trial: str, evaluation: int, loss: float) -> dict[
     return {**row(iteration, loss), **own}
 
 
-def read_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
+def read_tensorboard(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     """Figure -> steps and values, of all event files in their order."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import masked_crc32c
 
-    found: dict[str, list[tuple[int, float]]] = {}
+    found: dict[str, list[tuple[int, Any]]] = {}
     for path in sorted(folder.glob("events.out.tfevents.*")):
         content = path.read_bytes()
         while content:
@@ -210,12 +211,13 @@ def read_wandb(path: Path) -> Mapping[str, list[tuple[int, float]]]:
     from wandb.sdk.internal.datastore import DataStore
 
     found: dict[str, list[tuple[int, float]]] = {}
-    records: list[wandb_internal_pb2.Record] = []
+    Record: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]
+    records: list[Any] = []
     while not (records and records[-1].HasField("exit")):
         store = DataStore()
         store.open_for_scan(str(path))
         datas = iter(store.scan_data, None)
-        records = [wandb_internal_pb2.Record.FromString(data) for data in datas]
+        records = [Record.FromString(data) for data in datas]
         store.close()
     for record in records:
         items = {item.key or item.nested_key[0]: item.value_json for item in record.history.item}
