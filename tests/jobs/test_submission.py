@@ -139,7 +139,7 @@ def test_an_experiment_runs_on_nodes_without_parley(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "joining Ray" in done.stdout
     assert "job first: SUCCEEDED" in done.stderr
-    run = nodes.home / "parley" / "runs" / "cartpole" / "ppo" / "first"
+    run = nodes.home / "parley" / "runs" / "cartpole" / "ppo" / "first"  # no shared storage
     assert json.loads((run / "result.json").read_text())["status"] == "done"
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 4
     (upload,) = uploads(head) - before
@@ -230,8 +230,8 @@ def test_ctrl_c_leaves_the_job_running_which_is_then_stopped_and_resumed(
     assert "job long goes on" in told
     assert "Traceback" not in told
     assert client.get_job_status("long") == JobStatus.RUNNING
-    rows = len(metrics.read_text().splitlines())
-    while len(metrics.read_text().splitlines()) <= rows:
+    num_rows = len(metrics.read_text().splitlines())
+    while len(metrics.read_text().splitlines()) <= num_rows:
         time.sleep(POLL_S)
     stopped = submit(head, tmp_path, "--stop", "long")
     assert stopped.returncode == 0

@@ -12,7 +12,7 @@ from parley.platform.sweeps.space import TrialPlan
 from parley.platform.sweeps.table import WIDTH, print_trials
 from parley.platform.sweeps.trial_folder import TrialFolder
 
-VALUES = {
+VALUES: dict[str, float | str] = {
     "dpo.beta": 0.123,
     "dpo.learning_rate": 1.23e-4,
     "dpo.chosen_nll_weight": 1.0,
