@@ -14,7 +14,7 @@ Scrape = Callable[[set[str]], dict[str, float]]
 TIMEOUT_S = 60.0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scrape() -> Iterator[Scrape]:
     """A Ray of this process, and what its agent shows Prometheus, once all that is asked is there.
 
