@@ -53,9 +53,17 @@ class Checkpoint:
 
     @property
     def policy_folders(self) -> dict[str, Path]:
-        """Where each module's policy lies; what the manifest does not name is none."""
+        """Where each module's policy lies; what the manifest does not name is none.
+
+        Raises:
+            CheckpointError: it names none.
+        """
         parts = [PurePosixPath(name).parts for name in _read_manifest(self.path)]
         modules = {part[1] for part in parts if len(part) > 2 and part[0] == POLICIES_DIR}
+        if not modules:
+            raise CheckpointError(
+                f"{display_path(self.path / MANIFEST_FILE)} names no policy; use another checkpoint"
+            )
         return {name: self.path / POLICIES_DIR / name for name in sorted(modules)}
 
     def read_policy_facts(self) -> dict[str, Any]:

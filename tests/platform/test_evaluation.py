@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,9 +204,14 @@ def test_a_policy_whose_files_disagree_is_a_checkpoint_error(
 ) -> None:
     checkpoint = save_untrained(tmp_path, make_config())
     manifest = checkpoint.path / "manifest.json"
-    manifest.write_text('{"files": {}}')
+    content = json.loads(manifest.read_text())
+    del content["files"]["policies/carts/model.safetensors"]
+    manifest.write_text(json.dumps(content))
     (checkpoint.path / "policies" / "carts" / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model\.safetensors: the weights are missing"):
+        load_players(checkpoint.path)
+    manifest.write_text('{"files": {}}')
+    with pytest.raises(CheckpointError, match=r"manifest\.json names no policy"):
         load_players(checkpoint.path)
 
 
