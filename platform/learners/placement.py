@@ -2,9 +2,7 @@
 
 RLlib asks for a placement group only under Tune; a run of its own gets its groups here. One holds
 the runners, spread over the machines without GPUs as far as these suffice; one holds the learners,
-close to each other. RLlib has settings for the resources of its actors but none for their group,
-so each actor asks for the resources into which Ray turns a group's bundles: `CPU_group_<id>` is a
-CPU of group `<id>`. An actor that is restarted finds the room that it had; when a machine is lost,
+close to each other. An actor that is restarted finds the room that it had; when a machine is lost,
 Ray moves its bundles to another, or keeps them waiting while the rest of the run goes on.
 """
 
@@ -33,6 +31,7 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import RayConfig, RunnerConfig
 from parley.platform.errors import ParleyError
 from parley.platform.learners.devices import COUNTED_GPU, GPU
+from parley.platform.learners.placed_actors import PlacedPPOConfig
 
 Bundle = Mapping[str, float]
 """Resource -> amount: what one actor takes, or what a machine has."""
@@ -43,8 +42,6 @@ ADDRESS_VARIABLE = "RAY_ADDRESS"
 NODE_ID_LABEL = "ray.io/node-id"
 LOCAL_WAIT_S = 60.0
 """How long a run waits for room in a cluster of its own, where nobody else takes any."""
-RELEASE_WAIT_S = 15.0
-"""How long killed actors may take to leave; one that hangs takes five seconds."""
 QUIET_S = 2.0
 """Waiting shorter than this is not worth a word."""
 
@@ -87,20 +84,7 @@ class Places:
         for group in (self.runners, self.learners):
             if group is not None and ray.is_initialized():
                 with suppress(ray.exceptions.RayError, ValueError):
-                    _await_free(group)
                     remove_placement_group(group)
-
-
-def _await_free(group: PlacementGroup) -> None:
-    """Wait until the actors that were killed have left: in Ray 2.60 a raylet aborts that is told to
-    remove a group whose room is still taken."""
-    ending, deadline = f"_group_{group.id.hex()}", time.monotonic() + RELEASE_WAIT_S
-    room = {name: n for name, n in ray.cluster_resources().items() if name.endswith(ending)}
-    while time.monotonic() < deadline:
-        free = ray.available_resources()
-        if all(free.get(name, 0.0) >= amount for name, amount in room.items()):
-            return
-        time.sleep(0.1)
 
 
 def wait_s(config: RayConfig) -> float:
@@ -142,11 +126,12 @@ def demand_of(config: PPOConfig) -> Demand:
     )
 
 
-def take_places(config: PPOConfig) -> tuple[PPOConfig, Places]:
-    """Reserve room for all actors of a configuration; give one whose actors ask for that room.
+def take_places(config: PPOConfig) -> tuple[PlacedPPOConfig, Places]:
+    """Reserve room for all actors of a configuration; give one whose actors are made there.
 
     Learners on CUDA devices ask for their GPUs themselves, because RLlib derives from that how they
-    talk to each other; their room is only waited for.
+    talk to each other; their room is only waited for. On GPUs that only Ray counts, it is the room
+    alone that brings them there.
 
     Raises:
         ClusterFullError: there was no room for as long as the run waits.
@@ -154,27 +139,15 @@ def take_places(config: PPOConfig) -> tuple[PPOConfig, Places]:
     """
     demand = demand_of(config)
     places = reserve(demand, config.placement_strategy, config.env_config.get(WAIT_S, 0.0))
-    config = config.copy(copy_frozen=False)
-    config.env_runners(
-        num_cpus_per_env_runner=0,
-        custom_resources_per_env_runner=within(places.runners, demand.runner),
-    )
-    if places.learners is not None:
-        if config.num_gpus_per_learner:
-            remove_placement_group(places.learners)
-            places.learners = None
-        else:
-            config.learners(
-                num_cpus_per_learner=0,
-                custom_resources_per_learner=within(places.learners, demand.learner),
-            )
-    config.freeze()
-    return config, places
-
-
-def within(group: PlacementGroup, bundle: Bundle) -> dict[str, float]:
-    """The resources by which an actor asks for a bundle of the group, whichever is free."""
-    return {f"{name}_group_{group.id.hex()}": amount for name, amount in bundle.items() if amount}
+    if config.num_gpus_per_learner and places.learners is not None:
+        remove_placement_group(places.learners)
+        places.learners = None
+    placed = PlacedPPOConfig.of(config, places.runners, places.learners)
+    resources = dict(config.custom_resources_per_learner or {})
+    if resources.pop(COUNTED_GPU, None):
+        placed.learners(num_cpus_per_learner=0, custom_resources_per_learner=resources)
+    placed.freeze()
+    return placed, places
 
 
 def reserve(demand: Demand, strategy: str, wait_s: float) -> Places:

@@ -22,6 +22,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
+from parley.platform.learners.placed_actors import placed_runners
 from parley.platform.learners.placement import Places, needs_places, take_places
 from parley.platform.learners.runner_requests import Answers, ask_runners
 from parley.platform.monitoring.runner_meter import WEIGHTS_STAMP, stamp_weights
@@ -76,7 +77,8 @@ class RestorablePPO(PPO):
         if needs_places(self.config):
             self.config, self._places = take_places(self.config)
         try:
-            super().setup(self.config)
+            with placed_runners():
+                super().setup(self.config)
         except BaseException:
             self._release_places()
             raise
