@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import numpy as np
@@ -32,6 +32,7 @@ from transformers import (
     get_scheduler,
 )
 from transformers.pytorch_utils import Conv1D
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.utils import FusedCausalLMOutput, disable_dropout_in_model
@@ -219,6 +220,7 @@ class SharedPromptDPOTrainer(DPOTrainer):
         chosen = plan[self.num_steps % per_epoch]
         reference = self.pairs.reference
         assert reference is not None
+        tokenizer = cast("PreTrainedTokenizerBase", self.processing_class)
         facts = {
             "step": self.num_steps + 1,
             **figures,
@@ -226,8 +228,8 @@ class SharedPromptDPOTrainer(DPOTrainer):
             "pairs": [
                 {
                     "number": int(pair),
-                    "chosen": self.processing_class.decode(self.pairs.chosen[pair]),
-                    "rejected": self.processing_class.decode(self.pairs.rejected[pair]),
+                    "chosen": tokenizer.decode(self.pairs.chosen[pair]),
+                    "rejected": tokenizer.decode(self.pairs.rejected[pair]),
                 }
                 for pair in chosen
             ],

@@ -149,7 +149,7 @@ class RestorablePPO(PPO):
     def num_lost_learners(self) -> int:
         """Learner processes that have died."""
         answers = self.learner_group.foreach_learner(
-            lambda learner: None, healthy_only=False, timeout_seconds=LEARNER_ANSWER_S
+            _do_nothing, healthy_only=False, timeout_seconds=LEARNER_ANSWER_S
         )
         return sum(isinstance(answer.get(), RayActorError) for answer in answers)
 
@@ -230,5 +230,9 @@ class RestorablePPO(PPO):
                 )
 
 
-def _hash_learner(learner: Learner) -> str:
+def _hash_learner(learner: Learner, argument: object = None) -> str:
     return hash_weights(learner.module.get_state())
+
+
+def _do_nothing(learner: Learner, argument: object = None) -> None:
+    """A sign of life."""

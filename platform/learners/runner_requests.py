@@ -12,10 +12,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import ray
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.utils.actor_manager import CallResult
 
 from parley.platform.config.errors import display_path
 from parley.platform.errors import ParleyError
@@ -77,7 +78,8 @@ def ask_runners(
     for value in values:
         if isinstance(value, RunnerFailure):
             raise RunnerError.of(value.worker_index, value.traceback)
-    silent = sorted(set(asked) - {result.actor_id for result in results})
+    answered = {cast("CallResult", result).actor_id for result in results}
+    silent = sorted(set(asked) - answered)
     for index in silent:
         # A stopped process too is gone some seconds later: the raylet kills what does not leave.
         ray.kill(manager.actors()[index], no_restart=False)

@@ -56,6 +56,7 @@ def test_a_run_loses_a_machine_and_gains_another(tmp_path: Path) -> None:
                 pids = [info.process.pid for infos in lost.all_processes.values() for info in infos]
                 below = [pid for parent in pids for pid in descendants(parent)]
                 cluster.remove_node(lost, allow_graceful=False)
+                before = run.env_steps
                 for _ in range(3):
                     before = run.env_steps
                     run.iterate()

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,11 +72,14 @@ class Killer:
 
     def _kill(self) -> None:
         for num_rows in self._at_rows:
-            self._wait_for(lambda num_rows=num_rows: len(read_rows(self._run)) >= num_rows)
+            self._wait_for(partial(self._has_rows, num_rows))
             self._wait_for(lambda: set(find(os.getpid(), LEARNER)) - set(self.killed))
             (pid,) = set(find(os.getpid(), LEARNER)) - set(self.killed)
             os.kill(pid, signal.SIGKILL)
             self.killed.append(pid)
+
+    def _has_rows(self, num_rows: int) -> bool:
+        return len(read_rows(self._run)) >= num_rows
 
     def _wait_for(self, reached: Callable[[], object]) -> None:
         while not reached():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -19,7 +20,6 @@ from parley.platform.jobs.remote_errors import (
 )
 
 
-@ray.remote(num_cpus=0.1)
 class Worker:
     """Fails in the ways in which workers fail."""
 
@@ -43,6 +43,9 @@ class Worker:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+WORKER: Any = ray.remote(num_cpus=0.1)(Worker)
+
+
 def failure(reference: object) -> BaseException:
     with pytest.raises(RayError) as caught:
         ray.get(reference)  # type: ignore[call-overload]
@@ -63,7 +66,7 @@ def assert_points_to_log(told: str, pid: int) -> None:
 
 
 def test_an_error_is_told_by_its_type_message_place_and_log(local_ray: None) -> None:
-    worker = Worker.remote()
+    worker = WORKER.remote()
     pid = ray.get(worker.pid.remote())
     told = explain_remote(failure(worker.raise_here.remote()))
     assert told.startswith("ValueError: no good; at ")
@@ -73,7 +76,7 @@ def test_an_error_is_told_by_its_type_message_place_and_log(local_ray: None) -> 
 
 
 def test_of_nested_calls_the_innermost_worker_is_named(local_ray: None) -> None:
-    outer, inner = Worker.remote(), Worker.remote()
+    outer, inner = WORKER.remote(), WORKER.remote()
     pid = ray.get(inner.pid.remote())
     error = failure(outer.ask.remote(inner))
     assert isinstance(innermost_cause(error), ValueError)
@@ -84,20 +87,20 @@ def test_of_nested_calls_the_innermost_worker_is_named(local_ray: None) -> None:
 
 
 def test_a_killed_worker_and_one_that_cannot_be_built(local_ray: None) -> None:
-    worker = Worker.remote()
+    worker = WORKER.remote()
     pid = ray.get(worker.pid.remote())
     told = explain_remote(failure(worker.die.remote()))
     assert told.startswith("a worker died: ")
     assert "common causes" not in told
     assert_points_to_log(told, pid)
-    told = explain_remote(failure(Worker.remote(False).pid.remote()))
+    told = explain_remote(failure(WORKER.remote(False).pid.remote()))
     assert "it could not be built: RuntimeError: no such disk" in told
     assert own_line('RuntimeError("no such disk")') in told
 
 
 def test_an_explained_error_of_a_person_keeps_its_kind(local_ray: None) -> None:
     """Wrong input found by a worker is wrong input; all else names the process."""
-    worker = Worker.remote()
+    worker = WORKER.remote()
     with pytest.raises(InputError, match=r"^data\.path is empty; name a file$"), explained():
         ray.get(worker.refuse.remote())
     with pytest.raises(RemoteError, match=r"ValueError: no good; at .*its log: "), explained():
