@@ -107,7 +107,7 @@ def _cause(error: BaseException) -> str:
 
 def scaling_config(learner: LearnerConfig, use_gpu: bool) -> ScalingConfig:
     """One worker for each learner, at least one."""
-    resources: dict[str, float] = {"CPU": 1}
+    resources: dict[str, float] = {"CPU": 1, **(learner.resources or {})}
     if use_gpu:
         resources["GPU"] = gpus_per_learner(learner)
     return ScalingConfig(

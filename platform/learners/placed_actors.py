@@ -54,7 +54,7 @@ class PlacedRunners(EnvRunnerGroup):
 
 @contextmanager
 def placed_runners() -> Iterator[None]:
-    """Have algorithms that are set up meanwhile make `PlacedRunners`; RLlib has no setting for it."""
+    """Have algorithms that are set up meanwhile make `PlacedRunners`; RLlib has no such setting."""
     original = algorithm.EnvRunnerGroup
     algorithm.EnvRunnerGroup = PlacedRunners  # type: ignore[misc]
     try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -97,6 +97,7 @@ def test_runners_spread_evenly_or_are_packed(num_nodes: int, cart_algorithm: Mak
                 num_nodes
             )
             algorithm.train()
+        until(lambda: ray.available_resources().get("CPU") == 4 * num_nodes)
         packed = ("rollouts.num_env_runners=4", "rollouts.placement=pack")
         with cart_algorithm(*packed) as algorithm:
             assert len(set(runner_nodes(algorithm))) == 1
@@ -118,7 +119,7 @@ def test_actors_go_where_the_resources_are_that_they_are_given(
             algorithm.train()
             assert set(runner_nodes(algorithm)) == node_ids_with("spot")
             assert set(learner_nodes(algorithm)) == node_ids_with("disk")
-        with pytest.raises(ConfigError, match=r"5 runners of 1 CPU \+ 1 spot.*4 of 4 spot free"):
+        with pytest.raises(ConfigError, match=r"5 runners of 1 CPU \+ 1 spot.*of 4 spot free"):
             enter(cart_algorithm("rollouts.num_env_runners=5", "rollouts.resources={spot = 1}"))
         assert not groups()
 
@@ -174,17 +175,21 @@ def test_a_run_waits_in_sight_for_machines_and_for_other_jobs(
         other = placement_group([{"CPU": 2}])
         assert other.wait(30)
         capsys.readouterr()
-        releases = threading.Timer(5, remove_placement_group, [other])
-        joins = threading.Timer(8, cluster.add_node, kwargs=node(1))
-        releases.start()
-        joins.start()
-        with cart_algorithm(runners) as algorithm:
-            algorithm.train()
-        said = capsys.readouterr().out
-        assert "waiting for room: the run needs 3 runners of 1 CPU; the Ray cluster of 1" in said
-        assert "0 of 2 CPU free" in said
-        assert "2 of 2 CPU free" in said
-        joins.join()
+        said: list[str] = []
+
+        def says(text: str) -> bool:
+            said.append(capsys.readouterr().out)
+            return text in "".join(said)
+
+        with ThreadPoolExecutor(1) as pool:  # Ray starts machines from the main thread alone
+            run = pool.submit(train_once, cart_algorithm(runners))
+            until(lambda: says("waiting for room: the run needs 3 runners of 1 CPU; the Ray"))
+            assert says("of 1 machine has 0 of 2 CPU free")
+            remove_placement_group(other)
+            until(lambda: says("2 of 2 CPU free"))
+            assert not run.done()
+            cluster.add_node(**node(1))
+            assert run.result() == 64 * 3
 
 
 @pytest.mark.slow
@@ -210,6 +215,13 @@ def test_a_placement_group_around_the_run_is_honoured(cart_algorithm: MakeAlgori
         table = ray.util.placement_group_table(around)["bundles_to_node_id"]
         assert nodes == [table[1], table[2]]
         assert num_groups == 1
+
+
+def train_once(manager: Any) -> int:
+    """One iteration; the environment steps that it took."""
+    with manager as algorithm:
+        algorithm.train()
+        return int(algorithm.num_env_steps)
 
 
 def enter(manager: Any) -> None:
