@@ -68,10 +68,20 @@ def weights_of(group: LearnerGroup) -> list[Weights]:
 def difference(found: Weights, expected: Weights) -> float:
     assert found.keys() == expected.keys()
     return max(
-        float(np.abs(np.asarray(found[module][name]) - np.asarray(array)).max())
+        float(np.abs(felt(name, found[module][name]) - felt(name, array)).max())
         for module, arrays in expected.items()
         for name, array in arrays.items()
     )
+
+
+def felt(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """The part of the weights that makes a difference to the model: softmax does not feel the keys'
+    bias, whose gradient is rounding alone, which Adafactor makes as long as any other."""
+    array = np.asarray(array)
+    if not name.endswith("attn.c_attn.bias"):
+        return array
+    queries, _, values = np.split(array, 3)
+    return np.concatenate([queries, values])
 
 
 def compare(
@@ -91,7 +101,7 @@ def compare(
             update(local, one, number)
             update(remote, two, number)
         (expected,), found = weights_of(local), weights_of(remote)
-        assert min(difference({m: expected[m]}, {m: before[m]}) for m in expected) > 1e-3
+        assert min(difference({m: expected[m]}, {m: before[m]}) for m in expected) > 10 * TOLERANCE
         assert len(found) == 2
         assert difference(found[0], found[1]) == 0.0
         assert difference(found[0], expected) < TOLERANCE
@@ -162,7 +172,6 @@ def test_dialogue(algorithm: str, sampling: str) -> None:
             f"sampling.temperature={SAMPLINGS[sampling].temperature}",
             f"algorithm={algorithm}",
             "ppo.learning_rate=1e-3",
-            "reinforce.learning_rate=1e-3",
             f"learner.num_learners={num_learners}",
         )
         return build_dialogue_config(
