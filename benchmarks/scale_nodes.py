@@ -21,7 +21,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +121,7 @@ def machines(count: int) -> Iterator[list[str]]:
     folder = tempfile.mkdtemp(prefix="parley-")
     os.environ["RAY_TMPDIR"] = folder
     cluster = Cluster()
-    sizes = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    sizes: dict[str, Any] = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
     try:
         nodes = [cluster.add_node(**sizes, gcs_server_port=_free_port(), include_dashboard=False)]
         nodes += [cluster.add_node(**sizes) for _ in range(count - 1)]
@@ -210,11 +210,11 @@ def measure_constants(plan: Plan, algorithm: TimedPPO) -> dict[str, float]:
         "learn_s_per_row": per_row,
         "learn_fixed_s": max(0.0, one - per_row * num_rows),
         "num_epochs": algorithm.config.num_epochs,
-        "minibatch_size": float(algorithm.config.minibatch_size or num_rows),
+        "minibatch_size": float(cast("int", algorithm.config.minibatch_size)),
     }  # fmt: skip
 
 
-def _learn(algorithm: TimedPPO, episodes: list[SingleAgentEpisode]) -> None:
+def _learn(algorithm: TimedPPO, episodes: Sequence[SingleAgentEpisode]) -> None:
     """What follows sampling in an iteration."""
     whiten_episodes(episodes)
     algorithm.learner_group.update(
@@ -251,7 +251,7 @@ class Receiver:
 
 def measure_links(plan: Plan, node_ids: list[str]) -> dict[str, float]:
     """Objects from the first machine to 1 and to all others; sums of arrays over 2 of them."""
-    others = [
+    others: list[Any] = [
         ray.remote(num_cpus=0)(Receiver)
         .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False))
         .remote()

@@ -55,9 +55,10 @@ class PlacedRunners(EnvRunnerGroup):
 @contextmanager
 def placed_runners() -> Iterator[None]:
     """Have algorithms that are set up meanwhile make `PlacedRunners`; RLlib has no such setting."""
-    original = algorithm.EnvRunnerGroup
-    algorithm.EnvRunnerGroup = PlacedRunners  # type: ignore[misc]
+    names = vars(algorithm)
+    original = names[EnvRunnerGroup.__name__]
+    names[EnvRunnerGroup.__name__] = PlacedRunners
     try:
         yield
     finally:
-        algorithm.EnvRunnerGroup = original  # type: ignore[misc]
+        names[EnvRunnerGroup.__name__] = original

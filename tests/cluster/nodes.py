@@ -60,8 +60,8 @@ def logical_cluster(head: dict[str, Any], *others: dict[str, Any]) -> Iterator[C
 
 def runner_nodes(algorithm: PPO) -> list[str]:
     """The machine of each runner, in the order of the runners."""
-    assert algorithm.env_runner_group is not None
-    found: list[str] = algorithm.env_runner_group.foreach_env_runner(
+    group: Any = algorithm.env_runner_group
+    found: list[tuple[int, str]] = group.foreach_env_runner(
         lambda runner: (runner.worker_index, ray.get_runtime_context().get_node_id()),
         local_env_runner=False,
     )
@@ -70,17 +70,15 @@ def runner_nodes(algorithm: PPO) -> list[str]:
 
 def learner_nodes(algorithm: PPO) -> list[str]:
     """The machine of each learner."""
-    assert algorithm.learner_group is not None
-    results = algorithm.learner_group.foreach_learner(
-        lambda learner: ray.get_runtime_context().get_node_id()
-    )
+    group: Any = algorithm.learner_group
+    results = group.foreach_learner(lambda learner: ray.get_runtime_context().get_node_id())
     return [result.get() for result in results]
 
 
 def learner_devices(algorithm: PPO) -> list[str]:
     """What each learner's tensors are on."""
-    assert algorithm.learner_group is not None
-    results = algorithm.learner_group.foreach_learner(lambda learner: learner._device.type)
+    group: Any = algorithm.learner_group
+    results = group.foreach_learner(lambda learner: learner._device.type)
     return [result.get() for result in results]
 
 

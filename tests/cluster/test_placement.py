@@ -162,7 +162,9 @@ def test_a_run_goes_on_without_a_lost_machine_and_comes_back_with_a_new_one(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_waits_in_sight_for_machines_and_for_other_jobs(
-    cart_algorithm: MakeAlgorithm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    cart_algorithm: MakeAlgorithm,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     runners = "rollouts.num_env_runners=3"
     with logical_cluster(node(2)) as cluster:
@@ -197,7 +199,6 @@ def test_a_run_waits_in_sight_for_machines_and_for_other_jobs(
 def test_a_placement_group_around_the_run_is_honoured(cart_algorithm: MakeAlgorithm) -> None:
     """As Tune makes one for a trial: the run makes none of its own."""
 
-    @ray.remote
     class Trial:
         def run(self) -> Any:
             with cart_algorithm("rollouts.num_env_runners=2") as algorithm:
@@ -207,10 +208,11 @@ def test_a_placement_group_around_the_run_is_honoured(cart_algorithm: MakeAlgori
     with logical_cluster(node(1), node(2), node(2, resources={"here": 1})):
         around = placement_group([{"CPU": 1, "here": 1}, {"CPU": 1}, {"CPU": 1}], "STRICT_SPREAD")
         assert around.wait(30)
+        actor_class: Any = ray.remote(Trial)
         strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
             around, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
         )
-        trial = Trial.options(num_cpus=1, scheduling_strategy=strategy).remote()
+        trial = actor_class.options(num_cpus=1, scheduling_strategy=strategy).remote()
         nodes, num_groups = ray.get(trial.run.remote())
         table = ray.util.placement_group_table(around)["bundles_to_node_id"]
         assert nodes == [table[1], table[2]]

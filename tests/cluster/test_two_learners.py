@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from parley.platform.config.cartpole import CartPolePPOConfig
 from parley.platform.config.loading import replace_overrides
 from parley.platform.learners.dialogue_config import build_dialogue_config
 from parley.platform.learners.ppo_algorithm import build_config, divide, whiten_episodes
+from parley.platform.learners.restorable_ppo import POLICY_PREFIX
 from parley.platform.learners.row_batch import make_share
 from parley.platform.learners.row_learner import ITERATION
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
@@ -59,7 +60,7 @@ def learners(config: PPOConfig, spaces: Mapping[str, Any]) -> Iterator[LearnerGr
         group.shutdown()
 
 
-def weights_of(group: LearnerGroup) -> list[Weights]:
+def weights_of(group: Any) -> list[Weights]:
     """Of every learner: module -> its weights."""
     results = group.foreach_learner(lambda learner: learner.module.get_state())
     return [copy.deepcopy(result.get()) for result in results]
@@ -107,7 +108,7 @@ def compare(
         assert difference(found[0], expected) < TOLERANCE
         homes = [
             result.get()
-            for result in remote.foreach_learner(
+            for result in cast("Any", remote).foreach_learner(
                 lambda learner: ray.get_runtime_context().get_node_id()
             )
         ]
@@ -181,8 +182,7 @@ def test_dialogue(algorithm: str, sampling: str) -> None:
     def update(group: LearnerGroup, config: PPOConfig, number: int) -> object:
         return update_whole(group, config, dialogue.SEAT, rows, number)
 
-    prefix = dialogue.POLICY_PREFIX
-    start = {f"{prefix}{name}": array.numpy() for name, array in policy.state_dict().items()}
+    start = {f"{POLICY_PREFIX}{name}": array.numpy() for name, array in policy.state_dict().items()}
     spaces = DialogueEnvRunner(config=build(0), worker_index=1).get_spaces()
     compare(build, spaces, update, {dialogue.SEAT: start})
 
