@@ -194,7 +194,7 @@ def _add_chat_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature",
         metavar="T",
-        type=_temperature,
+        type=_amount,
         help="of the replies (default: as trained; 0: always the likeliest token)",
     )
 
@@ -270,7 +270,7 @@ def _amount(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not an amount; write 0 or more")
+        raise argparse.ArgumentTypeError(f"{text} is out of range; write 0 or more")
     return value
 
 
@@ -298,16 +298,6 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def _temperature(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a temperature; write 0 or more")
     return value
 
 
