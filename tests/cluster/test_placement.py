@@ -105,6 +105,28 @@ def test_runners_spread_evenly_or_are_packed(num_nodes: int, cart_algorithm: Mak
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_where_runners_are_changes_no_figure(cart_algorithm: MakeAlgorithm) -> None:
+    """One, two and four machines: the same returns and, bit by bit, the same weights."""
+    found = []
+    for machines in ([node(4)], [node(2)] * 2, [node(1)] * 4):
+        with (
+            logical_cluster(*machines),
+            cart_algorithm(
+                "rollouts.num_env_runners=4", "rollouts.num_envs_per_env_runner=2"
+            ) as algorithm,
+        ):
+            returns = []
+            for _ in range(3):
+                algorithm.train()
+                returns += algorithm.returns
+            assert len(set(runner_nodes(algorithm))) == len(machines)
+            found.append((returns, algorithm.weights_hash()))
+    assert found[0][0]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_actors_go_where_the_resources_are_that_they_are_given(
     cart_algorithm: MakeAlgorithm,
 ) -> None:
