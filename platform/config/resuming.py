@@ -8,7 +8,17 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import changed_keys, quick_overrides, replace_overrides
 from parley.platform.config.sections import ExperimentConfig
 
-CHANGEABLE = ("stop.", "ray.", "checkpoint.", "learner.max_restarts", "rollouts.sample_timeout_s")
+CHANGEABLE = (
+    "stop.",
+    "ray.",
+    "checkpoint.",
+    "tracking.",
+    "learner.max_restarts",
+    "learner.resources",
+    "rollouts.placement",
+    "rollouts.resources",
+    "rollouts.sample_timeout_s",
+)
 """Keys, or beginnings of the keys that a resumed run may change; all else decides its figures."""
 
 
