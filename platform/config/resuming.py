@@ -41,6 +41,6 @@ def resumed_settings(
         raise ConfigError(
             f"a resumed run keeps its settings, but the overrides change {', '.join(refused)}; "
             f"leave them out (only {', '.join(changeable)} may change) or "
-            f" start a new run without --resume"
+            f"start a new run without --resume"
         )
     return settings
