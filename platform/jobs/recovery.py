@@ -75,6 +75,8 @@ def iterate_until_stopped(
             progress.say("the update in progress was given up; the last checkpoint stands")
             return
         progress.say("the iteration in progress was given up; saving the one before it")
+    if stop.received:
+        run.algorithm.hurry()
     run.save()
 
 

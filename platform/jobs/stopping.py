@@ -18,6 +18,8 @@ class StopOverdue(KeyboardInterrupt):
     """A stop was asked for a grace period ago, and what was in progress has not ended since."""
 
 
+TICK = signal.SIGURG
+"""By which the main thread is told to look up; a process without a handler ignores it."""
 TICK_S = 0.5
 """Time between two interruptions: one that strikes in a destructor is lost."""
 
@@ -36,7 +38,6 @@ class StopSignal:
         self._grace_s = grace_s
         self._clock: threading.Thread | None = None
         self._left = threading.Event()
-        self._has_ticked = False
         self._interrupts = False
         self._is_hurried = False
         """Whether there was a second signal."""
@@ -45,6 +46,7 @@ class StopSignal:
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._note)
+        self._previous[TICK] = signal.signal(TICK, self._look_up)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -75,11 +77,6 @@ class StopSignal:
             self._interrupts = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._has_ticked:
-            self._has_ticked = False
-            if self._interrupts:
-                raise StopOverdue
-            return
         if self.received:
             self._is_hurried = True
             raise KeyboardInterrupt
@@ -88,12 +85,16 @@ class StopSignal:
             self._clock = threading.Thread(target=self._tick, args=(self._grace_s,), daemon=True)
             self._clock.start()
 
+    def _look_up(self, number: int, frame: FrameType | None) -> None:
+        if self._interrupts:
+            raise StopOverdue
+
     def _tick(self, grace_s: float) -> None:
         """After the grace period, have the main thread look up by signals of our own."""
         main = threading.main_thread().ident
         assert main is not None
         self._left.wait(grace_s)
         while not self._left.is_set():
-            self.is_overdue = self._has_ticked = True
-            signal.pthread_kill(main, signal.SIGINT)  # Ray plays with the handler of SIGTERM
+            self.is_overdue = True
+            signal.pthread_kill(main, TICK)
             self._left.wait(TICK_S)

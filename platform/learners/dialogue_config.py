@@ -14,6 +14,7 @@ from parley.platform.learners.devices import rllib_settings
 from parley.platform.learners.dialogue_algorithm import DialogueAlgorithm
 from parley.platform.learners.dialogue_learner import DialogueLearner
 from parley.platform.learners.placement import WAIT_S, runner_settings, wait_s
+from parley.platform.learners.restorable_ppo import NO_CONNECTOR_STATES
 from parley.platform.rollouts.dialogue_runner import DialogueEnvRunner, DialogueRunnerSettings
 from parley.policies.dialogue.module import DialogueModule
 
@@ -62,6 +63,7 @@ def build_dialogue_config(
             num_envs_per_env_runner=config.rollouts.num_envs_per_env_runner,
             sample_timeout_s=config.rollouts.sample_timeout_s,
             create_local_env_runner=False,
+            **NO_CONNECTOR_STATES,
         )
         .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=1000)
         .learners(

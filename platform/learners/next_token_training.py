@@ -26,6 +26,8 @@ from parley.platform.learners.next_token_worker import TrainingJob, train_worker
 
 TAKE_TIMEOUT_S = 0.2
 """How long the driver waits for a snapshot before it looks after other things."""
+LEAVE_TIMEOUT_S = 30.0
+"""How long the workers may take to return from a training that has diverged."""
 POLL_INTERVAL_S = "0.5"
 """How often Ray Train looks after its workers; its own 2 s would be felt at the end of a run."""
 
@@ -65,6 +67,8 @@ class NextTokenTraining:
             running = self._thread.is_alive()
             message: Any = ray.get(self._channel.take.remote(TAKE_TIMEOUT_S))
             if isinstance(message, DivergedError):
+                self._thread.join(LEAVE_TIMEOUT_S)  # the other workers meet the same and return
+                ray.kill(self._channel)  # the error's traceback would hold it
                 raise message
             running = running or message is not None
             yield message

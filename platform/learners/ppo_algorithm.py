@@ -33,7 +33,11 @@ from parley.platform.learners.placement import (
     wait_s,
 )
 from parley.platform.learners.ppo_learner import BatchEpisodes, TokenPPOLearner, share_steps
-from parley.platform.learners.restorable_ppo import IterationTimes, RestorablePPO
+from parley.platform.learners.restorable_ppo import (
+    NO_CONNECTOR_STATES,
+    IterationTimes,
+    RestorablePPO,
+)
 from parley.platform.learners.runner_requests import Patience, SamplingError
 from parley.platform.rollouts.advantages import whiten
 from parley.platform.rollouts.fragment import ADVANTAGES
@@ -184,6 +188,7 @@ def build_config(
             rollout_fragment_length=config.rollouts.rollout_fragment_length,
             sample_timeout_s=config.rollouts.sample_timeout_s,
             create_local_env_runner=False,
+            **NO_CONNECTOR_STATES,
         )
         .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=1000)
         .learners(

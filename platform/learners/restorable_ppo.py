@@ -31,8 +31,16 @@ from parley.platform.telemetry.announcements import ProcessRestarted, announce
 
 POLICY_PREFIX = "policy."
 """Where `TokenModule` holds its policy."""
+NO_CONNECTOR_STATES: dict[str, Any] = {
+    "merge_env_runner_states": False,
+    "broadcast_env_runner_states": False,
+}
+"""Settings of RLlib's runners: ours have no connectors. After each iteration RLlib would have every
+runner send its whole state, and wait for those that hang."""
 LEARNER_ANSWER_S = 10.0
 """How long to wait for a sign of life of each learner."""
+HURRIED_WAIT_S = 8.0
+"""How long to wait for idle runners when the run has been told to end: one may hang."""
 SHORT_WAIT_S = 2.0
 """How long to wait for runners that are in the middle of their work when the run has to end."""
 
@@ -145,6 +153,10 @@ class RestorablePPO(PPO):
         self.restore_learners(self._before_update)
         self.begin_iteration()
         return True
+
+    def hurry(self) -> None:
+        """Wait for runners' states no longer than a run may that has been told to end."""
+        self._state_timeout_s = min(self._state_timeout_s, HURRIED_WAIT_S)
 
     def num_lost_learners(self) -> int:
         """Learner processes that have died."""

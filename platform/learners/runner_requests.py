@@ -27,6 +27,11 @@ RESTART_S = 60.0
 the libraries takes more on a busy machine."""
 
 
+EARLY_S = 0.1
+"""A wait for runners that ends earlier than this was interrupted: where a signal's handler raises,
+Ray's wait may return what there is."""
+
+
 class SamplingError(ParleyError):
     """No runner delivered, and none came back in time."""
 
@@ -61,11 +66,13 @@ def ask_runners(
 
     Raises:
         RunnerError: the method raised; a fresh runner would meet the same again.
+        KeyboardInterrupt: a signal ended the wait.
     """
     manager = group._worker_manager
     asked = manager.healthy_actor_ids()
     if not asked:
         return Answers([])
+    started = time.monotonic()
     results = list(
         manager.foreach_actor(
             "attempt",
@@ -74,6 +81,8 @@ def ask_runners(
             timeout_seconds=timeout_s,
         )
     )
+    if len(results) < len(asked) and time.monotonic() - started < timeout_s - EARLY_S:
+        raise KeyboardInterrupt
     values = [result.get() for result in results if result.ok]
     for value in values:
         if isinstance(value, RunnerFailure):

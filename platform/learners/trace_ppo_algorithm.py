@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 from parley.platform.config.trace import TraceConfig
 from parley.platform.learners.devices import rllib_settings
 from parley.platform.learners.placement import WAIT_S, runner_settings, wait_s
-from parley.platform.learners.restorable_ppo import IterationTimes
+from parley.platform.learners.restorable_ppo import NO_CONNECTOR_STATES, IterationTimes
 from parley.platform.learners.row_algorithm import RowPPO
 from parley.platform.learners.trace_ppo_learner import TraceLearner, make_rows
 from parley.platform.rollouts.trace_runner import TraceEnvRunner, TraceRollout
@@ -152,6 +152,7 @@ def build_trace_config(config: TraceConfig, task: WritingTask) -> PPOConfig:
             **runner_settings(config.rollouts),
             sample_timeout_s=config.rollouts.sample_timeout_s,
             create_local_env_runner=False,
+            **NO_CONNECTOR_STATES,
         )
         .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=1000)
         .learners(
