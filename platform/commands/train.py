@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
+from parley.platform.checkpoints.store import CheckpointError, CheckpointStore
 from parley.platform.commands.dispatch import functions_of, load_function
 from parley.platform.commands.tables import print_metrics
 from parley.platform.config.errors import ConfigError, display_path
@@ -128,10 +129,19 @@ def _record_failure(run_folder: RunFolder, error: BaseException, seconds: float)
         "status": "stopped" if stopped else "failed",
         "seconds": seconds,
         "metrics": rows[-1] if rows else {},
-        "checkpoint": None,
+        "checkpoint": _newest_checkpoint(run_folder),
         "error": "" if stopped else f"{type(error).__name__}: {error}",
     }
     try:
         run_folder.write_result(result)
     except (OSError, DiskFullError) as trouble:  # it must not stand in the way of the error itself
         print(f"parley: the result was not written: {trouble}", file=sys.stderr)
+
+
+def _newest_checkpoint(run_folder: RunFolder) -> str | None:
+    """The newest sound checkpoint's place in the run, from which `--resume` would go on."""
+    try:
+        checkpoint = CheckpointStore(run_folder.checkpoints).find("last")
+    except CheckpointError:
+        return None
+    return None if checkpoint is None else str(checkpoint.path.relative_to(run_folder.path))

@@ -120,6 +120,8 @@ def test_a_learner_lost_too_often_fails_the_run_by_name(
     assert "--resume" in told and "Traceback" not in told
     result = json.loads((run / "result.json").read_text())
     assert result["status"] == "failed" and "LearnerLostError" in result["error"]
+    newest = CheckpointStore(run / "checkpoints").find("last")
+    assert newest is not None and run / result["checkpoint"] == newest.path
     assert_nothing_leaked()
     num_rows = len(read_rows(run))
     more = [f"stop.max_env_steps={64 * (num_rows + 3)}", "learner.max_restarts=3"]
