@@ -197,9 +197,9 @@ def test_quick_commands_of_the_readme_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_commands_of_the_readme_run_on_a_cluster(tmp_path: Path) -> None:
-    home = {"HOME": str(tmp_path)}
-    with RayHead(tmp_path, token="f" * 64, environment=home) as head:
-        variables = {"RAY_API_SERVER_ADDRESS": head.dashboard_url, "PATH": f"{BIN}:/usr/bin:/bin"}
+    activated = {"HOME": str(tmp_path), "PATH": f"{BIN}:/usr/bin:/bin"}
+    with RayHead(tmp_path, token="f" * 64, environment=activated) as head:
+        variables = {"RAY_API_SERVER_ADDRESS": head.dashboard_url, "PATH": activated["PATH"]}
         for command in commands_tested("cluster"):
             command = command.replace("/tmp/shared", str(tmp_path / "shared"))
             done = subprocess.run(
