@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from parley.platform.config.errors import nearest
 from parley.platform.config.keys import field_types
 from parley.platform.config.sections import (
     CheckpointConfig,
@@ -20,6 +19,7 @@ from parley.platform.config.sections import (
     Section,
     conflict,
 )
+from parley.platform.config.spelling import nearest
 from parley.platform.config.sweep import SweepConfig
 
 SEARCHED = ("dpo.", "lora.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import NoneType
 from typing import cast, get_args, get_origin
 
-from parley.platform.config.errors import ConfigError, nearest
+from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import ExperimentConfig, Section
+from parley.platform.config.spelling import nearest
 
 TomlTable = dict[str, object]
 
@@ -82,7 +83,8 @@ def apply_override(table: TomlTable, override: str, kind: type[ExperimentConfig]
         )
     types = field_types(kind, table)
     key = key.strip()
-    path = find_key(short_keys(kind, table).get(key, key), types, override)
+    short = short_keys(kind, table)
+    path = find_key(short.get(key, key), types, override, short)
     annotation = types[path] if path in types else _entry_value(path, types)
     *sections, leaf = path.split(".")
     for section in sections:
@@ -98,8 +100,20 @@ def apply_override(table: TomlTable, override: str, kind: type[ExperimentConfig]
     return path
 
 
-def find_key(key: str, types: Mapping[str, object], override: str) -> str:
-    """The dotted key that `key` names: itself, or the only one that ends in it."""
+def find_key(
+    key: str, types: Mapping[str, object], override: str, short: Iterable[str] = ()
+) -> str:
+    """The dotted key that `key` names: itself, or the only one that ends in it.
+
+    Args:
+        key: as it was written.
+        types: the settings that there are.
+        override: what it stands in, for messages.
+        short: further names that may be written.
+
+    Raises:
+        ConfigError: it names none, several, or a section.
+    """
     if is_key(key, types):
         return key
     below = [path for path in types if path.startswith(f"{key}.")]
@@ -113,7 +127,9 @@ def find_key(key: str, types: Mapping[str, object], override: str) -> str:
             f"override {override}: {key} is ambiguous; write one of {', '.join(matches)}"
         )
     if not matches:
-        raise ConfigError(f"override {override}: unknown key {key}{nearest(key, types)}")
+        sections = dict.fromkeys(path.partition(".")[0] for path in types)
+        advice = nearest(key, [*types, *short]) or f"; at the top there are {', '.join(sections)}"
+        raise ConfigError(f"override {override}: unknown key {key}{advice}")
     return matches[0]
 
 

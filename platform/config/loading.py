@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 import parley
-from parley.platform.config.errors import ConfigError, display_path, nearest
+from parley.platform.config.errors import ConfigError, display_path
 from parley.platform.config.keys import TomlTable, apply_override, field_types, find_line, is_key
 from parley.platform.config.schema import EXPERIMENT_KINDS
 from parley.platform.config.sections import ExperimentConfig
+from parley.platform.config.spelling import nearest
 
 EXPERIMENTS_DIR = Path(parley.__file__).parent / "tune_configs"
 """The experiments that come with the package; a name is a path below it without `.toml`."""
@@ -38,6 +40,19 @@ class ExperimentFile:
         return display_path(self.path) + (f":{line}" if line else "")
 
 
+@dataclass(frozen=True)
+class Change:
+    """One `key=value` on top of the settings, and how an error names where it comes from."""
+
+    text: str
+    origin: str
+
+    @classmethod
+    def by_override(cls, text: str) -> Self:
+        """What was written on the command line."""
+        return cls(text, f"override {text}")
+
+
 def load_experiment(
     name_or_path: str | Path, overrides: Sequence[str] = (), quick: bool = False
 ) -> ExperimentConfig:
@@ -55,28 +70,22 @@ def load_experiment(
     kind = _find_kind(file)
     table = {key: value for key, value in file.table.items() if key != "quick"}
     table.setdefault("experiment", file.name)
-    origins: dict[str, str] = {}
-    for override in _quick_overrides(file, kind):
-        if quick:
-            key = apply_override(table, override, kind)
-            origins[key] = file.place(f"quick.{key}")
-    for text in overrides:
-        origins[apply_override(table, text, kind)] = f"override {text}"
-    return _validate(kind, table, file, origins)
+    quick_changes = _quick_changes(file, kind)
+    changes = [*(quick_changes if quick else ()), *map(Change.by_override, overrides)]
+    return _validate(kind, table, file, changes)
 
 
 def replace_overrides(config: ExperimentConfig, overrides: Sequence[str]) -> ExperimentConfig:
     """A copy of checked settings with `key=value` overrides applied and checked again."""
     kind = type(config)
     table = config.model_dump(exclude_none=True)
-    origins = {apply_override(table, text, kind): f"override {text}" for text in overrides}
-    return _validate(kind, table, None, origins)
+    return _validate(kind, table, None, [*map(Change.by_override, overrides)])
 
 
 def quick_overrides(name_or_path: str | Path) -> list[str]:
     """What `quick` changes in an experiment, as `key=value` overrides."""
     file = read_experiment_file(name_or_path)
-    return _quick_overrides(file, _find_kind(file))
+    return [change.text for change in _quick_changes(file, _find_kind(file))]
 
 
 def changed_keys(before: ExperimentConfig, after: ExperimentConfig) -> list[str]:
@@ -157,8 +166,8 @@ def _find_kind(file: ExperimentFile) -> type[ExperimentConfig]:
     return kind
 
 
-def _quick_overrides(file: ExperimentFile, kind: type[ExperimentConfig]) -> list[str]:
-    """The `[quick]` table as `key=value` overrides, its keys checked."""
+def _quick_changes(file: ExperimentFile, kind: type[ExperimentConfig]) -> list[Change]:
+    """The `[quick]` table, its keys checked."""
     quick_table = file.table.get("quick", {})
     if not isinstance(quick_table, dict):
         raise ConfigError(f"{file.place('quick')}: quick must be a table: [quick]")
@@ -169,7 +178,10 @@ def _quick_overrides(file: ExperimentFile, kind: type[ExperimentConfig]) -> list
             raise ConfigError(
                 f"{file.place(f'quick.{key}')}: quick.{key}: unknown key{nearest(key, types)}"
             )
-    return [f"{key}={_toml_value(value)}" for key, value in flat.items()]
+    return [
+        Change(f"{key}={_toml_value(value)}", file.place(f"quick.{key}"))
+        for key, value in flat.items()
+    ]
 
 
 def _flatten(table: Mapping[str, object], prefix: str = "") -> TomlTable:
@@ -196,37 +208,81 @@ def _value_at(table: Mapping[str, object], key: str) -> object:
 
 def _validate(
     kind: type[ExperimentConfig],
-    table: TomlTable,
+    base: TomlTable,
     file: ExperimentFile | None,
-    origins: Mapping[str, str],
+    changes: Sequence[Change],
 ) -> ExperimentConfig:
+    table = copy.deepcopy(base)
+    # Of two changes of one key the last counts.
+    counted = {apply_override(table, change.text, kind): change for change in changes}
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        lines = [_explain(detail, kind, file, origins) for detail in error.errors()]
+        lines = []
+        for detail in error.errors():
+            key = _key(detail)
+            if detail["type"] == "conflict":
+                place = _blame(kind, base, [*counted.values()], key)
+            else:
+                place = next((counted[k].origin for k in _with_parents(key) if k in counted), "")
+            place = place or (file.place(key) if file else "configuration")
+            lines.append(f"{place}: {_explain(detail, key, kind)}")
         raise ConfigError("\n".join(lines)) from error
 
 
-def _explain(
-    detail: ErrorDetails,
-    kind: type[ExperimentConfig],
-    file: ExperimentFile | None,
-    origins: Mapping[str, str],
+def _blame(
+    kind: type[ExperimentConfig], base: TomlTable, changes: Sequence[Change], key: str
 ) -> str:
-    """One line: where, key and value, what is wrong, what to write instead."""
-    context = detail.get("ctx", {})
-    key = str(context.get("key", "")) or ".".join(str(part) for part in detail["loc"])
-    place = origins.get(key) or (file.place(key) if file else "configuration")
+    """The changes without which there would be no conflict at `key`; empty: there always is one."""
+    if key in _conflicts(kind, base, ()):
+        return ""
+    each = [
+        change.origin
+        for index, change in enumerate(changes)
+        if key not in _conflicts(kind, base, [*changes[:index], *changes[index + 1 :]])
+    ]
+    return " and ".join(each or [change.origin for change in changes])
+
+
+def _conflicts(
+    kind: type[ExperimentConfig], base: TomlTable, changes: Sequence[Change]
+) -> set[str]:
+    """The keys at which settings cannot stand together."""
+    table = copy.deepcopy(base)
+    for change in changes:
+        apply_override(table, change.text, kind)
+    try:
+        kind.model_validate(table)
+    except ValidationError as error:
+        return {_key(detail) for detail in error.errors() if detail["type"] == "conflict"}
+    return set()
+
+
+def _key(detail: ErrorDetails) -> str:
+    """The dotted key that an error of pydantic is about."""
+    stated = detail.get("ctx", {}).get("key", "")
+    return str(stated) or ".".join(str(part) for part in detail["loc"])
+
+
+def _with_parents(key: str) -> Iterator[str]:
+    """`a.b.c`, `a.b`, `a`: an item of a list was set where the list was."""
+    while key:
+        yield key
+        key = key.rpartition(".")[0]
+
+
+def _explain(detail: ErrorDetails, key: str, kind: type[ExperimentConfig]) -> str:
+    """Key and value, what is wrong, what to write instead."""
     if detail["type"] == "conflict":
-        return f"{place}: {detail['msg']}"
+        return detail["msg"]
     if detail["type"] == "extra_forbidden":
         known = ["quick", *kind.model_fields, *field_types(kind)]
-        return f"{place}: unknown key {key}{nearest(key, known)}"
-    value = detail["input"]
+        return f"unknown key {key}{nearest(key, known)}"
+    context, value = detail.get("ctx", {}), detail["input"]
     wanted = _WANTED.get(detail["type"], "")
     reason = f"must be {wanted.format(**context)}" if wanted else detail["msg"]
     choices = re.findall("'([^']*)'", str(context.get("expected", "")))
-    return f"{place}: {key} = {value!r}: {reason}{nearest(str(value), choices)}"
+    return f"{key} = {value!r}: {reason}{nearest(str(value), choices)}"
 
 
 _WANTED = {

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.platform.checkpoints.store import Checkpoint, CheckpointError
-from parley.platform.config.errors import display_path, nearest
+from parley.platform.config.errors import display_path
+from parley.platform.config.spelling import nearest
 from parley.platform.errors import InputError, ParleyError
 from parley.platform.models.resolving import resolve_model
 from parley.policies.dialogue.loading import LanguageModel, load_language_model

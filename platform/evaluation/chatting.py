@@ -15,7 +15,8 @@ from typing import TextIO
 import numpy as np
 
 from parley.platform.checkpoints.store import Checkpoint, resolve_checkpoint
-from parley.platform.config.errors import display_path, nearest
+from parley.platform.config.errors import display_path
+from parley.platform.config.spelling import nearest
 from parley.platform.errors import InputError
 from parley.platform.evaluation.chat_agents import Agents, ChatTurn, Conversation
 from parley.platform.evaluation.generator_chat import GeneratorAgents

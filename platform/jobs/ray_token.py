@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Literal, get_args
 
-from parley.platform.config.errors import ConfigError, nearest
+from parley.platform.config.errors import ConfigError
+from parley.platform.config.spelling import nearest
 
 Mode = Literal["token", "disabled"]
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -68,6 +68,11 @@ OVERRIDES = {
     "experiment=../x": ["experiment = '../x'", "letters"],
     "workflow=dialogue": ["workflow = 'dialogue'", "'cartpole'"],
     "init_from.x=3": ["unknown key"],
+    "lr=1": ["unknown key lr (did you mean ppo.learning_rate?)"],
+    "ppo.lr=1": ["unknown key ppo.lr (did you mean ppo.learning_rate?)"],
+    "bs=1": ["did you mean ppo.minibatch_size?"],
+    "epochs=1": ["did you mean ppo.num_epochs?"],
+    "xyzq=1": ["unknown key xyzq; at the top there are workflow,", "ppo, stop"],
 }
 
 
@@ -77,6 +82,35 @@ def test_override_is_refused(override: str, parts: list[str], path: Path) -> Non
         load_experiment(path, [override])
     for part in parts:
         assert part in str(caught.value)
+
+
+CONFLICTS = {
+    # The key that the message begins with, or the other one: both are to blame where both count.
+    ("rollouts.rollout_fragment_length=4",): "override rollouts.rollout_fragment_length=4: ppo.",
+    ("max_len=4", "seed=3"): "override max_len=4: env.window 1 needs 6 tokens",
+    ("seed=3", "window=12", "max_len=60"): "override window=12 and override max_len=60: env.window",
+    ("heads=5", "heads=3"): "override heads=3: model.heads 3 does not divide",
+}
+
+
+@pytest.mark.parametrize(("overrides", "message"), CONFLICTS.items())
+def test_a_conflict_blames_the_override_that_made_it(
+    overrides: tuple[str, ...], message: str, path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path, overrides)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_conflict_of_the_file_alone_keeps_its_line(path: Path) -> None:
+    path.write_text(FILE.replace("max_len = 64", "max_len = 4"))
+    with pytest.raises(ConfigError, match=r"mine\.toml:5: env\.window 1 needs 6 tokens"):
+        load_experiment(path, ["seed=3"])
+
+
+def test_an_item_of_a_list_blames_the_override_of_the_list() -> None:
+    with pytest.raises(ConfigError, match=r"^override tracking\.callbacks=\[1\]: tracking\.call"):
+        load_experiment("cartpole/ppo", ["tracking.callbacks=[1]"])
 
 
 def test_an_ambiguous_leaf_lists_its_candidates() -> None:
