@@ -11,12 +11,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
 import parley
 from parley.platform.commands.dispatch import load_function
 from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED, ParleyError
+from parley.platform.telemetry.lasting_output import lasting_output
 
 COMMANDS = {
     "list": "parley.platform.commands.listing:run_list",
@@ -33,6 +35,9 @@ COMMANDS = {
 }
 """Command -> the function that runs it: parsed arguments in, exit code out."""
 
+SHOWING = frozenset({"list", "watch", "chat", "doctor"})
+"""Commands that have nothing to do but to show: they end when nobody reads them any more."""
+
 DEBUG_VARIABLE = "PARLEY_DEBUG"
 
 
@@ -44,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Idle threads sleep instead of spinning: on a busy machine spinning costs a factor of ten.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    with nullcontext() if arguments.command in SHOWING else lasting_output():
+        return _run_command(arguments)
+
+
+def _run_command(arguments: argparse.Namespace) -> int:
     debug = os.environ.get(DEBUG_VARIABLE) == "1"
     try:
         run = load_function(COMMANDS[arguments.command])

@@ -26,7 +26,8 @@ from parley.policies.token_mlp import TokenMLP, TokenMLPConfig
 VALUE_HEAD_FILE = "value_head.safetensors"
 
 Settings = Mapping[str, Any]
-"""`vocab_size`, `num_tokens` (of a window) and, for language models, `DHMMGPT2Config`'s sizes."""
+"""`vocab_size`, `num_tokens` (of a window), for language models `DHMMGPT2Config`'s sizes, and where
+it is known `acting`: what one has to know to play with the policy."""
 
 
 def _language_sizes(settings: Settings) -> dict[str, Any]:
@@ -44,7 +45,11 @@ def _build_gpt2(settings: Settings) -> nn.Module:
 
 def _build_mlp(settings: Settings) -> nn.Module:
     return TokenMLP(
-        TokenMLPConfig(vocab_size=settings["vocab_size"], num_tokens=settings["num_tokens"])
+        TokenMLPConfig(
+            vocab_size=settings["vocab_size"],
+            num_tokens=settings["num_tokens"],
+            acting=settings.get("acting"),
+        )
     )
 
 

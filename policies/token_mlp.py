@@ -21,6 +21,7 @@ class TokenMLPConfig(PretrainedConfig):
     num_tokens: length L of the window.
     hidden_size: width of both hidden layers.
     num_actions: actions A.
+    acting: what one has to know to play with the policy, as plain data; nothing here reads it.
     """
 
     model_type = "token_mlp"
@@ -29,6 +30,7 @@ class TokenMLPConfig(PretrainedConfig):
     num_tokens: int = 5
     hidden_size: int = 64
     num_actions: int = 2
+    acting: dict[str, Any] | None = None
 
 
 class _Tower(nn.Module):

@@ -27,22 +27,22 @@ MAX_SHOWN_LETTERS = 60
 
 
 def run_detect(arguments: argparse.Namespace) -> int:
-    """Judge the rows of `arguments.file`; print the findings, and write them where asked."""
+    """Judge the rows of `arguments.file`; write the findings where asked, and print them."""
     for option, out in (("--json", arguments.json), ("--rows", arguments.rows)):
         if out is not None and not out.parent.is_dir():
             raise InputError(f"{option} {out}: there is no folder {out.parent}; make it first")
     quiet_libraries()
     detect = cast("Callable[[Path, str], Detection]", load_function(DETECT))
     detection = detect(arguments.file, arguments.detector)
-    _print_problems(detection)
-    if len(detection.source.rows) <= MAX_LISTED_ROWS:
-        _print_findings(detection)
-    _print_summary(detection)
     if arguments.json is not None:
         atomic_write_text(arguments.json, to_json(detection.metrics, indent=2) + "\n")
     if arguments.rows is not None:
         lines = (to_json(row) + "\n" for row in _written_rows(detection))
         atomic_write_text(arguments.rows, "".join(lines))
+    _print_problems(detection)
+    if len(detection.source.rows) <= MAX_LISTED_ROWS:
+        _print_findings(detection)
+    _print_summary(detection)
     return EXIT_DONE
 
 

@@ -19,7 +19,7 @@ EvaluateFunction = Callable[..., Mapping[str, object]]
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
-    """Measure the policy at `arguments.path`; print the figures and write them where asked."""
+    """Measure the policy at `arguments.path`; write the figures where asked, and print them."""
     workflow = workflow_at(arguments.path)
     functions = functions_of(workflow)
     if arguments.data is not None and not functions.evaluates_data:
@@ -33,7 +33,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     evaluate = cast("EvaluateFunction", load_function(functions.evaluate))
     data = {} if arguments.data is None else {"data": arguments.data}
     metrics = evaluate(arguments.path, arguments.episodes, arguments.seed, **data)
-    print_metrics(metrics)
     if out is not None:
         atomic_write_text(out, to_json(metrics, indent=2) + "\n")
+    print_metrics(metrics)
     return EXIT_DONE

@@ -9,7 +9,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from parley.envs.cartpole.tokens import STEP_TOKENS, CartPoleTokenizer
+from parley.envs.cartpole.tokens import (
+    ACT_LEFT,
+    ACT_RIGHT,
+    NUM_CONTROL_TOKENS,
+    RESET,
+    STATE_LIMITS,
+    STEP_TOKENS,
+    CartPoleTokenizer,
+)
 from parley.envs.cartpole.vector import VectorCartPole
 from parley.platform.config.cartpole import CartPoleEnvConfig, ModelConfig
 from parley.platform.rollouts.vector_task import VectorTask
@@ -51,5 +59,26 @@ def policy_settings(env: CartPoleEnvConfig, model: ModelConfig) -> dict[str, Any
     return {
         "vocab_size": CartPoleTokenizer(env.num_bins).vocab_size,
         "num_tokens": STEP_TOKENS * env.window,
+        "acting": describe_acting(env),
         **model.model_dump(),
+    }
+
+
+def describe_acting(env: CartPoleEnvConfig) -> dict[str, Any]:
+    """What a policy's `config.json` says of the language that it acts in.
+
+    Returns:
+        `environment`, `arguments`: for `gymnasium.make`, whose observations are the policy's input.
+        `action_tokens`: ids that compete after an observation, in the order of the actions.
+        `reset_token`: what stands before the last one in an observation is padding.
+        `first_state_token`, `state_limits`: bin k of dimension d is token `first_state_token +
+        d * num_bins + k`, the bins being equal parts of plus and minus the limit (`envs.cartpole`).
+    """
+    return {
+        "environment": "parley/TokenCartPole-v0",
+        "arguments": env.model_dump(include={"num_bins", "window", "dither", "max_steps"}),
+        "action_tokens": [ACT_LEFT, ACT_RIGHT],
+        "reset_token": RESET,
+        "first_state_token": NUM_CONTROL_TOKENS,
+        "state_limits": list(STATE_LIMITS),
     }

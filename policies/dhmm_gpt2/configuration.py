@@ -37,6 +37,10 @@ class DHMMGPT2Config(PretrainedConfig):
         emission_clip: log emissions are clipped to plus and minus this.
         scan_chunk: time steps per chunk of the parallel scan, at least 2.
 
+    Of a policy:
+        acting: what one has to know to play with it (environment, action tokens), as plain data;
+            nothing here reads it.
+
     Raises:
         ValueError: a value is outside its range; the message names it.
     """
@@ -78,6 +82,7 @@ class DHMMGPT2Config(PretrainedConfig):
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | None = None
+    acting: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.filter_layers = tuple(self.filter_layers)
