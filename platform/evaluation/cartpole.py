@@ -16,7 +16,7 @@ from torch import nn
 
 from parley.platform.checkpoints.store import Checkpoint, CheckpointError, resolve_checkpoint
 from parley.platform.config.cartpole import CartPoleEnvConfig
-from parley.platform.evaluation.intervals import bootstrap_interval, bootstrap_rate_interval
+from parley.platform.evaluation.intervals import bootstrap_interval, unit_share_interval
 from parley.platform.rollouts.cartpole_task import make_vector_env
 from parley.policies.actor_critic import LanguageActorCritic
 from parley.policies.building import load_policy
@@ -70,7 +70,7 @@ class Episodes:
         }
         if self.num_others is not None:
             metrics["other_token_rate"] = self.other_token_rate
-            interval = bootstrap_rate_interval(self.num_others, self.returns)
+            interval = unit_share_interval(self.num_others, self.returns)
             metrics["other_token_rate_ci95"] = list(interval)
         return metrics
 

@@ -33,6 +33,7 @@ from parley.platform.evaluation.cooperation_metrics import (
     name_figures,
     name_rate,
     name_rates,
+    name_variety,
 )
 from parley.platform.evaluation.cooperation_table import (
     LEGEND,
@@ -113,10 +114,8 @@ def quick_cooperation(
     return {
         **name_rate("cooperative_rate", figures.cooperative),
         **name_rates("violation_rate_by_maxim", figures.violations),
-        "distinct_2": figures.distinct_2,
         "response_words": figures.words,
-        "repeated_responses": figures.repeated,
-        "looping_words": figures.looping,
+        **{name: rate.value for name, rate in name_variety(figures).items()},
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.platform.evaluation.cooperation_table import SystemFigures
-from parley.platform.evaluation.preference import Rate, clustered_rate
+from parley.platform.evaluation.preference import Rate, clustered_mean
 from parley.platform.evaluation.questions import Questions
 from parley.platform.preferences.exchange import MAXIMS
 
@@ -65,6 +65,16 @@ def name_rates(name: str, rates: Mapping[str, Rate]) -> dict[str, Any]:
     }
 
 
+def name_variety(system: SystemFigures) -> dict[str, Rate]:
+    """How varied a system's responses are, by the contract's names."""
+    return {
+        "distinct_1": system.distinct_1,
+        "distinct_2": system.distinct_2,
+        "repeated_responses": system.repeated,
+        "looping_words": system.looping,
+    }
+
+
 def name_figures(
     table: Sequence[SystemFigures], verdicts: Mapping[str, Verdicts], conversations: Sequence[str]
 ) -> dict[str, Any]:
@@ -80,18 +90,16 @@ def name_figures(
         metrics |= name_rate(rate_name, by_name[name].cooperative)
     cooperative = {name: ~verdicts[name].judged.any(axis=1) for name in (TUNED, UNTUNED)}
     gains = cooperative[TUNED].astype(float) - cooperative[UNTUNED].astype(float)
-    metrics |= name_rate("cooperative_gain", clustered_rate(gains, conversations))
+    metrics |= name_rate("cooperative_gain", clustered_mean(gains, conversations))
     metrics |= name_rate("cooperative_rate_by_detector", by_name[TUNED].detector_cooperative)
     for name in (TUNED, UNTUNED, RERANKED, REPAIRED, HUMAN):
         metrics |= name_rates(f"violation_rate_by_maxim{_suffix(name)}", by_name[name].violations)
     for name in (TUNED, UNTUNED, RERANKED, HUMAN):
         system = by_name[name]
+        for figure, rate in name_variety(system).items():
+            metrics |= name_rate(f"{figure}{_suffix(name)}", rate)
         metrics |= {
-            f"distinct_1{_suffix(name)}": system.distinct_1,
-            f"distinct_2{_suffix(name)}": system.distinct_2,
             f"response_words{_suffix(name)}": system.words,
-            f"repeated_responses{_suffix(name)}": system.repeated,
-            f"looping_words{_suffix(name)}": system.looping,
             f"response_perplexity{_suffix(name)}": system.perplexity,
         }
     return metrics | {"prompts": len(conversations)}

@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.evaluation.attractors import distinct_n, repetition_rate
 from parley.platform.evaluation.preference import Rate, clustered_rate
+from parley.platform.evaluation.variety import (
+    distinct_rate,
+    group_units,
+    looping_rate,
+    repeated_rate,
+)
 from parley.platform.judges.detector import Detector
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.sentences import find_words, normalise_space
@@ -31,38 +36,32 @@ class SystemFigures:
     detector_violations: dict[str, Rate]
     perplexity: float
     """Per token under the reference; NaN where nothing was measured."""
-    distinct_1: float
-    distinct_2: float
+    distinct_1: Rate
+    distinct_2: Rate
     """Different words, and pairs of words, of all; both fall as there are more responses."""
     words: float
     """Mean length."""
-    repeated: float
+    repeated: Rate
     """Share of the responses that were given word for word to an earlier prompt."""
-    looping: float
+    looping: Rate
     """Share of runs of four words that stood earlier in the same response: how a generator that
     came apart shows. NaN where no response has four words."""
-    empty: float
+    empty: Rate
 
     def as_row(self) -> dict[str, Any]:
         """Plain values for JSON, each rate with its interval."""
         row: dict[str, Any] = {"name": self.name}
-        for name in ("cooperative", "detector_cooperative"):
+        for name in (
+            *("cooperative", "detector_cooperative", "distinct_1", "distinct_2"),
+            *("repeated", "looping", "empty"),
+        ):
             rate: Rate = getattr(self, name)
             row |= {name: rate.value, f"{name}_ci95": list(rate.interval)}
         for name in ("violations", "detector_violations"):
             rates: Mapping[str, Rate] = getattr(self, name)
             row[name] = {maxim: rate.value for maxim, rate in rates.items()}
             row[f"{name}_ci95"] = {maxim: list(rate.interval) for maxim, rate in rates.items()}
-        for name in (
-            "perplexity",
-            "distinct_1",
-            "distinct_2",
-            "words",
-            "repeated",
-            "looping",
-            "empty",
-        ):
-            row[name] = getattr(self, name)
+        row |= {"perplexity": self.perplexity, "words": self.words}
         return row
 
 
@@ -79,7 +78,7 @@ def measure_system(
     Args:
         name: the system's.
         rows: its N responses in their contexts, N >= 1.
-        conversations: of each; intervals resample them.
+        conversations: of each; they are what intervals take as independent.
         judged, detected: bool [N, 4], the violations that the judge and the detector found.
         perplexity: of the responses.
     """
@@ -87,6 +86,8 @@ def measure_system(
     words = [[word.lower() for word in find_words(text)] for text in texts]
     places: dict[str, int] = {}
     ids = [[places.setdefault(word, len(places)) for word in reply] for reply in words]
+    units = group_units(ids, conversations)
+    whole = [[places.setdefault(f"\n{text}", len(places))] for text in texts]
     return SystemFigures(
         name=name,
         cooperative=clustered_rate(_find_clean(judged), conversations),
@@ -94,12 +95,12 @@ def measure_system(
         detector_cooperative=clustered_rate(_find_clean(detected), conversations),
         detector_violations=_by_maxim(detected, conversations),
         perplexity=perplexity,
-        distinct_1=distinct_n(ids, 1),
-        distinct_2=distinct_n(ids, 2),
+        distinct_1=distinct_rate(units, 1),
+        distinct_2=distinct_rate(units, 2),
         words=float(np.mean([len(text.split()) for text in texts])),
-        repeated=1.0 - len(set(texts)) / len(texts),
-        looping=repetition_rate(ids),
-        empty=float(np.mean([not text for text in texts])),
+        repeated=repeated_rate(group_units(whole, conversations)),
+        looping=looping_rate(units),
+        empty=clustered_rate(np.array([not text for text in texts]), conversations),
     )
 
 
@@ -138,8 +139,8 @@ def _format_row(system: SystemFigures) -> str:
     perplexity = _number(system.perplexity, 1 if system.perplexity < 1000 else 0)
     return (
         f"{system.name.replace('_', ' '):<17}{rate:<14}{flags}{own:>4}{perplexity:>6}"
-        f"{_number(system.distinct_2, 2):>6}{_number(system.words, 0):>4}"
-        f"{_per_cent(system.repeated):>4}{_per_cent(system.looping):>5}"
+        f"{_number(system.distinct_2.value, 2):>6}{_number(system.words, 0):>4}"
+        f"{_per_cent(system.repeated.value):>4}{_per_cent(system.looping.value):>5}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,24 @@ from numpy.typing import NDArray
 
 from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.errors import InputError
+from parley.platform.evaluation.intervals import (
+    effective_number,
+    share_interval,
+    unit_share_interval,
+)
 from parley.platform.judges.feature_detector import UNKNOWN, FeatureDetector
 from parley.platform.judges.loading import load_detector
 from parley.platform.judges.thresholds import f1_scores
 from parley.platform.preferences.exchange import MAXIMS
 from parley.platform.preferences.labelled import LabelledRows, read_labelled
 
-NUM_RESAMPLES = 1_000
 LENGTHS = ((0, 7, "1-7 words"), (8, 15, "8-15 words"), (16, 30, "16-30 words"),
            (31, 10**9, "31 words or more"))  # fmt: skip
 """Buckets of response length: first and last number of words, and the name."""
 
 Flags = NDArray[np.bool_]
 Scores = NDArray[np.float64]
+Counts = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,12 @@ def evaluate_detector(checkpoint: Checkpoint, data: Path | None) -> dict[str, An
 def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:
     """The figures of findings [N, 4]: flag rates, and precision, recall, F1 where rows have labels.
 
-    Intervals are percentile bootstraps over conversations (over rows where these have no id).
+    Intervals take conversations as the independent units (rows where these have no id).
     """
     groups = _groups(source)
     metrics: dict[str, Any] = {"rows": len(source.rows), "dropped_rows": len(source.problems)}
     metrics |= measure_rate("flag_rate", np.any(found, axis=1), groups)
-    metrics["flag_rate_by_maxim"] = _by_maxim(found.mean(axis=0))
+    metrics |= measure_rates("flag_rate_by_maxim", found, groups)
     picks = np.array([row.labels is not None for row in source.rows])
     metrics["labelled_rows"] = int(picks.sum())
     if not picks.any():
@@ -117,27 +122,29 @@ def measure_labels(found: Flags, labels: Flags, groups: NDArray[np.int64]) -> di
 
     Args:
         found, labels: [N, 4].
-        groups: [N] numbers from 0; rows of one group are drawn together.
+        groups: [N] numbers from 0; rows of one group are not independent.
     """
-    num_groups = int(groups.max()) + 1
-    counts = np.zeros((num_groups, 3, len(MAXIMS)))  # true positives, found, labelled
-    for place, hits in enumerate((found & labels, found, labels)):
+    counts = np.zeros((int(groups.max()) + 1, 4, len(MAXIMS)))
+    for place, hits in enumerate((found & labels, found, labels, found | labels)):
         np.add.at(counts[:, place], groups, hits)
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), NUM_RESAMPLES)
-    drawn = np.tensordot(weights, counts, axes=(1, 0))  # [R, 3, 4]
-    own, resampled = _ratios(counts.sum(axis=0)), _ratios(drawn.swapaxes(0, 1))
-    present = (found | labels).any(axis=0)
-    macros = resampled["f1"][:, present].sum(axis=1) / max(int(present.sum()), 1)
-    metrics: dict[str, Any] = {
-        "macro_f1": float(own["f1"][present].mean()) if present.any() else None,
-        "macro_f1_ci95": _interval(macros) if present.any() else None,
+    both, flagged, wanted, either = counts.swapaxes(0, 1)  # [G, 4] each
+    scores = {
+        "f1": _Ratio(2 * both, flagged + wanted, either),
+        "precision": _Ratio(both, flagged, flagged),
+        "recall": _Ratio(both, wanted, wanted),
     }
-    for name in ("f1", "precision", "recall"):
-        metrics[f"{name}_by_maxim"] = _by_maxim(own[name])
-        metrics[f"{name}_by_maxim_ci95"] = {
-            maxim: _interval(resampled[name][:, column]) for column, maxim in enumerate(MAXIMS)
-        }
+    present = either.any(axis=0)
+    metrics: dict[str, Any] = {"macro_f1": None, "macro_f1_ci95": None}
+    if present.any():
+        f1 = scores["f1"]
+        deviations = f1.deviations[:, present].mean(axis=1)
+        verdicts = either.sum(axis=1)
+        macro = float(f1.values[present].mean())
+        interval = share_interval(macro, deviations, verdicts.sum(), effective_number(verdicts))
+        metrics = {"macro_f1": macro, "macro_f1_ci95": list(interval)}
+    for name, score in scores.items():
+        metrics[f"{name}_by_maxim"] = _by_maxim(score.values)
+        metrics[f"{name}_by_maxim_ci95"] = dict(zip(MAXIMS, score.intervals(), strict=True))
     metrics["violations_by_maxim"] = {
         maxim: int(number) for maxim, number in zip(MAXIMS, labels.sum(axis=0), strict=True)
     }
@@ -180,30 +187,60 @@ def measure_lengths(found: Flags, labels: Flags, words: NDArray[Any]) -> dict[st
     return table
 
 
-def _ratios(counts: NDArray[Any]) -> dict[str, Scores]:
-    """Precision, recall and F1 of counts [3, ..., 4]; 0 where there is nothing to divide by."""
-    both, found, labelled = counts
-    return {
-        "precision": both / np.maximum(found, 1),
-        "recall": both / np.maximum(labelled, 1),
-        "f1": 2 * both / np.maximum(found + labelled, 1),
-    }
+@dataclass(frozen=True)
+class _Ratio:
+    """A ratio of counts by maxim, in [0, 1]: 0 where there is nothing to divide by."""
+
+    hits: Counts
+    """[G, 4], by group of rows that are drawn together."""
+    trials: Counts
+    """[G, 4]"""
+    rows: Counts
+    """[G, 4], the rows that these counts are of."""
+
+    @property
+    def values(self) -> Scores:
+        """[4]"""
+        values: Scores = self.hits.sum(0) / np.maximum(self.trials.sum(0), 1)
+        return values
+
+    @property
+    def deviations(self) -> Scores:
+        """[G, 4]: how far each group moves the ratio, to first order."""
+        deviations: Scores = (self.hits - self.values * self.trials) / np.maximum(
+            self.trials.sum(0), 1
+        )
+        return deviations
+
+    def intervals(self) -> Iterator[list[float]]:
+        """Of each maxim; 0 to 1 where no row tells anything."""
+        for maxim, rows in enumerate(self.rows.T):
+            if rows.any():
+                yield list(
+                    share_interval(
+                        float(self.values[maxim]),
+                        self.deviations[:, maxim],
+                        rows.sum(),
+                        effective_number(rows),
+                    )
+                )
+            else:
+                yield [0.0, 1.0]
 
 
 def measure_rate(name: str, flags: NDArray[Any], groups: NDArray[np.int64]) -> dict[str, Any]:
     """A share of rows, with its interval over groups."""
-    num_groups = int(groups.max()) + 1
-    hits = np.bincount(groups, flags, num_groups)
-    sizes = np.bincount(groups, minlength=num_groups)
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), NUM_RESAMPLES)
-    rates = (weights @ hits) / np.maximum(weights @ sizes, 1)
-    return {name: float(flags.mean()), f"{name}_ci95": _interval(rates)}
+    hits, sizes = np.bincount(groups, flags), np.bincount(groups)
+    return {name: float(flags.mean()), f"{name}_ci95": list(unit_share_interval(hits, sizes))}
 
 
-def _interval(values: NDArray[Any]) -> list[float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return [float(low), float(high)]
+def measure_rates(name: str, flags: Flags, groups: NDArray[np.int64]) -> dict[str, Any]:
+    """The same of each column of flags [N, 4], by maxim."""
+    rates = [measure_rate("rate", column, groups) for column in flags.T]
+    return {
+        name: {maxim: rate["rate"] for maxim, rate in zip(MAXIMS, rates, strict=True)},
+        f"{name}_ci95": {maxim: r["rate_ci95"] for maxim, r in zip(MAXIMS, rates, strict=True)},
+    }
 
 
 def _by_maxim(values: NDArray[Any]) -> dict[str, float]:

@@ -13,12 +13,12 @@ from parley.platform.evaluation.detection import (
     measure_labels,
     measure_lengths,
     measure_rate,
+    measure_rates,
     measure_types,
 )
 from parley.platform.judges.building import BuiltDetector
 from parley.platform.judges.corpus import CorpusRow
 from parley.platform.judges.feature_detector import FeatureDetector
-from parley.platform.preferences.exchange import MAXIMS
 
 NUM_TIMED_ROWS = 500
 UNSEEN_CLEAN_PER_VIOLATED = 0.15
@@ -55,11 +55,9 @@ def measure_detector(built: BuiltDetector) -> dict[str, Any]:
     for name, origin in (("human", "human"), ("turn", "unseen_turn")):
         picks = _where(rows, lambda row, origin=origin: row.origin == origin)
         if len(picks):
-            flags = np.any(found[picks], axis=1)
-            metrics |= measure_rate(f"{name}_flag_rate", flags, _groups(rows, picks))
-            metrics[f"{name}_flag_rate_by_maxim"] = dict(
-                zip(MAXIMS, found[picks].mean(axis=0).tolist(), strict=True)
-            )
+            flags, groups = np.any(found[picks], axis=1), _groups(rows, picks)
+            metrics |= measure_rate(f"{name}_flag_rate", flags, groups)
+            metrics |= measure_rates(f"{name}_flag_rate_by_maxim", found[picks], groups)
             metrics[f"{name}_rows"] = len(picks)
     if by_file:
         metrics["by_file"] = by_file

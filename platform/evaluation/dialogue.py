@@ -14,15 +14,14 @@ import numpy as np
 
 from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.config.distort import DialogueDistortConfig
-from parley.platform.evaluation.attractors import distinct_n
 from parley.platform.evaluation.intervals import bootstrap_interval
+from parley.platform.evaluation.variety import distinct_rate
 from parley.platform.rollouts.dialogue_player import EVALUATION, Cast, DialoguePlayer
 from parley.platform.rollouts.dialogue_record import PlayedDialogue
 from parley.platform.rollouts.dialogue_task import DialogueTask, make_dialogue_task
 from parley.policies.dialogue.loading import load_language_model
 from parley.policies.dialogue.speaker import Speaker
 
-NUM_JACKKNIFE_GROUPS = 20
 NUM_ROWS = 32
 """Dialogues that are played together."""
 
@@ -30,9 +29,7 @@ NUM_ROWS = 32
 def measure_replies(dialogues: Sequence[PlayedDialogue], seats: Sequence[str]) -> dict[str, Any]:
     """Figures of the trained seats' replies, each `<name>_ci95` beside its `<name>`.
 
-    Replies of one dialogue are not independent: intervals are over dialogues. That of distinct-2,
-    which is no mean and shrinks when a bootstrap repeats dialogues, is a grouped jackknife's
-    (Efron and Tibshirani 1993, chapter 11).
+    Replies of one dialogue are not independent: intervals are over dialogues.
     """
     by_dialogue = [turns for dialogue in dialogues if (turns := dialogue.turns_of(seats))]
     surprise = np.array([np.mean([-_mean(t.judge_log_probs) for t in row]) for row in by_dialogue])
@@ -43,13 +40,14 @@ def measure_replies(dialogues: Sequence[PlayedDialogue], seats: Sequence[str]) -
         ]
     )
     replies = [[turn.tokens.tolist() for turn in row] for row in by_dialogue]
+    variety = distinct_rate(replies, 2)
     return {
         "competitor_nll": float(surprise.mean()),
         "competitor_nll_ci95": list(bootstrap_interval(surprise)),
         "kl": float(drift.mean()),
         "kl_ci95": list(bootstrap_interval(drift)),
-        "distinct_2": distinct_n([reply for row in replies for reply in row], 2),
-        "distinct_2_ci95": list(_jackknife_distinct_2(replies)),
+        "distinct_2": variety.value,
+        "distinct_2_ci95": list(variety.interval),
         "reply_length": float(np.mean([len(reply) for row in replies for reply in row])),
     }
 
@@ -146,25 +144,6 @@ def _load_trained(
         model = load_language_model(folders[seat])
         speakers[seat] = Speaker(model.model, model.end_token, NUM_ROWS, task.sampling)
     return speakers
-
-
-def _jackknife_distinct_2(replies: Sequence[Sequence[Sequence[int]]]) -> tuple[float, float]:
-    """The 95 % interval of distinct-2 over groups of dialogues."""
-    num_groups = min(NUM_JACKKNIFE_GROUPS, len(replies))
-    whole = distinct_n([reply for row in replies for reply in row], 2)
-    if num_groups < 2:
-        return whole, whole
-    without = np.array(
-        [
-            distinct_n(
-                [r for i, row in enumerate(replies) if i % num_groups != group for r in row], 2
-            )
-            for group in range(num_groups)
-        ]
-    )
-    spread = (num_groups - 1) / num_groups * np.square(without - without.mean()).sum()
-    half = 1.96 * float(np.sqrt(spread))
-    return whole - half, whole + half
 
 
 def _mean(values: Any) -> float:

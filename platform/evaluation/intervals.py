@@ -1,4 +1,8 @@
-"""Confidence intervals beside every mean."""
+"""Confidence intervals beside every mean and share.
+
+Shares get a score interval, which stays within 0 and 1 and never claims certainty; other means a
+bootstrap, which stays within the range of what was seen.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUM_RESAMPLES = 2_000
+NEGLIGIBLE = 1e-12
+"""A variance of a share below this part of its largest is rounding."""
 
 
 def bootstrap_interval(values: NDArray[Any], level: float = 0.95) -> tuple[float, float]:
@@ -29,7 +35,9 @@ def bootstrap_interval(values: NDArray[Any], level: float = 0.95) -> tuple[float
 def bootstrap_rate_interval(
     hits: NDArray[Any], trials: NDArray[Any], level: float = 0.95
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of `hits.sum() / trials.sum()`.
+    """The percentile bootstrap interval of `hits.sum() / trials.sum()`, such as nats per token.
+
+    Where that is a share, `unit_share_interval` is the better one.
 
     Args:
         hits, trials: [N], by unit (such as an episode), units being independent; trials >= 1.
@@ -42,7 +50,7 @@ def bootstrap_rate_interval(
     return float(low), float(high)
 
 
-def wilson_interval(rate: float, trials: int, level: float = 0.95) -> tuple[float, float]:
+def wilson_interval(rate: float, trials: float, level: float = 0.95) -> tuple[float, float]:
     """The score interval of a share (Wilson 1927).
 
     It keeps its coverage near 0 and 1, where a bootstrap of trials that all went alike would
@@ -50,7 +58,7 @@ def wilson_interval(rate: float, trials: int, level: float = 0.95) -> tuple[floa
 
     Args:
         rate: share of the trials that succeeded.
-        trials: their number, > 0.
+        trials: their number, > 0; an effective one need not be whole.
         level: coverage.
     """
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -59,3 +67,49 @@ def wilson_interval(rate: float, trials: int, level: float = 0.95) -> tuple[floa
     reach = shrink * z * math.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
     # Rounding must not move an end past the rate that it encloses.
     return max(0.0, min(rate, centre - reach)), min(1.0, max(rate, centre + reach))
+
+
+def share_interval(
+    share: float,
+    deviations: NDArray[Any],
+    num_trials: float,
+    num_units: float,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Wilson's interval of a share whose trials are not independent, or not of equal weight.
+
+    The trials count as so many independent ones as would vary as much (the effective number of
+    Kish 1965; with Wilson's interval: Dean and Pagano 2015). Where all units agree, their spread
+    tells nothing of how alike the trials of one unit are: then each unit is one trial.
+
+    Args:
+        share: in [0, 1].
+        deviations: [C], by independent unit: how far it moves the share, to first order.
+        num_trials: the effective number is at most this.
+        num_units: effective number of units.
+        level: coverage.
+    """
+    spread, variance = share * (1.0 - share), float(np.square(deviations).sum())
+    agree = variance <= NEGLIGIBLE * spread or spread == 0.0
+    return wilson_interval(share, num_units if agree else min(num_trials, spread / variance), level)
+
+
+def unit_share_interval(
+    hits: NDArray[Any], trials: NDArray[Any], level: float = 0.95
+) -> tuple[float, float]:
+    """The interval of the share `hits.sum() / trials.sum()`; see `share_interval`.
+
+    Args:
+        hits, trials: [N], by independent unit (such as an episode), hits <= trials; some trials.
+        level: coverage.
+    """
+    total = float(np.sum(trials))
+    share = float(np.sum(hits)) / total
+    deviations = (np.asarray(hits) - share * np.asarray(trials)) / total
+    return share_interval(share, deviations, total, effective_number(trials), level)
+
+
+def effective_number(weights: NDArray[Any]) -> float:
+    """How many equal weights average as well as these do (Kish 1965)."""
+    values = np.asarray(weights, np.float64)
+    return float(values.sum() ** 2 / np.square(values).sum())

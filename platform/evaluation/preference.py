@@ -1,24 +1,30 @@
 """Which of two responses a model prefers, by maxim and with length taken out.
 
-All intervals resample conversations, not pairs: pairs of one conversation resemble each other.
+The independent unit of all intervals is the conversation: pairs of one resemble each other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.evaluation.intervals import NUM_RESAMPLES
+from parley.platform.evaluation.intervals import (
+    bootstrap_rate_interval,
+    effective_number,
+    share_interval,
+)
 from parley.platform.preferences.exchange import MAXIMS
 from parley.platform.preferences.pair import PreferencePair
 
 SEVERAL, UNKNOWN = "several", "unknown"
 """Pairs whose rejected response violates more than one maxim, or none that is known."""
+LONGER, SHORTER, EQUAL = "longer", "shorter", "equal"
+"""Pairs by the length of the chosen response beside the rejected one's, in words."""
 
 Floats = NDArray[np.float64]
 
@@ -39,23 +45,34 @@ class PreferenceAccuracy:
 
     accuracy: Rate
     length_controlled: Rate
-    """The mean of the accuracies over pairs with a longer and with a shorter chosen response, in
-    words: a rule that looks at the length alone gets 50 %. NaN where one kind is missing."""
+    """With pairs so weighted that a rule on length alone gets 50 %; see `length_controlled_rate`.
+    NaN where no pair can be used."""
+    by_length: dict[str, Rate]
+    """Of the pairs whose chosen response is the longer one, the shorter one, or as long."""
     by_maxim: dict[str, Rate]
     """Of the pairs whose rejected response violates this maxim alone; `several` and `unknown`
     hold the others."""
 
     def metrics(self, prefix: str = "preference_accuracy") -> dict[str, Any]:
         """The figures by their contract's names."""
-        by_maxim = self.by_maxim.items()
-        return {
+        controlled = f"{prefix}_length_controlled"
+        metrics: dict[str, Any] = {
             prefix: self.accuracy.value,
             f"{prefix}_ci95": list(self.accuracy.interval),
-            f"{prefix}_length_controlled": self.length_controlled.value,
-            f"{prefix}_length_controlled_ci95": list(self.length_controlled.interval),
-            f"{prefix}_by_maxim": {maxim: rate.value for maxim, rate in by_maxim},
-            f"{prefix}_by_maxim_ci95": {maxim: list(rate.interval) for maxim, rate in by_maxim},
-            f"{prefix}_pairs": {maxim: rate.count for maxim, rate in by_maxim},
+            controlled: self.length_controlled.value,
+            f"{controlled}_ci95": list(self.length_controlled.interval),
+            f"{controlled}_pairs": self.length_controlled.count,
+            f"{controlled}_pairs_left_out": self.accuracy.count - self.length_controlled.count,
+        }
+        for unit, rates in (("maxim", self.by_maxim), ("length", self.by_length)):
+            named = rates.items()
+            metrics |= {
+                f"{prefix}_by_{unit}": {name: rate.value for name, rate in named},
+                f"{prefix}_by_{unit}_ci95": {name: list(rate.interval) for name, rate in named},
+            }
+        return metrics | {
+            f"{prefix}_pairs": {name: rate.count for name, rate in self.by_maxim.items()},
+            f"{prefix}_pairs_by_length": {n: rate.count for n, rate in self.by_length.items()},
         }
 
 
@@ -119,18 +136,13 @@ def measure_accuracy(
         raise ValueError(f"{int(np.isnan(margins).sum())} of {len(margins)} margins are no numbers")
     hits = np.where(margins > 0, 1.0, np.where(margins < 0, 0.0, 0.5))
     conversations = [pair.conversation for pair in pairs]
-    groups = np.array([group_of(pair.maxim) for pair in pairs])
-    named = [name for name in (*MAXIMS, SEVERAL, UNKNOWN) if (groups == name).any()]
+    maxims = np.array([group_of(pair.maxim) for pair in pairs])
+    lengths = length_classes(pairs)
     return PreferenceAccuracy(
         clustered_rate(hits, conversations),
-        balanced_rate(hits, np.sign(length_margins(pairs)), conversations),
-        {
-            name: clustered_rate(
-                hits[groups == name],
-                [c for c, group in zip(conversations, groups, strict=True) if group == name],
-            )
-            for name in named
-        },
+        length_controlled_rate(hits, lengths, conversations),
+        by_length=_rates_by(lengths, (LONGER, SHORTER, EQUAL), hits, conversations),
+        by_maxim=_rates_by(maxims, (*MAXIMS, SEVERAL, UNKNOWN), hits, conversations),
     )
 
 
@@ -150,62 +162,108 @@ def length_margins(pairs: Sequence[PreferencePair]) -> Floats:
     return np.array([len(p.chosen.split()) - len(p.rejected.split()) for p in pairs], np.float64)
 
 
-def mean_loss(margins: Floats) -> float:
-    """The DPO loss `-log sigmoid(margin)`, in nats, averaged over pairs [N]."""
-    return float(np.logaddexp(0.0, -margins).mean())
+def length_classes(pairs: Sequence[PreferencePair]) -> NDArray[np.str_]:
+    """`longer`, `shorter` or `equal` for each pair: [N]."""
+    margins = length_margins(pairs)
+    return np.where(margins > 0, LONGER, np.where(margins < 0, SHORTER, EQUAL))
+
+
+def mean_loss(margins: Floats, label_smoothing: float = 0.0) -> float:
+    """The DPO loss `-log sigmoid(margin)`, in nats, averaged over pairs [N].
+
+    Args:
+        margins: of the implicit rewards.
+        label_smoothing: share of the pairs taken as labelled the wrong way round (cDPO).
+    """
+    right, wrong = np.logaddexp(0.0, -margins).mean(), np.logaddexp(0.0, margins).mean()
+    return float((1.0 - label_smoothing) * right + label_smoothing * wrong)
 
 
 def clustered_rate(hits: NDArray[Any], clusters: Sequence[str]) -> Rate:
-    """The mean of `hits` [N] with a bootstrap over clusters.
+    """The mean of `hits` [N], with its interval over clusters.
 
     Args:
         hits: in [0, 1].
         clusters: of each; values of one cluster are not independent, clusters are.
     """
-    columns = np.stack([np.asarray(hits, np.float64), np.ones(len(hits))], axis=1)
-    return _bootstrap(columns, clusters, lambda sums: sums[:, 0] / sums[:, 1], len(hits))
+    return weighted_rate(hits, np.zeros(len(hits)), {0.0: 1.0}, clusters)
 
 
-def balanced_rate(hits: Floats, signs: Floats, clusters: Sequence[str]) -> Rate:
-    """The mean of the two rates over values with a positive and with a negative sign.
+def clustered_mean(values: NDArray[Any], clusters: Sequence[str]) -> Rate:
+    """The mean of `values` [N], which are no shares, with a bootstrap over clusters."""
+    if len(values) == 0:
+        return Rate(math.nan, (math.nan, math.nan), 0)
+    of_row = np.unique(np.array(clusters), return_inverse=True)[1]
+    interval = bootstrap_rate_interval(np.bincount(of_row, values), np.bincount(of_row))
+    return Rate(float(np.mean(values)), interval, len(values))
+
+
+def length_controlled_rate(
+    hits: Floats, lengths: NDArray[np.str_], clusters: Sequence[str]
+) -> Rate:
+    """The mean of `hits` [N] with the longer and the shorter class weighing the same.
+
+    What decides by length alone is right in one of the two and wrong in the other: it gets 50 %.
+    In pairs of equal length it can see nothing; they keep their share of all pairs. Where one of
+    the two classes is missing, the other is left out: nothing stands against it.
 
     Args:
-        hits, signs: [N]; those of sign 0 are left out.
+        hits: in [0, 1].
+        lengths: [N], see `length_classes`.
         clusters: as in `clustered_rate`.
     """
-    longer, shorter = signs > 0, signs < 0
-    columns = np.stack([hits * longer, longer, hits * shorter, shorter], axis=1)
-
-    def mean_of_rates(sums: Floats) -> Floats:
-        rates: Floats = (sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3]) / 2
-        return rates
-
-    return _bootstrap(columns, clusters, mean_of_rates, int((signs != 0).sum()))
+    share_equal = float(np.mean(lengths == EQUAL)) if len(lengths) else 0.0
+    each = (1.0 - share_equal) / 2
+    shares = {EQUAL: share_equal, LONGER: each, SHORTER: each}
+    if not ((lengths == LONGER).any() and (lengths == SHORTER).any()):
+        shares = {EQUAL: 1.0}
+    return weighted_rate(hits, lengths, shares, clusters)
 
 
-def _bootstrap(
-    columns: Floats, clusters: Sequence[str], statistic: Callable[[Floats], Floats], count: int
+def weighted_rate(
+    hits: NDArray[Any],
+    classes: NDArray[Any],
+    shares: Mapping[Any, float],
+    clusters: Sequence[str],
 ) -> Rate:
-    """A statistic of the sums of columns [N, K], with a percentile bootstrap over clusters.
-
-    Resamples in which it does not exist are left out (Efron and Tibshirani 1993, chapter 13).
+    """The mean over classes of their mean `hits`, weighted by `shares`.
 
     Args:
-        statistic: sums [R, K] to values [R].
+        hits: [N], in [0, 1].
+        classes: [N]; those without a share are left out.
+        shares: class -> its weight, together 1; a class without values must weigh 0.
+        clusters: [N], see `clustered_rate`.
+
+    Returns:
+        NaN where nothing is left.
     """
-    if len(columns) == 0:
+    weights, centres = np.zeros(len(hits)), np.zeros(len(hits))
+    for name, share in shares.items():
+        rows = classes == name
+        if rows.any():
+            weights[rows], centres[rows] = share / rows.sum(), np.mean(hits[rows])
+    if not weights.any():
         return Rate(math.nan, (math.nan, math.nan), 0)
-    names, of_row = np.unique(np.array(clusters), return_inverse=True)
-    sums = np.zeros((len(names), columns.shape[1]))
-    np.add.at(sums, of_row, columns)
-    picks = np.random.default_rng(0).integers(0, len(names), size=(NUM_RESAMPLES, len(names)))
-    times = np.zeros((NUM_RESAMPLES, len(names)))
-    np.add.at(times, (np.arange(NUM_RESAMPLES)[:, None], picks), 1.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = float(statistic(sums.sum(axis=0, keepdims=True))[0])
-        resampled = statistic(times @ sums)
-    known = resampled[np.isfinite(resampled)]
-    if not math.isfinite(value) or len(known) == 0:
-        return Rate(math.nan, (math.nan, math.nan), count)
-    low, high = np.quantile(known, [0.025, 0.975])
-    return Rate(value, (float(low), float(high)), count)
+    of_row = np.unique(np.array(clusters), return_inverse=True)[1]
+    value = float(np.clip(weights @ hits, 0.0, 1.0))  # rounding
+    interval = share_interval(
+        value,
+        np.bincount(of_row, weights * (hits - centres)),
+        effective_number(weights),
+        effective_number(np.bincount(of_row, weights)),
+    )
+    return Rate(value, interval, int(np.count_nonzero(weights)))
+
+
+def _rates_by(
+    classes: NDArray[np.str_],
+    names: Sequence[str],
+    hits: Floats,
+    clusters: Sequence[str],
+) -> dict[str, Rate]:
+    """The rate of each class that occurs, in the order of `names`."""
+    return {
+        name: weighted_rate(hits, classes, {name: 1.0}, clusters)
+        for name in names
+        if (classes == name).any()
+    }

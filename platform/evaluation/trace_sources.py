@@ -17,7 +17,7 @@ from parley.envs.trace.hidden_markov import HiddenMarkov
 from parley.envs.trace.language import FloatArray, IntArray, Language
 from parley.envs.trace.markov import Markov
 from parley.envs.trace.source import FIRST_SYMBOL
-from parley.platform.evaluation.intervals import bootstrap_rate_interval
+from parley.platform.evaluation.intervals import bootstrap_rate_interval, unit_share_interval
 from parley.platform.evaluation.trace_scores import read_log_probs, split_rows
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
 from parley.policies.dhmm_gpt2.beliefs import read_beliefs
@@ -215,7 +215,7 @@ def _accuracies(name: str, right: Mapping[int, IntArray], fit_size: int) -> dict
     sizes = sorted(right)
     shares = {size: float(right[size].mean() / size) for size in sizes}
     intervals = {
-        size: list(bootstrap_rate_interval(right[size], np.full(len(right[size]), size)))
+        size: list(unit_share_interval(right[size], np.full(len(right[size]), size)))
         for size in sizes
     }
     return {

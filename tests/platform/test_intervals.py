@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from parley.platform.evaluation.intervals import bootstrap_rate_interval, wilson_interval
+from parley.platform.evaluation.intervals import (
+    bootstrap_rate_interval,
+    effective_number,
+    unit_share_interval,
+    wilson_interval,
+)
+from parley.platform.evaluation.variety import distinct_rate, looping_rate, repeated_rate
 
 
 def test_a_rate_lies_in_its_interval_which_shrinks_with_the_units() -> None:
@@ -38,3 +46,65 @@ def test_the_score_interval_is_scipys(hits: int, trials: int) -> None:
 def test_all_of_a_thousand_is_not_certainty() -> None:
     low, high = wilson_interval(1.0, 1_000)
     assert high == 1.0 and low == pytest.approx(0.9962, abs=1e-4)
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 7), (1, 40), (500, 1_000)])
+def test_independent_trials_have_the_score_interval(hits: int, trials: int) -> None:
+    marks = np.arange(trials) < hits
+    found = unit_share_interval(marks, np.ones(trials))
+    assert found == pytest.approx(wilson_interval(hits / trials, trials))
+
+
+def test_shares_of_units_cover_the_truth_near_one() -> None:
+    generator = np.random.default_rng(3)
+    num_covered = 0
+    for _ in range(400):
+        rates = generator.beta(19, 1, 25)
+        trials = generator.integers(1, 12, 25)
+        low, high = unit_share_interval(generator.binomial(trials, rates), trials)
+        assert 0.0 <= low < high <= 1.0
+        num_covered += low <= 19 / 20 <= high
+    assert num_covered / 400 > 0.9
+
+
+@given(
+    st.lists(
+        st.integers(1, 9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1
+    )
+)
+def test_shares_stay_within_their_range_and_claim_no_certainty(
+    counts: list[tuple[int, int]],
+) -> None:
+    hits, trials = np.array(counts).T
+    low, high = unit_share_interval(hits, trials)
+    assert 0.0 <= low <= hits.sum() / trials.sum() <= high <= 1.0
+    assert low < high
+
+
+def test_weights_count_by_how_well_they_average() -> None:
+    assert effective_number(np.full(8, 0.3)) == pytest.approx(8)
+    assert effective_number(np.array([1.0, 0.0, 0.0])) == pytest.approx(1)
+
+
+@given(
+    st.lists(
+        st.lists(st.lists(st.integers(0, 3), max_size=6), min_size=1, max_size=3),
+        min_size=1,
+        max_size=24,
+    )
+)
+def test_shares_of_ngrams_stay_within_their_range(units: list[list[list[int]]]) -> None:
+    for rate in (distinct_rate(units, 2), looping_rate(units), repeated_rate(units)):
+        low, high = rate.interval
+        if rate.count:
+            assert 0.0 <= low <= rate.value <= high <= 1.0 and low < high
+        else:
+            assert np.isnan([low, rate.value, high]).all()
+
+
+def test_distinct_bigrams_that_hardly_repeat() -> None:
+    units = [[[3 * n, 3 * n + 1, 3 * n + 2]] for n in range(60)] + [[[0, 1]]]
+    rate = distinct_rate(units, 2)
+    assert rate.value == pytest.approx(120 / 121) and rate.count == 121
+    low, high = rate.interval
+    assert 0.9 < low < rate.value < high < 1.0

@@ -7,10 +7,15 @@ import math
 import numpy as np
 import pytest
 
+from parley.platform.evaluation.intervals import wilson_interval
 from parley.platform.evaluation.preference import (
+    EQUAL,
+    LONGER,
+    SHORTER,
     PairLogProbs,
-    balanced_rate,
+    clustered_mean,
     clustered_rate,
+    length_controlled_rate,
     length_margins,
     mean_loss,
     measure_accuracy,
@@ -39,8 +44,14 @@ def test_hits_ties_and_groups_by_hand() -> None:
     found = measure_accuracy(np.array([1.0, -1.0, 0.0, 2.0]), pairs)
     assert found.accuracy.value == pytest.approx((1 + 0 + 0.5 + 1) / 4)
     assert found.accuracy.count == 4
-    assert found.length_controlled.value == pytest.approx((1.5 / 2 + 0 / 1) / 2)
-    assert found.length_controlled.count == 3
+    # A pair in four is of equal length; the two longer ones weigh as much as the shorter one.
+    assert found.length_controlled.value == pytest.approx((1.5 / 2 + 0 / 1) / 2 * 3 / 4 + 1 / 4)
+    assert found.length_controlled.count == 4
+    assert {name: (rate.value, rate.count) for name, rate in found.by_length.items()} == {
+        LONGER: (0.75, 2),
+        SHORTER: (0.0, 1),
+        EQUAL: (1.0, 1),
+    }
     assert {name: rate.value for name, rate in found.by_maxim.items()} == {
         "quantity": 1.0,
         "manner": 0.0,
@@ -51,8 +62,11 @@ def test_hits_ties_and_groups_by_hand() -> None:
     assert set(metrics) == {
         *("preference_accuracy", "preference_accuracy_ci95"),
         *("preference_accuracy_length_controlled", "preference_accuracy_length_controlled_ci95"),
+        "preference_accuracy_length_controlled_pairs",
+        "preference_accuracy_length_controlled_pairs_left_out",
         *("preference_accuracy_by_maxim", "preference_accuracy_by_maxim_ci95"),
-        "preference_accuracy_pairs",
+        *("preference_accuracy_by_length", "preference_accuracy_by_length_ci95"),
+        *("preference_accuracy_pairs", "preference_accuracy_pairs_by_length"),
     }
 
 
@@ -62,8 +76,33 @@ def test_a_rule_on_length_gets_one_half() -> None:
     for margins, expected in ((length_margins(pairs), share), (-length_margins(pairs), 1 - share)):
         found = measure_accuracy(margins, pairs)
         assert found.accuracy.value == pytest.approx(expected)
-        assert found.length_controlled.value == 0.5
-        assert found.length_controlled.interval == (0.5, 0.5)
+        assert found.length_controlled.value == pytest.approx(0.5)
+        low, high = found.length_controlled.interval
+        assert 0.35 < low < 0.5 < high < 0.65
+
+
+def test_a_rule_on_length_gets_one_half_among_pairs_of_equal_length_too() -> None:
+    equal = [make_pair(300 + n, chosen="a b", rejected="c d") for n in range(100)]
+    pairs = make_pairs(300, share_longer=0.8) + equal
+    found = measure_accuracy(length_margins(pairs), pairs)
+    assert found.length_controlled.value == pytest.approx(0.5)
+    assert found.length_controlled.count == 400
+    assert found.by_length[EQUAL].value == 0.5
+
+
+def test_wrong_pairs_of_equal_length_count() -> None:
+    pairs = [
+        *make_pairs(41, share_longer=0.5),
+        *(make_pair(41 + n, chosen="a b", rejected="c d") for n in range(5)),
+    ]
+    found = measure_accuracy(np.array([1.0] * 41 + [-1.0] * 5), pairs)
+    assert found.accuracy.value == pytest.approx(41 / 46)
+    assert found.length_controlled.value == pytest.approx(41 / 46)
+    metrics = found.metrics()
+    assert metrics["preference_accuracy_by_length"][EQUAL] == 0.0
+    assert metrics["preference_accuracy_pairs_by_length"][EQUAL] == 5
+    assert metrics["preference_accuracy_length_controlled_pairs"] == 46
+    assert metrics["preference_accuracy_length_controlled_pairs_left_out"] == 0
 
 
 def test_without_one_kind_of_length_nothing_is_claimed() -> None:
@@ -72,6 +111,16 @@ def test_without_one_kind_of_length_nothing_is_claimed() -> None:
     assert found.accuracy.value == 1.0
     assert math.isnan(found.length_controlled.value)
     assert all(math.isnan(bound) for bound in found.length_controlled.interval)
+    assert found.metrics()["preference_accuracy_length_controlled_pairs_left_out"] == 20
+
+
+def test_where_one_kind_of_length_is_missing_pairs_of_equal_length_stand_alone() -> None:
+    pairs = make_pairs(20, share_longer=1.0)
+    pairs += [make_pair(20 + n, chosen="a b", rejected="c d") for n in range(4)]
+    found = measure_accuracy(np.array([1.0] * 20 + [1.0, -1.0, -1.0, -1.0]), pairs)
+    assert found.length_controlled.value == 0.25
+    assert found.length_controlled.count == 4
+    assert found.metrics()["preference_accuracy_length_controlled_pairs_left_out"] == 20
 
 
 def test_intervals_are_over_conversations() -> None:
@@ -102,13 +151,31 @@ def test_intervals_cover_the_truth() -> None:
 
 
 def test_a_single_conversation_and_none() -> None:
-    assert clustered_rate(np.array([1.0, 0.0]), ["a", "a"]).interval == (0.5, 0.5)
-    empty = clustered_rate(np.array([]), [])
-    assert math.isnan(empty.value)
-    assert empty.count == 0
-    rate = balanced_rate(np.array([1.0, 0.0, 1.0]), np.array([1.0, -1.0, 0.0]), ["a", "b", "c"])
+    low, high = clustered_rate(np.array([1.0, 0.0]), ["a", "a"]).interval
+    assert low < 0.2 and high > 0.8
+    for rate_of in (clustered_rate, clustered_mean):
+        empty = rate_of(np.array([]), [])
+        assert math.isnan(empty.value)
+        assert empty.count == 0
+    lengths = np.array([LONGER, SHORTER, LONGER])
+    rate = length_controlled_rate(np.array([1.0, 0.0, 1.0]), lengths, ["a", "b", "c"])
     assert rate.value == 0.5
-    assert rate.count == 2
+    assert rate.count == 3
+
+
+def test_all_right_is_not_certainty_and_conversations_count_not_pairs() -> None:
+    talks = [f"talk{i}" for i in range(16) for _ in range(10)]
+    low, high = clustered_rate(np.ones(160), talks).interval
+    assert (low, high) == pytest.approx(wilson_interval(1.0, 16))
+    assert low < 0.82 and high == 1.0
+
+
+def test_gains_may_be_negative() -> None:
+    gains = np.array([-1.0, 0.0, 0.0, -1.0, 1.0, -1.0] * 5)
+    rate = clustered_mean(gains, [str(n) for n in range(30)])
+    low, high = rate.interval
+    assert rate.value == pytest.approx(-1 / 3)
+    assert -1.0 <= low < rate.value < high < 0.1
 
 
 def test_the_implicit_reward_and_its_loss_are_the_papers() -> None:
@@ -123,6 +190,9 @@ def test_the_implicit_reward_and_its_loss_are_the_papers() -> None:
     losses = [-math.log(1 / (1 + math.exp(-margin))) for margin in margins]
     assert mean_loss(margins) == pytest.approx(np.mean(losses))
     assert mean_loss(np.array([-2_000.0])) == pytest.approx(2_000.0)
+    assert mean_loss(np.array([2.0]), 0.1) == pytest.approx(
+        0.9 * mean_loss(np.array([2.0])) + 0.1 * mean_loss(np.array([-2.0]))
+    )
     perplexities = log_probs.chosen_perplexities()
     assert perplexities["chosen_perplexity"] == pytest.approx(
         math.exp(-tuned[:, 0].sum() / counts[:, 0].sum())
