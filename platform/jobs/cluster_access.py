@@ -19,6 +19,7 @@ from parley.platform.jobs.ray_token import (
     TOKEN_VARIABLE,
     auth_mode,
     has_token,
+    secure_token,
     token_file,
 )
 
@@ -30,36 +31,57 @@ TIMEOUT_S = 10.0
 def check_token(address: str) -> None:
     """Ask the cluster at `host:port` with the token, if any; other addresses are left to Ray.
 
-    Where the cluster wants a token, `RAY_AUTH_MODE` is unset and there is a token, it is shown to a
-    cluster on this machine, or where the environment names it; Ray then goes on with it.
-
     Raises:
         ConfigError: the cluster wants a token and has got none, or another.
     """
-    source = token_file() or TOKEN_VARIABLE
     if auth_mode() == "token" and not has_token():
-        raise ConfigError(
-            f"{MODE_VARIABLE} is token, but {source} holds none; put the token of the Ray cluster "
-            f"at {address} there, or name the file that holds it by {PATH_VARIABLE}"
-        )
+        raise refusal(address)
     host, _, port = address.rpartition(":")
     if "://" in address or not port.isdigit() or not _is_refused(address):
         return
-    if auth_mode() is None and has_token() and (_is_named() or _is_here(host)):
-        # Its advice is to turn authentication off.
-        logging.getLogger(maybe_enable_token_auth_if_token_available.__module__).setLevel("ERROR")
-        maybe_enable_token_auth_if_token_available()
-        if not _is_refused(address):
-            return
-    if auth_mode() == "token":
-        raise ConfigError(
-            f"the Ray cluster at {address} refuses the token in {source}; put its own token there, "
-            f"or name the file that holds it by {PATH_VARIABLE}"
+    if not show_token(host) or _is_refused(address):
+        raise refusal(address)
+
+
+def show_token(host: str) -> bool:
+    """Have Ray show the user's token from here on, where a cluster on `host` may see it.
+
+    That is where `RAY_AUTH_MODE` is unset and there is a token: one that the environment names is
+    shown to any cluster, the default file's to one on this machine, after its mode was tightened.
+
+    Returns:
+        Whether it is shown, and was not before.
+    """
+    if auth_mode() is not None or not has_token() or not (_is_named() or _is_here(host)):
+        return False
+    if not _is_named():
+        secure_token()
+    # Its advice is to turn authentication off.
+    logging.getLogger(maybe_enable_token_auth_if_token_available.__module__).setLevel("ERROR")
+    return bool(maybe_enable_token_auth_if_token_available())
+
+
+def refusal(address: str) -> ConfigError:
+    """The error of a cluster that wants a token and has got none, or another."""
+    if auth_mode() == "token" and not has_token():
+        return ConfigError(
+            f"{MODE_VARIABLE} is token, but {_source()} holds none; put the token of the Ray "
+            f"cluster at {address} there, or name the file that holds it by {PATH_VARIABLE}"
         )
-    raise ConfigError(
+    if auth_mode() == "token":
+        return ConfigError(
+            f"the Ray cluster at {address} refuses the token in {_source()}; put its own token "
+            f"there, or name the file that holds it by {PATH_VARIABLE}"
+        )
+    return ConfigError(
         f"the Ray cluster at {address} wants a token; set {MODE_VARIABLE}=token, and name the file "
-        f"that holds its token by {PATH_VARIABLE} (now: {source})"
+        f"that holds its token by {PATH_VARIABLE} (now: {_source()})"
     )
+
+
+def _source() -> str:
+    """Where Ray takes the token from."""
+    return str(token_file() or TOKEN_VARIABLE)
 
 
 def _is_named() -> bool:

@@ -19,6 +19,7 @@ from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import CheckpointConfig, LearnerConfig
 from parley.platform.jobs.stopping import StopOverdue, StopSignal
+from parley.platform.learners.capacity import LEARNER_RESOURCES, NUM_LEARNERS, remedy
 from parley.platform.learners.devices import choose_devices
 from parley.platform.learners.next_token import NextTokenSettings
 from parley.platform.learners.next_token_channel import Snapshot
@@ -258,14 +259,14 @@ def place_workers(learner: LearnerConfig, other_cpus: int = 0, others: str = "")
         beside = f", and {other_cpus} for {others}" if other_cpus else ""
         raise ConfigError(
             f"learner.num_learners {num_workers} needs as many CPUs{beside}, but the Ray cluster "
-            f"counts {resources.get('CPU', 0):g}; lower it or raise ray.num_cpus"
+            f"counts {resources.get('CPU', 0):g}. {remedy('CPU', NUM_LEARNERS, LEARNER_RESOURCES)}"
         )
     for name, amount in (learner.resources or {}).items():
         if resources.get(name, 0) < num_workers * amount:
             raise ConfigError(
                 f"learner.resources asks for {amount:g} {name} for each of {num_workers} workers, "
-                f"but the Ray cluster counts {resources.get(name, 0):g}; lower it, or start "
-                f"machines with more"
+                f"but the Ray cluster counts {resources.get(name, 0):g}. "
+                f"{remedy(name, NUM_LEARNERS, LEARNER_RESOURCES)}"
             )
     devices = choose_devices(learner)
     return devices.is_cuda and num_workers * devices.num_gpus <= resources.get("GPU", 0)

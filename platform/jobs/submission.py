@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import requests
 import yaml
@@ -33,7 +34,9 @@ from parley.platform.errors import (
     InputError,
     ParleyError,
 )
+from parley.platform.jobs.cluster_access import refusal, show_token
 from parley.platform.jobs.job_package import write_package
+from parley.platform.jobs.ray_token import auth_mode
 
 Say = Callable[[str], None]
 
@@ -106,8 +109,7 @@ class JobServer:
         for name in CHATTY_LOGGERS:
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
-            with _only(address):
-                self._client = JobSubmissionClient(address)
+            self._client = _connect(address)
         except AuthenticationError as error:
             self._raise_refused(error)
         except (ConnectionError, requests.RequestException) as error:
@@ -229,11 +231,23 @@ class JobServer:
         return EXIT_WRONG_INPUT if wrong_input else EXIT_RUN_FAILED
 
     def _raise_refused(self, error: AuthenticationError) -> NoReturn:
-        raise InputError(
-            f"the cluster at {self.address} asks for a token that it was not shown "
-            f"({_first_line(error)}); set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the "
-            f"file of its token"
-        ) from error
+        raise refusal(self.address) from error
+
+
+def _connect(address: str) -> JobSubmissionClient:
+    """Ray's client; it shows the user's token where that is asked for and may be shown.
+
+    Raises:
+        AuthenticationError: the token is missing or wrong.
+    """
+    auth_mode()
+    with _only(address):
+        try:
+            return JobSubmissionClient(address)
+        except AuthenticationError:
+            if not show_token(urlsplit(address).hostname or ""):
+                raise
+            return JobSubmissionClient(address)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -30,11 +30,9 @@ from ray.util.placement_group import (
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import RayConfig, RunnerConfig
 from parley.platform.errors import ParleyError
+from parley.platform.learners.capacity import Bundle, Demand, fits, remedies
 from parley.platform.learners.devices import COUNTED_GPU, GPU
 from parley.platform.learners.placed_actors import PlacedPPOConfig
-
-Bundle = Mapping[str, float]
-"""Resource -> amount: what one actor takes, or what a machine has."""
 
 WAIT_S = "wait_s"
 """Key of `env_config`: how long the algorithm may wait for room."""
@@ -48,28 +46,6 @@ QUIET_S = 2.0
 
 class ClusterFullError(ParleyError):
     """Other jobs, or missing machines, left no room for the run for as long as it waits."""
-
-
-@dataclass(frozen=True)
-class Demand:
-    """What the actors of a run take."""
-
-    runner: Bundle
-    num_runners: int
-    learner: Bundle
-    num_learners: int
-    """0: the main process learns, and takes nothing of what the cluster counts."""
-
-    def __str__(self) -> str:
-        kinds = (
-            (self.num_runners, "runner", self.runner),
-            (self.num_learners, "learner", self.learner),
-        )
-        return " and ".join(
-            f"{count} {name}{'s' if count > 1 else ''} of {_say(bundle)}"
-            for count, name, bundle in kinds
-            if count
-        )
 
 
 @dataclass
@@ -164,8 +140,8 @@ def reserve(demand: Demand, strategy: str, wait_s: float) -> Places:
     """
     if not wait_s and not fits(demand, _machines()):
         raise ConfigError(
-            f"the run needs {demand}, but the Ray cluster {_describe_machines()}; lower "
-            f"rollouts.num_env_runners or learner.num_learners, or raise ray.num_cpus"
+            f"the run needs {demand}, but the Ray cluster {_describe_machines()}. "
+            f"{remedies(demand, _machines())}"
         )
     learners = None
     if demand.num_learners:
@@ -182,37 +158,6 @@ def reserve(demand: Demand, strategy: str, wait_s: float) -> Places:
         places.release()
         raise
     return places
-
-
-def fits(demand: Demand, machines: Sequence[Bundle]) -> bool:
-    """Whether idle machines of these resources hold all actors at once."""
-    free = [dict(machine) for machine in machines]
-    for _ in range(demand.num_learners):
-        able = [machine for machine in free if count_places(demand.learner, machine)]
-        if not able:
-            return False
-        _take(demand.learner, min(able, key=lambda m: _runner_places_lost(demand, m)))
-    return sum(count_places(demand.runner, machine) for machine in free) >= demand.num_runners
-
-
-def count_places(bundle: Bundle, machine: Bundle) -> int:
-    """How many actors of this bundle the machine holds."""
-    wanted = {name: amount for name, amount in bundle.items() if amount}
-    if not wanted:
-        return 1 << 30
-    return min(int(machine.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items())
-
-
-def _take(bundle: Bundle, machine: dict[str, float]) -> None:
-    for name, amount in bundle.items():
-        machine[name] = machine.get(name, 0.0) - amount
-
-
-def _runner_places_lost(demand: Demand, machine: Bundle) -> int:
-    """Runners that find no place on a machine once it holds a learner."""
-    rest = dict(machine)
-    _take(demand.learner, rest)
-    return count_places(demand.runner, machine) - count_places(demand.runner, rest)
 
 
 def _runner_labels(demand: Demand) -> list[dict[str, str]] | None:
@@ -235,9 +180,12 @@ def _await(places: Places, demand: Demand, wait_s: float) -> None:
             waited_s = time.monotonic() - started
             state = f"the run needs {demand}; the Ray cluster {_describe_machines()}"
             if waited_s > wait_s:
+                machines = _machines()
+                helps = "others hold it: free some, or wait for longer"
+                if not fits(demand, machines):
+                    helps = remedies(demand, machines)
                 raise ClusterFullError(
-                    f"there was no room for {wait_s:.0f} s (ray.wait_s): {state}; free some, add "
-                    f"machines, or lower rollouts.num_env_runners or learner.num_learners"
+                    f"there was no room for {wait_s:.0f} s (ray.wait_s): {state}. {helps}"
                 )
             if state != told and waited_s > QUIET_S:
                 print(f"waiting for room: {state}", flush=True)
@@ -285,7 +233,3 @@ def _is_custom(name: str) -> bool:
     """Whether a resource is one that somebody gave to machines, and none of Ray's own."""
     own = ("node:", "accelerator_type:", "bundle_group_", "memory", "object_store_memory")
     return not name.startswith(own) and "_group_" not in name
-
-
-def _say(bundle: Bundle) -> str:
-    return " + ".join(f"{amount:g} {name}" for name, amount in bundle.items() if amount)

@@ -11,7 +11,8 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from parley.platform.config.errors import ConfigError
-from parley.platform.learners.placement import ClusterFullError, Demand, count_places, fits
+from parley.platform.learners.capacity import Demand, count_places, fits, remedies
+from parley.platform.learners.placement import ClusterFullError
 from tests.cluster.conftest import MakeAlgorithm
 from tests.cluster.nodes import (
     groups,
@@ -65,6 +66,58 @@ def test_a_cluster_holds_a_run_or_does_not(
     expected: bool,
 ) -> None:
     assert fits(Demand(CPU, num_runners, learner, num_learners), machines) == expected
+
+
+@pytest.mark.parametrize(
+    ("demand", "machines", "told", "untold"),
+    [
+        (
+            Demand(CPU, 3, CPU, 0),
+            [{"CPU": 2.0}],
+            ["lower rollouts.num_env_runners", "ray.num_cpus"],
+            "GPU",
+        ),
+        (
+            Demand(CPU, 1, {"GPU": 1.0}, 1),
+            [{"CPU": 8.0}],
+            ["learner.num_gpus_per_learner=0", "lower learner.num_learners"],
+            "num_cpus",
+        ),
+        (
+            Demand({"CPU": 1.0, "spot": 1.0}, 2, CPU, 0),
+            [{"CPU": 8.0, "spot": 1.0}],
+            ["leave rollouts.resources out", "ray start --resources '{\"spot\": AMOUNT}'"],
+            "num_cpus",
+        ),
+        (
+            Demand({"CPU": 1.0, "spot": 1.0}, 9, {"disk": 1.0}, 1),
+            [{"CPU": 8.0}],
+            ["CPU: ", "spot: ", "disk: lower learner.num_learners, leave learner.resources out"],
+            "GPU",
+        ),
+        # Each kind alone would find room.
+        (
+            Demand(CPU, 2, CPU, 1),
+            [{"CPU": 2.0}],
+            ["lower rollouts.num_env_runners or learner.num_learners", "ray.num_cpus"],
+            "GPU",
+        ),
+        # There is enough of all, but on different machines.
+        (
+            Demand({"CPU": 1.0, "spot": 1.0}, 1, CPU, 0),
+            [{"CPU": 1.0}, {"spot": 1.0}],
+            ["no machine has enough of everything at once; lower rollouts.num_env_runners"],
+            "num_cpus",
+        ),
+    ],
+)
+def test_what_a_cluster_lacks_is_named_with_what_helps(
+    demand: Demand, machines: list[dict[str, float]], told: list[str], untold: str
+) -> None:
+    assert not fits(demand, machines)
+    said = remedies(demand, machines)
+    assert [part for part in told if part not in said] == []
+    assert untold not in said
 
 
 def test_runners_spread_and_the_learner_is_where_the_gpu_is(cart_algorithm: MakeAlgorithm) -> None:

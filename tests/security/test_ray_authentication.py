@@ -157,6 +157,46 @@ def test_a_named_token_is_shown_where_one_is_asked_for(
     assert call({"address": closed_head.address}, named) == (0, "inside 7\n")
 
 
+def follow(url: str, environment: dict[str, str]) -> tuple[int, str]:
+    """Exit code and errors of `parley submit --follow` a job that the cluster does not know."""
+    program = [sys.executable, "-m", "parley.platform.cli", "submit", "--follow", "nobody"]
+    done = subprocess.run(
+        [*program, "--address", url], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    return done.returncode, done.stderr
+
+
+def test_submit_shows_the_token_where_ray_keeps_it(closed_head: RayHead, tmp_path: Path) -> None:
+    """After `ray start --head`, which takes the token in the home without a word of ours."""
+    url, environment = closed_head.dashboard_url, plain_environment(tmp_path)
+    code, said = follow(url, environment)
+    assert code == 2 and "wants a token; set RAY_AUTH_MODE=token" in said
+    token_file = tmp_path / ".ray" / "auth_token"
+    token_file.parent.mkdir()
+    token_file.write_text(TOKEN)
+    token_file.chmod(0o644)  # as Ray itself writes it
+    code, said = follow(url, environment)
+    assert code == 2 and f"the cluster at {url} knows no job nobody" in said
+    assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
+    assert "knows no job" not in follow(url, {**environment, "RAY_AUTH_MODE": "disabled"})[1]
+    token_file.write_text(WRONG)
+    code, said = follow(url, environment)
+    assert code == 2 and f"refuses the token in {token_file}" in said and WRONG not in said
+
+
+@pytest.mark.slow
+def test_submit_needs_no_token_where_none_is_asked_for(tmp_path: Path) -> None:
+    """A head that was started before there was a token; a local run has made one since."""
+    token_file = tmp_path / ".ray" / "auth_token"
+    token_file.parent.mkdir()
+    token_file.write_text(TOKEN)
+    with RayHead(tmp_path / "head", token=None, num_cpus=1) as head:
+        code, said = follow(head.dashboard_url, plain_environment(tmp_path))
+        assert code == 2 and "knows no job nobody" in said
+        settings = {"address": head.address}
+        assert call(settings, plain_environment(tmp_path)) == (0, "inside 7\n")
+
+
 @pytest.mark.slow
 def test_doctor_warns_of_an_open_job_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with RayHead(tmp_path, token=None, num_cpus=1) as head:
