@@ -60,8 +60,9 @@ def _run_command(arguments: argparse.Namespace) -> int:
         code = cast("Callable[[argparse.Namespace], int]", run)(arguments)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        print("parley: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        told = f" {arguments.command}: {stop}" if str(stop) else ": stopped"
+        print(f"parley{told}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stdout = None  # the reader has gone, there is nothing to flush to

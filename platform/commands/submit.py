@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -33,13 +34,6 @@ DATA_KEY = "data.path"
 PATH_KEYS = ("path", "conversations", "labelled", "openers", "init_from", "model", "repo")
 """Last parts of the settings that may be paths, and of no others."""
 PATH_SETTINGS = ("judges.detector", "judges.judge")
-SUBMISSION = "parley.platform.jobs.submission"
-"""Imported when it is needed: it loads Ray."""
-ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-DATA_KEY = "data.path"
-NAMES = ("workflow", "algorithm", "experiment", "summary", "policy")
-"""Settings that are text and never a path."""
 
 
 def run_submit(arguments: argparse.Namespace) -> int:
@@ -94,17 +88,32 @@ def _make_request(arguments: argparse.Namespace) -> Any:
     submission_id = arguments.submission_id or submission.new_submission_id(config.experiment)
     is_packaged = arguments.experiment in list_experiments()
     file = None if is_packaged else Path(arguments.experiment)
+    run_dir = str(arguments.run_dir or RUNS_DIR / config.experiment / submission_id)
     return submission.JobRequest(
         command="tune" if arguments.tune else "train",
         experiment=arguments.experiment if file is None else file.name,
         arguments=(*overrides, *_place_local_paths(config), *flags),
-        run_dir=str(arguments.run_dir or RUNS_DIR / config.experiment / submission_id),
+        run_dir=run_dir,
+        going_on=_describe_going_on(arguments, overrides, run_dir),
         submission_id=submission_id,
         experiment_file=file,
         runtime_env=environment,
         num_cpus=arguments.cpus,
         num_gpus=arguments.gpus,
     )
+
+
+def _describe_going_on(arguments: argparse.Namespace, overrides: list[str], run_dir: str) -> str:
+    """The command that goes on with the job's run, or begins it where it never began."""
+    words = ["parley", "submit", *(["--address", arguments.address] if arguments.address else [])]
+    words += [*(["--tune"] if arguments.tune else []), arguments.experiment, *overrides]
+    words += [*(["--quick"] if arguments.quick else []), "--run-dir", run_dir, "--auto-resume"]
+    if arguments.runtime_env is not None:
+        words += ["--runtime-env", str(arguments.runtime_env)]
+    for option in ("cpus", "gpus"):
+        if (amount := getattr(arguments, option)) is not None:
+            words += [f"--{option}", f"{amount:g}"]
+    return shlex.join(words)
 
 
 def _place_local_paths(config: ExperimentConfig) -> list[str]:

@@ -1,6 +1,6 @@
 """`parley train`: settings, run folder, training, and a result whatever happens.
 
-`parley tune` does the same with another function: `run_recorded` serves both.
+`parley tune` and the Python API do the same through `run_recorded`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, Self, cast
 
 from parley.platform.checkpoints.store import CheckpointError, CheckpointStore
 from parley.platform.commands.dispatch import functions_of, load_function
+from parley.platform.commands.going_on import RunStopped, describe_stop
 from parley.platform.commands.tables import print_metrics
 from parley.platform.config.errors import ConfigError, display_path
 from parley.platform.config.loading import load_experiment
@@ -38,6 +40,37 @@ DATA_KEY = "data.path"
 """What `--data` sets; an experiment without this setting refuses it."""
 
 
+@dataclass(frozen=True)
+class RunRequest:
+    """What is to be run: the arguments of `parley train` and `parley tune`."""
+
+    experiment: str
+    """A name below `tune_configs/` or a TOML file."""
+    overrides: tuple[str, ...] = ()
+    """`key=value`."""
+    run_dir: Path | None = None
+    """Its folder; None: `runs/<experiment>/<timestamp>`, or the newest run of a resumed one."""
+    resume: bool = False
+    auto_resume: bool = False
+    """Resume where `run_dir` holds a run, else begin it."""
+    quick: bool = False
+    command: Literal["train", "tune"] = "train"
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Self:
+        """What was asked for on the command line."""
+        data = [] if arguments.data is None else [f"{DATA_KEY}={arguments.data}"]
+        return cls(
+            experiment=arguments.experiment,
+            overrides=(*arguments.overrides, *data),
+            run_dir=arguments.run_dir,
+            resume=arguments.resume,
+            auto_resume=arguments.auto_resume,
+            quick=arguments.quick,
+            command=arguments.command,
+        )
+
+
 def run_train(arguments: argparse.Namespace) -> int:
     """Train as the arguments say; the run folder ends with a `result.json` in every case.
 
@@ -45,72 +78,92 @@ def run_train(arguments: argparse.Namespace) -> int:
         ConfigError, RunFolderError: before anything is started.
         Exception: whatever stopped the training, after it was recorded in the result.
     """
-    return run_recorded(arguments, lambda workflow: functions_of(workflow).train, _refuse_sweep)
+    return run_command(
+        RunRequest.of(arguments), lambda workflow: functions_of(workflow).train, refuse_sweep
+    )
 
 
-def run_recorded(
-    arguments: argparse.Namespace,
+def run_command(
+    request: RunRequest,
     name_function: Callable[[str], str],
     check_resumed: Callable[[Path], None],
 ) -> int:
-    """Run a function on a run folder; whatever happens, it ends with a `result.json`.
-
-    Args:
-        arguments: `command`, and those of `parley train`.
-        name_function: `module:function` of a workflow, a `TrainFunction`.
-        check_resumed: raises for the folder of a run that the command cannot go on with.
-    """
-    with _open_run(arguments, check_resumed) as run_folder:
-        config = run_folder.config
-        print(f"run folder: {display_path(run_folder.path)}", flush=True)
-        start_s = time.monotonic()
-        try:
-            run = cast("TrainFunction", load_function(name_function(config.workflow)))
-            result = run(config, run_folder, arguments.resume)
-        except BaseException as error:
-            never_began = isinstance(error, InputError) and not arguments.resume
-            if not (never_began and run_folder.discard()):
-                _record_failure(run_folder, error, time.monotonic() - start_s)
-            raise
-        metrics = cast("Mapping[str, object]", result.get("metrics", result))
-        print_metrics(metrics)
+    """`run_recorded`, its figures on standard output; the exit code."""
+    path, metrics = run_recorded(request, name_function, check_resumed)
+    print_metrics(metrics)
     failed = metrics.get(TRIALS_FAILED)
     if not failed:
         return EXIT_DONE
     print(
-        f"parley {arguments.command}: {failed} of {metrics.get('trials')} trials failed; why stands"
-        f" in {display_path(run_folder.path)}/trials/*/error.txt",
+        f"parley {request.command}: {failed} of {metrics.get('trials')} trials failed; why stands"
+        f" in {display_path(path)}/trials/*/error.txt",
         file=sys.stderr,
     )
     return EXIT_RUN_FAILED
 
 
-def _open_run(arguments: argparse.Namespace, check_resumed: Callable[[Path], None]) -> RunFolder:
-    overrides: list[str] = [*arguments.overrides]
-    if arguments.data is not None:
-        overrides.append(f"{DATA_KEY}={arguments.data}")
-    run_dir = None if arguments.run_dir is None else locate_run(arguments.run_dir)
-    if arguments.auto_resume:
+def run_recorded(
+    request: RunRequest,
+    name_function: Callable[[str], str],
+    check_resumed: Callable[[Path], None],
+) -> tuple[Path, Mapping[str, object]]:
+    """Run a function on a run folder; whatever happens, it ends with a `result.json`.
+
+    Args:
+        request: what to run.
+        name_function: `module:function` of a workflow, a `TrainFunction`.
+        check_resumed: raises for the folder of a run that the command cannot go on with.
+
+    Returns:
+        The run's folder and its final figures.
+
+    Raises:
+        RunStopped: by Ctrl-C or SIGTERM, after saving; it says how to go on.
+    """
+    run_folder, resume = _open_run(request, check_resumed)
+    with run_folder:
+        config = run_folder.config
+        print(f"run folder: {display_path(run_folder.path)}", flush=True)
+        start_s = time.monotonic()
+        try:
+            run = cast("TrainFunction", load_function(name_function(config.workflow)))
+            result = run(config, run_folder, resume)
+        except BaseException as error:
+            never_began = isinstance(error, InputError) and not resume
+            if not (never_began and run_folder.discard()):
+                _record_failure(run_folder, error, time.monotonic() - start_s)
+            if isinstance(error, KeyboardInterrupt):
+                message = describe_stop(request.command, request.experiment, run_folder)
+                raise RunStopped(message) from error
+            raise
+    return run_folder.path, cast("Mapping[str, object]", result.get("metrics", result))
+
+
+def _open_run(request: RunRequest, check_resumed: Callable[[Path], None]) -> tuple[RunFolder, bool]:
+    """The folder to write, and whether a run in it goes on."""
+    resume = request.resume
+    run_dir = None if request.run_dir is None else locate_run(request.run_dir)
+    if request.auto_resume:
         if run_dir is None:
             raise InputError("--auto-resume needs a --run-dir; without one each run is a new one")
-        arguments.resume = (run_dir / CONFIG_FILE).is_file()
-    if not arguments.resume:
-        config = load_experiment(arguments.experiment, overrides, quick=arguments.quick)
-        return RunFolder.create(config, run_dir)
-    experiment = load_experiment(arguments.experiment).experiment
+        resume = (run_dir / CONFIG_FILE).is_file()
+    if not resume:
+        config = load_experiment(request.experiment, request.overrides, quick=request.quick)
+        return RunFolder.create(config, run_dir), False
+    experiment = load_experiment(request.experiment).experiment
     path: Path = run_dir or latest_run(experiment)
     stored = RunFolder.open(path).config
     check_resumed(path)
     if stored.experiment != experiment:
         raise ConfigError(
             f"{display_path(path)} is a run of {stored.experiment}, not of {experiment}; write "
-            f"parley {arguments.command} {stored.experiment} --run-dir {path} --resume"
+            f"parley {request.command} {stored.experiment} --run-dir {path} --resume"
         )
-    settings = resumed_settings(stored, arguments.experiment, overrides, arguments.quick)
-    return RunFolder.resume(path, settings)
+    settings = resumed_settings(stored, request.experiment, request.overrides, request.quick)
+    return RunFolder.resume(path, settings), True
 
 
-def _refuse_sweep(path: Path) -> None:
+def refuse_sweep(path: Path) -> None:
     """Raise where the folder is that of a sweep, whose trials `parley tune` goes on with."""
     if (path / TRIALS_FILE).is_file():
         raise RunFolderError(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from parley.platform.commands.dispatch import WORKFLOWS, functions_of
-from parley.platform.commands.train import run_recorded
+from parley.platform.commands.train import RunRequest, run_command
 from parley.platform.config.errors import ConfigError, display_path
 from parley.platform.config.loading import load_experiment
 from parley.platform.errors import InputError
@@ -30,7 +30,7 @@ def run_tune(arguments: argparse.Namespace) -> int:
     _find_tune(experiment.workflow)
     if arguments.resume and arguments.run_dir is None:
         arguments.run_dir = _latest_sweep(experiment.experiment)
-    return run_recorded(arguments, _find_tune, _check_sweep)
+    return run_command(RunRequest.of(arguments), _find_tune, _check_sweep)
 
 
 def _find_tune(workflow: str) -> str:

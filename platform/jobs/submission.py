@@ -51,6 +51,8 @@ CHATTY_LOGGERS = (
     "ray._private.runtime_env.packaging",
 )
 """Of Ray's client, which set levels of their own; what happens is told here."""
+GOING_ON = "going_on"
+"""Key of a job's metadata: the command that goes on with its run."""
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 MAX_NAME_CHARS = 64
 POLL_INTERVAL_S = 0.5
@@ -75,6 +77,8 @@ class JobRequest:
     run_dir: str
     """On the cluster; `~` is the home of whoever runs the driver there."""
     submission_id: str
+    going_on: str = ""
+    """The command that goes on with the run after the job was stopped."""
     experiment_file: Path | None = None
     """Uploaded beside the code, where the experiment is no packaged one."""
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
@@ -142,7 +146,11 @@ class JobServer:
                         "working_dir": folder,
                         "env_vars": environment,
                     },
-                    metadata={"experiment": request.experiment, "run_dir": request.run_dir},
+                    metadata={
+                        "experiment": request.experiment,
+                        "run_dir": request.run_dir,
+                        GOING_ON: request.going_on,
+                    },
                     entrypoint_num_cpus=request.num_cpus,
                     entrypoint_num_gpus=request.num_gpus,
                 )
@@ -193,6 +201,7 @@ class JobServer:
         while not (details := self._details(submission_id)).status.is_terminal():
             time.sleep(POLL_INTERVAL_S)
         self._say(f"job {submission_id}: {details.status.value}")
+        self._say_going_on(details)
         return EXIT_DONE
 
     async def _tail(self, submission_id: str, printed: int) -> int:
@@ -224,11 +233,18 @@ class JobServer:
         self._say(f"job {name}: {status.value}")
         if status == JobStatus.SUCCEEDED:
             return EXIT_DONE
+        if status == JobStatus.STOPPED:
+            self._say_going_on(details)
         if status == JobStatus.FAILED and details.driver_exit_code is None:
             # The driver never ran, so that its log says nothing.
             self._say(f"{details.message}")
         wrong_input = details.driver_exit_code == EXIT_WRONG_INPUT
         return EXIT_WRONG_INPUT if wrong_input else EXIT_RUN_FAILED
+
+    def _say_going_on(self, details: JobDetails) -> None:
+        """Name the command that goes on, where parley has submitted the job."""
+        if call := (details.metadata or {}).get(GOING_ON):
+            self._say(f"go on with its run by\n  {call}")
 
     def _raise_refused(self, error: AuthenticationError) -> NoReturn:
         raise refusal(self.address) from error

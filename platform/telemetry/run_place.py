@@ -29,4 +29,9 @@ def runs_root() -> Path | None:
     named = os.environ.get(ROOT_VARIABLE)
     if named:
         return Path(named).expanduser()
-    return JOB_ROOT.expanduser() if UPLOADS_DIR in Path.cwd().parts else None
+    return JOB_ROOT.expanduser() if in_submitted_job() else None
+
+
+def in_submitted_job() -> bool:
+    """Whether this process is the driver of a job: it works in Ray's unpacked upload."""
+    return UPLOADS_DIR in Path.cwd().parts

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from parley.platform.cli import main, parse_arguments
+from parley.platform.commands.going_on import resuming_call
 from parley.platform.commands.submit import _find_address, _make_request
+from parley.platform.config.loading import load_experiment
 from parley.platform.errors import InputError
 from parley.platform.jobs.job_package import MAX_SIZE_BYTES, write_package
 from parley.platform.jobs.submission import JobRequest, new_submission_id, read_runtime_env
+from parley.platform.telemetry.run_folder import RunFolder
 from parley.platform.telemetry.run_place import UPLOADS_DIR, locate_run
 
 NOWHERE = "http://127.0.0.1:1"
@@ -185,3 +188,32 @@ def test_relative_runs_outlive_the_upload_of_a_job(
     assert locate_run(Path("/shared/x")) == Path("/shared/x")
     monkeypatch.setenv("PARLEY_RUNS_ROOT", "/shared")
     assert locate_run(Path("runs/x")) == Path("/shared/runs/x")
+
+
+def test_the_command_that_goes_on_with_a_stopped_job_is_known_before() -> None:
+    request = request_of(
+        "cartpole/ppo", "policy=mlp", "--quick", "--run-dir", "my runs/a", "--address", NOWHERE
+    )
+    assert shlex.split(request.going_on) == [
+        *("parley", "submit", "--address", NOWHERE, "cartpole/ppo", "policy=mlp", "--quick"),
+        *("--run-dir", "my runs/a", "--auto-resume"),
+    ]
+    assert vars(parse_arguments(shlex.split(request.going_on)[1:]))["auto_resume"] is True
+    sweep = request_of("dialogue/dpo", "--tune", "--gpus", "1")
+    assert "--tune dialogue/dpo --run-dir runs/dialogue/dpo/" in sweep.going_on
+    assert sweep.going_on.endswith("--auto-resume --gpus 1")
+
+
+@pytest.mark.parametrize(("command", "tune"), [("train", []), ("tune", ["--tune"])])
+def test_a_stopped_job_names_the_job_that_goes_on(
+    command: str, tune: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = tmp_path / UPLOADS_DIR / "package"
+    upload.mkdir(parents=True)
+    monkeypatch.chdir(upload)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = load_experiment("dialogue/dpo")
+    with RunFolder.create(config, locate_run(Path("runs/a"))) as run_folder:
+        call = shlex.split(resuming_call(command, "dialogue/dpo", run_folder))
+    place = str(tmp_path / "parley" / "runs" / "a")
+    assert call == ["parley", "submit", *tune, "dialogue/dpo", "--run-dir", place, "--resume"]

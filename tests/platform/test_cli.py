@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from parley.envs import ENVIRONMENTS
+from parley.platform.checkpoints.store import CheckpointStore
 from parley.platform.cli import COMMANDS, main, parse_arguments
 from parley.platform.commands import dispatch
 from parley.platform.commands.dispatch import WorkflowFunctions
@@ -30,7 +32,9 @@ def train_two_iterations(
     run_folder.append_metrics({"iteration": 1, "mean_return": 20.0})
     if config.seed == 1:
         raise RuntimeError("the learner is gone")
-    if config.seed == 2:
+    if config.seed == 4:
+        CheckpointStore(run_folder.checkpoints).save(1, save_no_policy, {}, {})
+    if config.seed in (2, 4):
         raise KeyboardInterrupt
     metrics = {"mean_return": 42.0, "mean_return_ci95": [40.0, 44.0], "resumed": resume}
     if config.seed == 3:
@@ -38,6 +42,11 @@ def train_two_iterations(
     result = {"status": "done", "seconds": 0.5, "metrics": metrics, "checkpoint": None}
     run_folder.write_result(result)
     return result
+
+
+def save_no_policy(folder: Path) -> None:
+    (folder / "policy").mkdir(parents=True)
+    (folder / "policy" / "config.json").write_text("{}")
 
 
 def evaluate_nothing(path: Path, episodes: int | None, seed: int | None) -> Mapping[str, object]:
@@ -190,6 +199,44 @@ def test_a_broken_off_run_keeps_what_it_has(
     assert "Traceback" not in error
     assert ("the learner is gone" in error) == (code == 1)
     assert RunFolder.open(light_workflow / "mine").config.seed == seed
+
+
+def test_a_stop_names_the_folder_and_the_command_that_goes_on(
+    light_workflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["train", "cartpole/ppo", "seed=2", "--run-dir"]
+    assert main([*argv, "my run"]) == 130
+    told = capsys.readouterr().err
+    assert "parley train: stopped before there was anything to save; my run holds the" in told
+    assert "--resume" not in told
+    argv[2] = "seed=4"
+    assert main([*argv, "my other run"]) == 130
+    told = capsys.readouterr().err
+    assert "parley train: stopped; my other run keeps what was reached. Go on with it by" in told
+    call = told.splitlines()[-1]
+    assert call == "  parley train cartpole/ppo --run-dir 'my other run' --resume"
+    assert main([*shlex.split(call)[1:]]) == 130  # the same again: its seed is kept
+
+
+def test_the_command_that_goes_on_holds_wherever_the_run_lies(
+    light_workflow: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs below another root, filed under another name, of a file of one's own."""
+    (light_workflow / "my files").mkdir()
+    (light_workflow / "my files" / "own.toml").write_text(
+        'workflow = "cartpole"\nalgorithm = "ppo"\nseed = 4\n'
+    )
+    monkeypatch.setenv("PARLEY_RUNS_ROOT", str(light_workflow / "root"))
+    for argv in (
+        ["my files/own.toml", "--run-dir", "one"],
+        ["cartpole/ppo", "seed=4", "experiment=mine", "--run-dir", "two"],
+        ["cartpole/ppo", "seed=4"],
+    ):
+        assert main(["train", *argv]) == 130
+        call = shlex.split(capsys.readouterr().err.splitlines()[-1])
+        assert Path(call[call.index("--run-dir") + 1]).is_absolute()
+        assert main(call[1:]) == 130
+        assert f"--run-dir {call[-2]} --resume" in capsys.readouterr().err
 
 
 def test_debug_adds_the_traceback(
