@@ -43,7 +43,7 @@ from parley.platform.evaluation.cooperation_table import (
     measure_system,
 )
 from parley.platform.evaluation.generation import decoding_of, generate
-from parley.platform.evaluation.preference import PairLogProbs, mean_loss, measure_accuracy
+from parley.platform.evaluation.preference import PairLogProbs, measure_accuracy
 from parley.platform.evaluation.questions import Questions, choose_questions
 from parley.platform.evaluation.repairing import repair
 from parley.platform.evaluation.reranking import Choice, choose_best, violation_risks
@@ -197,7 +197,7 @@ def measure_preferences(
     return {
         **measure_accuracy(margins, pairs).metrics(),
         **name_rate("likelihood_accuracy_per_token", likelihood.accuracy),
-        "eval_loss": mean_loss(margins),
+        **log_probs.losses(config.dpo),
         "heldout_pairs": len(pairs),
         **log_probs.chosen_perplexities(),
     }

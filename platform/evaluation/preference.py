@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.platform.config.dpo import DPOSection
 from parley.platform.evaluation.intervals import (
     bootstrap_rate_interval,
     effective_number,
@@ -101,6 +102,21 @@ class PairLogProbs:
         means = self.tuned / self.counts
         margins: Floats = means[:, 0] - means[:, 1]
         return margins
+
+    def losses(self, dpo: DPOSection) -> dict[str, float]:
+        """What training minimises, `eval_objective`, and its two terms, under the same names.
+
+        Returns:
+            `eval_loss`: the DPO loss, nats per pair; `eval_chosen_nll`: the chosen responses'
+            negative log-likelihood, nats per token, which has the weight `chosen_nll_weight`.
+        """
+        loss = mean_loss(self.implicit_margins(dpo.beta), dpo.label_smoothing)
+        nll = -float(self.tuned[:, 0].sum() / self.counts[:, 0].sum())
+        return {
+            "eval_loss": loss,
+            "eval_chosen_nll": nll,
+            "eval_objective": loss + dpo.chosen_nll_weight * nll,
+        }
 
     def chosen_perplexities(self) -> dict[str, float]:
         """The chosen responses' perplexity per token, under both models, and the ratio."""

@@ -53,7 +53,17 @@ DPO_CURVES = (
         },
         high=1.0,
     ),
-    Curve("DPO loss", "nats", {"loss": "training", "eval_loss": "held out"}, low=0.0),
+    Curve("DPO loss", "nats per pair", {"loss": "training", "eval_loss": "held out"}, low=0.0),
+    Curve(
+        "NLL of the chosen responses",
+        "nats per token",
+        {"chosen_nll": "training", "eval_chosen_nll": "held out"},
+    ),
+    Curve(
+        "Objective",
+        "DPO loss + weight \N{MULTIPLICATION SIGN} NLL of the chosen",
+        {"objective": "training", "eval_objective": "held out"},
+    ),
     Curve(
         "Implicit rewards, training",
         "beta x nats",
@@ -244,6 +254,7 @@ def make_charts(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Chart]
     """
     workflow = str(settings.get("workflow", ""))
     x_key, x_label = _x_axis(rows, workflow)
+    rows = [_in_todays_names(row) for row in rows]
     curves = [curve for curve in CURVES if curve.workflow in ("", workflow)]
     claimed = {key for curve in curves for key in curve.keys} | COUNTERS
     names = dict.fromkeys(key for row in rows for key in row if key not in claimed)
@@ -273,6 +284,13 @@ def finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def _in_todays_names(row: Row) -> Row:
+    """A row of DPO from before its objective was told in two terms called it the loss."""
+    if "reward_chosen" not in row or "objective" in row or "loss" not in row:
+        return row
+    return {("objective" if key == "loss" else key): value for key, value in row.items()}
 
 
 def _levels(curve: Curve, settings: Mapping[str, Any]) -> tuple[Reference, ...]:

@@ -116,7 +116,7 @@ def measure(
         )
         if not details:
             return figures
-        main_size = figures.counted[-1].size
+        main_size = (figures.trained or figures.sizes)[-1].size
         found = describe_source(model, task.language, inputs, main_size, batch_tokens)
     return replace(figures, details=found)
 

@@ -61,7 +61,7 @@ def plot_length_curve(
         title: of the picture.
         path: the file.
     """
-    is_source = metrics["exact_match"] is None
+    is_source = "exact_match_by_length" not in metrics
     name = "nats_over_optimal_by_length" if is_source else "exact_match_by_length"
     points = {int(size): float(value) for size, value in metrics[name].items()}
     ends = {int(size): interval for size, interval in metrics[f"{name}_ci95"].items()}

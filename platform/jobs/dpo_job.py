@@ -33,9 +33,10 @@ from parley.policies.dialogue.loading import load_language_model
 
 COLUMNS = (
     Column("iteration", "step"),
-    Column("loss", "loss", ".3f"),
+    Column("loss", "DPO loss", ".3f"),
+    Column("chosen_nll", "chosen NLL", ".3f"),
     Column("preference_accuracy", "unseen acc", ".3f"),
-    Column("chosen_perplexity_ratio", "chosen ppl", ".3f"),
+    Column("chosen_perplexity_ratio", "chosen ppl ratio", ".3f"),
     Column("kl", "KL", ".3f"),
     Column("cooperative_rate", "coop.", ".3f"),
     Column("score", "score", ".3f"),

@@ -16,7 +16,7 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation import quick_cooperation
 from parley.platform.evaluation.generation import decoding_of, encode_fitting, generate
 from parley.platform.evaluation.generator_checkpoint import GENERATOR, device_of
-from parley.platform.evaluation.preference import PairLogProbs, mean_loss, measure_accuracy
+from parley.platform.evaluation.preference import PairLogProbs, measure_accuracy
 from parley.platform.evaluation.questions import choose_questions
 from parley.platform.jobs.dpo_preparation import Preparation
 from parley.platform.learners.dpo_scoring import response_log_probs, sample_kl
@@ -142,7 +142,7 @@ class Trial:
         weight = evaluation.accuracy_weight
         rate = float(cooperation["cooperative_rate"])
         return {
-            "eval_loss": mean_loss(margins),
+            **log_probs.losses(self.config.dpo),
             "preference_accuracy": accuracy.accuracy.value,
             "preference_accuracy_length_controlled": accuracy.length_controlled.value,
             "eval_log_ratio_chosen": float(ratios[0]),

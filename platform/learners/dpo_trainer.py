@@ -42,6 +42,7 @@ from parley.platform.errors import InputError
 from parley.platform.learners.dpo_batches import PackedResponses, plan_steps
 from parley.platform.learners.dpo_data import PairDataError, TokenPairs
 from parley.platform.learners.dpo_forward import ResponseForward
+from parley.platform.learners.dpo_head import TargetScores
 from parley.platform.learners.dpo_loader import PairLoader, check_warmup, num_gradient_steps
 from parley.platform.learners.dpo_state import load_state, save_state
 from parley.platform.models.loss_fault import LossFault, NonFiniteLossError
@@ -49,7 +50,7 @@ from parley.platform.models.loss_fault import LossFault, NonFiniteLossError
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 """dpo.schedule -> transformers' name."""
 ROW_KEYS = {
-    "loss": "loss",
+    "loss": "objective",
     "learning_rate": "learning_rate",
     "rewards/margins": "margin",
     "rewards/accuracies": "accuracy",
@@ -62,7 +63,9 @@ ROW_KEYS = {
     "length/chosen": "response_tokens_chosen",
     "length/rejected": "response_tokens_rejected",
 }
-"""TRL's name of a figure -> its name in a training row; means over the steps since the last row."""
+"""TRL's name of a figure -> its name in a training row; means over the steps since the last row.
+
+The objective is what is minimised: the DPO loss, `loss`, and the weighted `chosen_nll`."""
 
 Report = Callable[[dict[str, float]], bool]
 """Takes a row of figures; says whether to stop."""
@@ -123,6 +126,8 @@ class SharedPromptDPOTrainer(DPOTrainer):
         self.was_stopped = False
         self._report: Report = lambda row: False
         self._reported_step, self._reported_at = 0, time.perf_counter()
+        self._terms: list[Tensor] = []
+        """[2] of each part since the last row: its share of the step's DPO loss and NLL."""
         self._optimiser = self.create_optimizer()
         self._schedule = get_scheduler(
             SCHEDULES[dpo.schedule], self._optimiser, dpo.warmup_steps, self.total_steps
@@ -263,7 +268,25 @@ class SharedPromptDPOTrainer(DPOTrainer):
                 is_top1=_spread(scores.is_top, packed.places),
             )
 
-        return super().compute_loss(answer, inputs["trl"]) * inputs["share"]
+        loss = super().compute_loss(answer, inputs["trl"])
+        if self.dpo.label_smoothing:
+            # TRL's sigmoid loss ignores the setting. -log sigmoid(-m) is m - log sigmoid(m).
+            loss = loss + self.dpo.label_smoothing * self._margins(scores, inputs["trl"], packed)
+        responses, _ = packed.places.chunk(2)
+        chosen = scores.log_probs.detach()[responses[responses < len(scores.log_probs)]]
+        nll = -chosen.float().mean()
+        dpo_loss = loss.detach() - self.dpo.chosen_nll_weight * nll
+        self._terms.append(torch.stack([dpo_loss, nll]) * inputs["share"])
+        return loss * inputs["share"]
+
+    def _margins(
+        self, scores: TargetScores, given: Mapping[str, Tensor], packed: PackedResponses
+    ) -> Tensor:
+        """The mean margin of the implicit rewards of a part's pairs."""
+        tuned = _spread(scores.log_probs, packed.places).sum(1)
+        chosen, rejected = tuned.chunk(2)
+        margins = (chosen - given["ref_chosen_logps"]) - (rejected - given["ref_rejected_logps"])
+        return self.dpo.beta * margins.mean()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Turn TRL's figures into a row and hand it on."""
@@ -275,6 +298,8 @@ class SharedPromptDPOTrainer(DPOTrainer):
             ratio = row[f"reward_{side}"] / self.dpo.beta
             row[f"log_ratio_{side}"] = ratio / row[f"response_tokens_{side}"]
         now, steps = time.perf_counter(), self.num_steps - self._reported_step
+        row["loss"], row["chosen_nll"] = (torch.stack(self._terms).sum(0) / steps).tolist()
+        self._terms.clear()
         seconds = now - self._reported_at
         per_epoch = self.total_steps / self.dpo.num_epochs
         row = {
@@ -376,7 +401,6 @@ def make_arguments(dpo: DPOSection, seed: int, device: torch.device, folder: str
         beta=dpo.beta,
         loss_type=["sigmoid", "sft"] if weight else ["sigmoid"],
         loss_weights=[1.0, weight] if weight else None,
-        label_smoothing=dpo.label_smoothing,
         learning_rate=dpo.learning_rate,
         weight_decay=dpo.weight_decay,
         max_grad_norm=dpo.max_grad_norm,

@@ -40,7 +40,16 @@ LOSSES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"chosen_nll_weight": 0.3},
         {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.3]},
     ),
-    "smoothed": ({"label_smoothing": 0.1}, {"label_smoothing": 0.1}),
+    # TRL's sigmoid loss s knows no smoothing e; its robust one is r = ((1 - e)s - es') / (1 - 2e),
+    # s' being the loss of the labels the other way round. cDPO, (1 - e)s + es', is made of both.
+    "smoothed": (
+        {"label_smoothing": 0.1},
+        {
+            "label_smoothing": 0.1,
+            "loss_type": ["sigmoid", "robust"],
+            "loss_weights": [2 * (1 - 0.1), -(1 - 2 * 0.1)],
+        },
+    ),
     "adapters": ({"rank": 4}, {}),
 }
 """Name -> parley's settings, TRL's."""

@@ -13,6 +13,7 @@ import torch
 
 from parley.platform.checkpoints.state_tree import load_tree, save_tree
 from parley.platform.errors import InputError
+from parley.platform.evaluation.preference import PairLogProbs
 from parley.platform.learners.dpo_batches import plan_steps
 from parley.platform.learners.dpo_data import PairDataError, TokenPairs
 from parley.platform.learners.dpo_scoring import response_log_probs
@@ -86,6 +87,38 @@ def test_rows_tell_chosen_and_rejected_apart(pairs: TokenPairs) -> None:
     assert 0.0 <= last["accuracy"] <= 1.0
     assert {"entropy", "grad_norm", "learning_rate", "pairs_per_s"} <= last.keys()
     assert all(np.isfinite(value) for row in rows for value in row.values())
+
+
+@pytest.mark.parametrize("parts", [{}, {"device_batch_size": 4}])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_a_name_means_the_same_in_training_and_on_held_out_pairs(
+    parts: dict[str, int], label_smoothing: float, pairs: TokenPairs
+) -> None:
+    """One step over all pairs that changes nothing: training tells what a measure tells."""
+    shifted = pairs.with_reference(0.9 * response_log_probs(make_model("gpt2"), pairs))
+    trainer = make_trainer(
+        shifted,
+        **parts,
+        num_epochs=1,
+        batch_size=NUM_PAIRS,
+        warmup_steps=0,
+        learning_rate=1e-12,
+        label_smoothing=label_smoothing,
+        chosen_nll_weight=0.7,
+    )
+    (row,) = run(trainer)
+    assert shifted.reference is not None
+    tuned = response_log_probs(trainer.policy, shifted)
+    held_out = PairLogProbs(tuned, shifted.reference, shifted.response_lengths).losses(trainer.dpo)
+    assert row["loss"] == pytest.approx(held_out["eval_loss"], abs=1e-5)
+    # The mean over the tokens of a part, then over parts, is not quite that over all tokens.
+    tolerance = 0.05 if parts else 1e-4
+    assert row["chosen_nll"] == pytest.approx(held_out["eval_chosen_nll"], rel=tolerance)
+    assert row["objective"] == pytest.approx(row["loss"] + 0.7 * row["chosen_nll"], rel=1e-5)
+    assert held_out["eval_objective"] == pytest.approx(
+        held_out["eval_loss"] + 0.7 * held_out["eval_chosen_nll"]
+    )
+    assert abs(row["loss"] - np.log(2.0)) > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,6 +17,7 @@ from parley.envs.trace.split import is_heldout
 from parley.platform.checkpoints.store import CheckpointError
 from parley.platform.cli import main
 from parley.platform.evaluation import trace_scores
+from parley.platform.evaluation.intervals import wilson_interval
 from parley.platform.evaluation.trace import (
     TraceInputError,
     TraceTask,
@@ -86,6 +87,41 @@ def test_figures_keep_the_contract(
     assert metrics["inputs"] == sum(metrics["inputs_by_length"].values())
 
 
+def test_each_overall_figure_says_which_sizes_and_how_many_inputs_it_is_of(
+    monkeypatch: pytest.MonkeyPatch, task: TraceTask, model: DHMMGPT2ForCausalLM
+) -> None:
+    def spoil(size: int, number: int, row: IntArray) -> None:
+        if size == 3:
+            row[-2] = END
+
+    write_spoilt(monkeypatch, task, spoil)
+    metrics = figures_of(model, task).metrics()
+    inputs = metrics["inputs_by_length"]
+    assert (metrics["trained_sizes"], metrics["sizes_beyond_training"]) == ([1, 2], [3])
+    assert metrics["inputs_trained_sizes"] == inputs[1] + inputs[2]
+    assert metrics["inputs_beyond_training"] == inputs[3]
+    assert metrics["exact_match"] == 1.0 and metrics["exact_match_beyond_training"] == 0.0
+    for name, count in (
+        ("exact_match", metrics["inputs_trained_sizes"]),
+        ("exact_match_beyond_training", metrics["inputs_beyond_training"]),
+    ):
+        assert metrics[f"{name}_ci95"] == list(wilson_interval(metrics[name], count))
+    for name in ("nats_over_optimal", "label_accuracy", "illegal_rate"):
+        low, high = metrics[f"{name}_beyond_training_ci95"]
+        assert low <= metrics[f"{name}_beyond_training"] <= high
+
+
+def test_where_no_trained_size_is_measured_its_figures_are_empty(
+    monkeypatch: pytest.MonkeyPatch, task: TraceTask, model: DHMMGPT2ForCausalLM
+) -> None:
+    write_spoilt(monkeypatch, task)
+    metrics = measure(model, task, [3], COUNT, SEED).metrics()
+    assert metrics["exact_match"] is None and metrics["exact_match_ci95"] is None
+    assert metrics["nats_over_optimal"] is None and metrics["first_error_position"] is None
+    assert metrics["exact_match_beyond_training"] == 1.0
+    assert (metrics["inputs_trained_sizes"], metrics["trained_sizes"]) == (0, [])
+
+
 def test_an_illegal_token_is_found_at_its_place(
     monkeypatch: pytest.MonkeyPatch, task: TraceTask, model: DHMMGPT2ForCausalLM
 ) -> None:
@@ -103,8 +139,10 @@ def test_an_illegal_token_is_found_at_its_place(
     metrics = figures_of(model, task).metrics()
     assert metrics["exact_match_by_length"][3] == pytest.approx(1 - 5 / len(inputs))
     assert metrics["illegal_rate_by_length"][3] == pytest.approx(5 / len(inputs))
-    # Only trained sizes count, and 3 is none.
+    # Size 3 was not trained: it has figures of its own, and no part in the others.
     assert metrics["exact_match"] == 1.0 and metrics["first_error_position"] is None
+    assert metrics["exact_match_beyond_training"] == pytest.approx(1 - 5 / len(inputs))
+    assert metrics["illegal_rate_beyond_training"] == pytest.approx(5 / len(inputs))
     assert metrics["first_error_position_by_length"][3] == 2.0
 
 
