@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.envs.dialogue.topical_chat import Conversation
+from parley.envs.dialogue.conversations import Conversation
 from parley.platform.judges.attacks import ATTACKS, Scene, list_scenes
 from parley.platform.judges.embedded_judge import (
     JudgeRecipe,

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from parley.envs.dialogue.conversation_files import json_rows, read_conversations
+from parley.envs.dialogue.spelt_ends import strip_spelt_ends
+from parley.envs.dialogue.text_files import (
+    KINDS,
+    kind_of,
+    read_text,
+    refuse_json_as_text,
+    split_lines,
+)
+
 COMMENT = "#"
+EXAMPLE = '{"text": "Hello!"}'
+"""An opener in JSON lines, in messages."""
 
 OPENERS: tuple[str, ...] = (
     # Greetings
@@ -155,35 +167,66 @@ OPENERS: tuple[str, ...] = (
 
 
 def load_openers(path: Path | None = None) -> list[str]:
-    """Give the openers of a UTF-8 file, or the built-in ones.
+    """Give the openers of a file, or the built-in ones.
+
+    An end token that is spelt at the end of an opener is left out.
 
     Args:
-        path: one opener a line; blank lines and lines that begin with "#" are skipped, space around
-            an opener is dropped. None: the built-in openers.
+        path: plain text (`.txt`): one opener a line; blank lines and lines that begin with "#" are
+            skipped. JSON (`.json`, `.jsonl`, `.ndjson`): strings, or objects with `text`, one an
+            opener; of conversations, in any form of `conversation_files`, the first turn of each.
+            None: the built-in openers.
 
     Raises:
-        ValueError: the file cannot be read, holds no opener, or one of them twice; it names the
-            file, the line and the remedy.
+        ValueError: the file cannot be read, is of no known kind, holds no opener, or one of them
+            twice; it names the file, the line and the remedy.
     """
     if path is None:
         return list(OPENERS)
-    lines = _read_lines(path)
-    first_lines: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        opener = line.strip()
-        if not opener or opener.startswith(COMMENT):
+    kind = kind_of(path, tuple(KINDS.values()), EXAMPLE)
+    text = read_text(path)
+    if kind == "text":
+        lines = split_lines(text)
+        refuse_json_as_text(path, lines)
+        found: list[tuple[str, str | None]] = [
+            (f"line {number}", line)
+            for number, line in enumerate(lines, 1)
+            if not line.strip().startswith(COMMENT)
+        ]
+    else:
+        rows = json_rows(path, kind, text)
+        found = [(row.place.removeprefix(f"{path}, "), _said(row.value)) for row in rows]
+        if not all(said is not None for _, said in found):
+            talks = read_conversations(path, min_messages=1)
+            return list(dict.fromkeys(talk.messages[0] for talk in talks))
+    return _checked(path, found)
+
+
+def _said(value: object) -> str | None:
+    """The opener that a JSON value is; None where it is no opener by itself."""
+    if isinstance(value, Mapping) and set(value) == {"text"}:
+        value = value["text"]
+    return value if isinstance(value, str) else None
+
+
+def _checked(path: Path, found: Sequence[tuple[str, str | None]]) -> list[str]:
+    """The openers at their places, none blank and each once."""
+    first_places: dict[str, str] = {}
+    for place, said in found:
+        opener = strip_spelt_ends(said or "")
+        if not opener:
             continue
-        if opener in first_lines:
+        if opener in first_places:
             raise ValueError(
-                f"{path}: line {number} repeats line {first_lines[opener]} ({opener!r}): "
+                f"{path}: {place} repeats {first_places[opener]} ({opener!r}): "
                 "remove one, each opener stands once"
             )
-        first_lines[opener] = number
-    if not first_lines:
+        first_places[opener] = place
+    if not first_places:
         raise ValueError(
-            f"{path}: no opener in {len(lines)} lines: write one a line, such as {OPENERS[0]!r}"
+            f"{path}: no opener in {len(found)} lines: write one a line, such as {OPENERS[0]!r}"
         )
-    return list(first_lines)
+    return list(first_places)
 
 
 def split_openers(openers: Sequence[str], holdout: float) -> tuple[list[str], list[str]]:
@@ -221,24 +264,6 @@ def split_openers(openers: Sequence[str], holdout: float) -> tuple[list[str], li
         [opener for opener in openers if opener not in heldout],
         [opener for opener in openers if opener in heldout],
     )
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{path}: no such file: name a text file with one opener a line"
-        ) from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}: line {line} is not UTF-8 text: save the file as UTF-8"
-        ) from error
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror}): name a readable text file"
-        ) from error
 
 
 def _hash_share(text: str) -> float:

@@ -38,8 +38,8 @@ class DetectorDataConfig(Section):
     labelled: FileNames = ()
     """Files of labelled responses and of repairs, JSON or JSONL; empty: injections only."""
     conversations: str = ""
-    """File or folder of conversations between people (Topical-Chat's JSON, or text with one turn a
-    line), taken as free of violations; empty: small talk that parley generates."""
+    """File or folder of conversations between people (JSON, JSON lines or plain text), taken as
+    free of violations; empty: small talk that parley generates."""
     num_dialogues: Annotated[int, Field(ge=20)] = 1_500
     """Generated dialogues, where `conversations` is empty."""
     clean_turns: Annotated[int, Field(ge=20)] = 5_000

@@ -51,7 +51,7 @@ class DialogueConfig(Section):
     window: Count = 0
     """Tokens of history that an agent sees; 0: as many as its model has room for."""
     openers: str = ""
-    """File of openers, one a line; empty: the built-in ones."""
+    """File of openers (plain text, one a line, or JSON); empty: the built-in ones."""
     openers_holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
     """Share of the openers that only evaluation uses."""
 

@@ -27,8 +27,8 @@ class DialogueDataConfig(Section):
     """`data=FOLDER` means `data.path=FOLDER`."""
 
     path: str = ""
-    """File or folder of conversations (Topical-Chat's JSON, or text with one turn a line); empty:
-    small talk that parley generates."""
+    """File or folder of conversations (JSON, JSON lines or plain text); empty: small talk that
+    parley generates."""
     num_dialogues: Annotated[int, Field(ge=10)] = 20_000
     """Generated dialogues, where `path` is empty."""
     holdout: Share = 0.1

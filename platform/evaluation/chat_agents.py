@@ -19,6 +19,7 @@ from parley.platform.config.errors import display_path
 from parley.platform.config.spelling import nearest
 from parley.platform.errors import InputError, ParleyError
 from parley.platform.models.resolving import resolve_model
+from parley.platform.models.text_ids import TextEncoder
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 from parley.policies.dialogue.sampling import Sampling
 from parley.policies.dialogue.speaker import NonFiniteLogitsError, Speaker
@@ -81,15 +82,17 @@ class ChatPartner:
         self.seat = seat
         self.tokenizer = model.tokenizer
         self.end_token = model.end_token
-        room = model.context - sampling.max_reply_tokens
+        self._encoder = TextEncoder(model.tokenizer)
+        beginning = self._encoder.beginning
+        room = model.context - sampling.max_reply_tokens - len(beginning)
         self.window = min(window, room) if window else room
         self._sampling = sampling
-        self._speaker = Speaker(model.model, model.end_token, 1, sampling)
+        self._speaker = Speaker(model.model, model.end_token, 1, sampling, beginning=beginning)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a line that a person typed; an end token that was spelt out is left out."""
-        ids: Any = self.tokenizer.encode(text, add_special_tokens=False)
-        return [int(token) for token in ids if token != self.end_token]
+        """The ids of a line that a person typed."""
+        (ids,) = self._encoder.encode_turns([text])
+        return ids
 
     def decode(self, tokens: list[int]) -> str:
         """The text of ids."""

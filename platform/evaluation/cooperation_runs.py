@@ -20,8 +20,8 @@ from parley.platform.evaluation.generator_checkpoint import (
     load_policy,
 )
 from parley.platform.judges.loading import load_detector
-from parley.platform.models.completions import encode_responses
 from parley.platform.models.resolving import load_named_model
+from parley.platform.models.text_ids import TextEncoder
 from parley.platform.models.threads import limit_threads
 from parley.platform.preferences.folder import read_pairs
 from parley.platform.preferences.loading import load_pairs
@@ -82,7 +82,7 @@ def keep_short(
     """
     limit = min(max_response_tokens, model.context - 1)
     sides = [
-        encode_responses(model.tokenizer, responses)
+        TextEncoder(model.tokenizer).encode_responses(responses)
         for responses in ([p.chosen for p in pairs], [p.rejected for p in pairs])
     ]
     longest = [max(len(chosen), len(rejected)) for chosen, rejected in zip(*sides, strict=True)]

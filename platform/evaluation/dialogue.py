@@ -19,7 +19,7 @@ from parley.platform.evaluation.variety import distinct_rate
 from parley.platform.rollouts.dialogue_player import EVALUATION, Cast, DialoguePlayer
 from parley.platform.rollouts.dialogue_record import PlayedDialogue
 from parley.platform.rollouts.dialogue_task import DialogueTask, make_dialogue_task
-from parley.policies.dialogue.loading import load_language_model
+from parley.policies.dialogue.loading import LanguageModel, load_language_model
 from parley.policies.dialogue.speaker import Speaker
 
 NUM_ROWS = 32
@@ -131,8 +131,11 @@ def _play(
 
 
 def _speaker(task: DialogueTask, seat: str) -> Speaker:
-    model = task.models[seat]
-    return Speaker(model.model, model.end_token, NUM_ROWS, task.sampling)
+    return _speaker_of(task.models[seat], task)
+
+
+def _speaker_of(model: LanguageModel, task: DialogueTask) -> Speaker:
+    return Speaker(model.model, model.end_token, NUM_ROWS, task.sampling, beginning=task.beginning)
 
 
 def _load_trained(
@@ -141,8 +144,7 @@ def _load_trained(
     folders = checkpoint.policy_folders
     speakers = {}
     for seat in seats:
-        model = load_language_model(folders[seat])
-        speakers[seat] = Speaker(model.model, model.end_token, NUM_ROWS, task.sampling)
+        speakers[seat] = _speaker_of(load_language_model(folders[seat]), task)
     return speakers
 
 

@@ -19,7 +19,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import ParleyError
-from parley.platform.models.completions import encode_prompts
+from parley.platform.models.text_ids import TextEncoder
 from parley.platform.preferences.sentences import normalise_space
 from parley.policies.dialogue.loading import LanguageModel
 from parley.policies.dialogue.reader_choice import choose_reader
@@ -147,7 +147,8 @@ def encode_fitting(
             f"context of {language_model.context} tokens; lower generation.max_new_tokens"
         )
     room = min(room, decoding.max_prompt_tokens or room)
-    return [ids[-room:] for ids in encode_prompts(language_model.tokenizer, prompts)]
+    encoder = TextEncoder(language_model.tokenizer)
+    return [encoder.cut(ids, room) for ids in encoder.encode_prompts(prompts)]
 
 
 class _DrawingWriter:

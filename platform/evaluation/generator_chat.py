@@ -20,7 +20,7 @@ from parley.platform.evaluation.generator_checkpoint import (
     experiment_of,
     load_policy,
 )
-from parley.platform.models.completions import encode_prompts
+from parley.platform.models.text_ids import TextEncoder
 from parley.platform.preferences.exchange import make_prompt
 from parley.platform.preferences.sentences import normalise_space
 from parley.policies.dialogue.loading import LanguageModel
@@ -43,6 +43,7 @@ class GeneratorPartner(ChatPartner):
         self.seat = seat
         self.tokenizer = model.tokenizer
         self.end_token = model.end_token
+        self._encoder = TextEncoder(model.tokenizer)
         self.window = model.context - decoding.max_new_tokens
         self._model = model
         self._decoding = decoding
@@ -79,7 +80,7 @@ class GeneratorPartner(ChatPartner):
         """
         for first in range(len(lines)):
             prompt = make_prompt(" ".join(lines[first:]), EVIDENCE)
-            (ids,) = encode_prompts(self.tokenizer, [prompt])
+            (ids,) = self._encoder.encode_prompts([prompt])
             if len(ids) <= self.window:
                 return prompt
         raise ValueError(f"more than the {self.window} tokens that the agent can read")

@@ -154,6 +154,7 @@ class DistortRun:
             dialogue=task.settings,
             sampling=task.sampling,
             num_rows=config.rollouts.num_envs_per_env_runner,
+            beginning=task.beginning,
         )
         architectures = {seat: voices[seat].architecture for seat in config.trained_seats}
         self.algorithm = cast(
@@ -167,6 +168,7 @@ class DistortRun:
                 judge=voices[config.reward.judge],
                 starts={seat: voices[seat] for seat in self.seats},
                 openers=task.train_openers,
+                beginning=task.beginning,
             )
         )
         self.algorithm.load_weights(
@@ -289,6 +291,7 @@ class DistortRun:
             judge.end_token,
             config.rollouts.num_envs_per_env_runner,
             self.task.sampling,
+            beginning=self.task.beginning,
         )
         return measure_scale(
             dialogues,

@@ -28,6 +28,7 @@ from parley.platform.learners.dpo_loader import check_warmup
 from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.supervised import fine_tune
 from parley.platform.models.resolving import load_named_model
+from parley.platform.models.text_ids import SpeltTokens
 from parley.platform.preferences.loading import load_pairs
 from parley.platform.preferences.pair import PreferencePair
 from parley.platform.telemetry.progress import Progress
@@ -78,6 +79,11 @@ def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Prep
     keep_judges(config.judges, folder)
     with progress.status("reading the pairs"):
         split = load_pairs(config.data, config.seed)
+    if split.spelt_ends:
+        progress.say(
+            f"{split.spelt_ends:,} pairs spell an end token at the end of a turn or response, "
+            f"which is left out"
+        )
     reference_folder = folder / REFERENCE
     known = reference_folder.is_dir()
     model = load_named_model(str(reference_folder) if known else config.model, progress.say)
@@ -118,7 +124,8 @@ def describe_counts(counts: EncodingCounts) -> str:
         parts.append(
             f"{counts.cut_prompts:,} prompts cut from the left ({counts.cut_tokens:,} tokens)"
         )
-    return ", ".join(parts)
+    spelt = SpeltTokens(counts.spelt_marks, counts.spelt_letters).describe("prompts and responses")
+    return "; ".join([", ".join(parts), *([spelt] if spelt else [])])
 
 
 def _save_reference(model: LanguageModel, target: Path) -> None:

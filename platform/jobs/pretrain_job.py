@@ -73,6 +73,8 @@ def run_pretrain(config: PretrainConfig, run_folder: RunFolder, resume: bool) ->
     ):
         with progress.status("preparing the dialogues"):
             run = PretrainRun(config, run_folder, resume)
+        for remark in run.data.remarks:
+            progress.say(remark)
         progress.resume_from(run.trainer.num_steps)
         with progress.status("training"):
             while not run.finished and not stop.received:

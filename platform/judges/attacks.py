@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from parley.envs.dialogue.topical_chat import Conversation
+from parley.envs.dialogue.conversations import Conversation
 from parley.platform.judges import attack_phrases as phrases
 from parley.platform.preferences.exchange import Exchange
 from parley.platform.preferences.sentences import find_content_words, split_sentences

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
 from parley.platform.judges.detector import Detector
+from parley.platform.models.text_ids import encode_plainly
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import squeeze
 from parley.policies.dialogue.loading import REFUSED
@@ -95,9 +96,8 @@ class ClassifierDetector(Detector):
         scores = np.zeros((len(rows), len(MAXIMS)))
         if not rows:
             return scores
-        encoded = self.tokenizer(
-            [_text_of(row) for row in rows], truncation=True, max_length=self._max_tokens
-        )["input_ids"]
+        texts = [_text_of(row) for row in rows]
+        encoded = encode_plainly(self.tokenizer, texts, True, self._max_tokens)
         order = sorted(range(len(rows)), key=lambda index: (len(encoded[index]), index))
         for batch in _batches(order, [len(ids) for ids in encoded]):
             inputs = self.tokenizer.pad(

@@ -15,8 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import Literal, NamedTuple
 
+from parley.envs.dialogue.conversation_files import load_conversations
 from parley.envs.dialogue.smalltalk import generate_dialogues
-from parley.envs.dialogue.topical_chat import load_conversations
 from parley.platform.config.detector import DialogueDetectorConfig
 from parley.platform.errors import InputError
 from parley.platform.preferences.exchange import MAXIMS, Exchange

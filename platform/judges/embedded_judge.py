@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from parley.envs.dialogue.smalltalk import generate_dialogues
-from parley.envs.dialogue.topical_chat import (
+from parley.envs.dialogue.conversation_files import load_conversations
+from parley.envs.dialogue.conversations import (
     Conversation,
     Split,
-    load_conversations,
     number_conversations,
     split_conversations,
 )
+from parley.envs.dialogue.smalltalk import generate_dialogues
 from parley.platform.errors import InputError
 from parley.platform.judges.attacks import list_scenes
 from parley.platform.judges.diversity import find_usual_share

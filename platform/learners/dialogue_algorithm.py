@@ -61,6 +61,8 @@ class Playbill:
     """Trained seat -> what it started as."""
     openers: Sequence[Tokens]
     """For training."""
+    beginning: tuple[int, ...] = ()
+    """Ids that every model reads before a history."""
 
 
 @dataclass
@@ -232,7 +234,13 @@ class DialogueAlgorithm(RowPPO):
     def _learn(self, dialogues: Sequence[PlayedDialogue], rewards: Rewards) -> None:
         order = np.random.default_rng([self.experiment.seed, ROW_STREAM, self.iterations_done])
         columns = {
-            seat: make_rows(dialogues, seat, self._credit(dialogues, seat, rewards[seat]), order)
+            seat: make_rows(
+                dialogues,
+                seat,
+                self._credit(dialogues, seat, rewards[seat]),
+                order,
+                self.playbill.beginning,
+            )
             for seat in sorted(rewards)
             if any(rewards[seat])
         }

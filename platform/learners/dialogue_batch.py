@@ -106,9 +106,20 @@ def credit_by_return(
 
 
 def make_rows(
-    dialogues: Sequence[PlayedDialogue], seat: str, credit: Credit, order: np.random.Generator
+    dialogues: Sequence[PlayedDialogue],
+    seat: str,
+    credit: Credit,
+    order: np.random.Generator,
+    beginning: Sequence[int] = (),
 ) -> dict[str, NDArray[Any]]:
     """The columns [R, ...] of one iteration's batch, its rows in random order.
+
+    Args:
+        dialogues: one iteration's.
+        seat: whose replies are learned from.
+        credit: of its replies.
+        order: draws the order of the rows.
+        beginning: ids that the model read before each of its histories.
 
     Returns:
         `TOKENS` int64 [R, T], padded behind; for the seat's own tokens `POSITIONS` int64 [R, A]
@@ -122,7 +133,7 @@ def make_rows(
         for start, group in groupby(turns, key=lambda turn: turn.history_start):
             seen = list(group)
             parts = [dict(zip(credit, next(replies), strict=True)) for _ in seen]
-            rows.append(_make_row(dialogue, seen, parts, start))
+            rows.append(_make_row(dialogue, seen, parts, start, beginning))
     rows = [rows[index] for index in order.permutation(len(rows))]
     return {
         key: pad_rows([row[key] for row in rows], NO_TOKEN if key == SUPPORT else 0)
@@ -131,15 +142,19 @@ def make_rows(
 
 
 def _make_row(
-    dialogue: PlayedDialogue, turns: list[PlayedTurn], credit: list[dict[str, Floats]], start: int
+    dialogue: PlayedDialogue,
+    turns: list[PlayedTurn],
+    credit: list[dict[str, Floats]],
+    start: int,
+    beginning: Sequence[int],
 ) -> dict[str, NDArray[Any]]:
     stop = turns[-1].start + len(turns[-1].tokens)
     positions = np.concatenate(
         [np.arange(turn.start, turn.start + len(turn.tokens)) for turn in turns]
     )
     row: dict[str, NDArray[Any]] = {
-        TOKENS: dialogue.tokens[start:stop].astype(np.int64),
-        POSITIONS: positions - start - 1,
+        TOKENS: np.array([*beginning, *dialogue.tokens[start:stop]], np.int64),
+        POSITIONS: positions - start - 1 + len(beginning),
         VALID: np.ones(len(positions), np.bool_),
         ACTIONS: np.concatenate([turn.tokens for turn in turns]).astype(np.int64),
         LOG_PROBS: np.concatenate([turn.log_probs for turn in turns]),

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from parley.platform.config.dpo import PreferenceDataConfig
 from parley.platform.errors import InputError
-from parley.platform.models.tokenizer import end_token_of
+from parley.platform.models.text_ids import TextEncoder
 from parley.platform.preferences.pair import PreferencePair
 
 CHOSEN, REJECTED = 0, 1
@@ -146,6 +146,10 @@ class EncodingCounts:
     """Pairs whose prompt was cut from the left."""
     cut_tokens: int
     """Tokens that these prompts lost, over all pairs."""
+    spelt_marks: int = 0
+    """Prompts and responses that spelt their own end or beginning; see `SpeltTokens`."""
+    spelt_letters: int = 0
+    """Prompts and responses that spelt a special token inside."""
 
 
 def encode_pairs(
@@ -156,8 +160,8 @@ def encode_pairs(
 ) -> tuple[TokenPairs, EncodingCounts]:
     """Pairs as token ids, with prompts cut from the left to what fits beside their responses.
 
-    A response is its text after a space, and the end-of-text token. All pairs of a prompt get the
-    same cut, so that the model reads that prompt once for all of them.
+    A response is its text as it follows its prompt, and the end-of-text token. All pairs of a
+    prompt get the same cut, so that the model reads that prompt once for all of them.
 
     Args:
         pairs: what to encode.
@@ -168,11 +172,11 @@ def encode_pairs(
     Raises:
         PairDataError: no pair is left.
     """
-    end_token = end_token_of(tokenizer)
-    limit = min(data.max_response_tokens, context - 1)
-    prompts = _encode(tokenizer, [pair.prompt for pair in pairs])
+    encoder = TextEncoder(tokenizer)
+    limit = min(data.max_response_tokens, context - max(1, len(encoder.beginning)))
+    prompts = encoder.encode_prompts([pair.prompt for pair in pairs])
     sides = [
-        [[*ids, end_token] for ids in _encode(tokenizer, [f" {text}" for text in texts])]
+        encoder.encode_responses(texts)
         for texts in ([p.chosen for p in pairs], [p.rejected for p in pairs])
     ]
     longest = [max(map(len, both)) for both in zip(*sides, strict=True)]
@@ -188,12 +192,15 @@ def encode_pairs(
     cuts = [max(0, len(prompts[n]) - rooms[pairs[n].prompt]) for n in kept]
     encoded = TokenPairs(
         TokenRows.join(
-            [prompts[n][cut:] or [end_token] for n, cut in zip(kept, cuts, strict=True)]
+            [
+                encoder.cut(prompts[n], len(prompts[n]) - cut)
+                for n, cut in zip(kept, cuts, strict=True)
+            ]
         ),
         TokenRows.join([sides[CHOSEN][n] for n in kept]),
         TokenRows.join([sides[REJECTED][n] for n in kept]),
         tuple(pairs[n].id for n in kept),
-        end_token,
+        encoder.end_token,
         "",
     )
     counts = EncodingCounts(
@@ -205,13 +212,10 @@ def encode_pairs(
         ),
         cut_prompts=sum(cut > 0 for cut in cuts),
         cut_tokens=sum(cuts),
+        spelt_marks=encoder.spelt.marks,
+        spelt_letters=encoder.spelt.letters,
     )
     return replace(encoded, fingerprint=_fingerprint(encoded, tokenizer, counts)), counts
-
-
-def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    encodings = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return [encoding.ids for encoding in encodings]
 
 
 def _prompt_rooms(
@@ -235,7 +239,8 @@ def _fingerprint(
     """Sixteen hexadecimal digits of everything that training on the pairs depends on."""
     digest = hashlib.sha256()
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-    for facts in (vocabulary, pairs.ids, asdict(counts)):
+    counted = {k: count for k, count in asdict(counts).items() if not k.startswith("spelt")}
+    for facts in (vocabulary, pairs.ids, counted):
         digest.update(json.dumps(facts).encode())
     for rows in (pairs.prompts, pairs.chosen, pairs.rejected):
         digest.update(rows.tokens.tobytes())

@@ -1,7 +1,7 @@
-"""Prompts and their completions as token ids, and what a language model thinks of completions.
+"""What a language model thinks of completions: of responses after their prompts.
 
-A completion is a space, the response and the end token: what a model learns to write behind a
-prompt, and what it is measured on.
+A completion is a response as it follows its prompt, and the end token: what a model learns to write
+behind a prompt, and what it is measured on.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from parley.platform.models.batches import plan_batches
+from parley.platform.models.text_ids import Ids, TextEncoder
 from parley.policies.dialogue.loading import LanguageModel
 from parley.policies.dialogue.reading import find_base_model
 
@@ -23,25 +24,6 @@ BATCH_TOKENS = 8_192
 """Tokens, padding included, that are read together."""
 LOGITS_PER_CHUNK = 2**24
 """Logits held at once: 64 MiB."""
-
-Ids = list[int]
-
-
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
-    """The ids of each prompt, without special tokens; an end token that is spelt out is left out.
-
-    A prompt of no token becomes one end token: a model cannot continue nothing.
-    """
-    end_token = int(tokenizer.eos_token_id)
-    encoded = _encode(tokenizer, prompts)
-    return [[token for token in ids if token != end_token] or [end_token] for ids in encoded]
-
-
-def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]) -> list[Ids]:
-    """The ids of each response as a completion: one space before it, the end token behind it."""
-    end_token = int(tokenizer.eos_token_id)
-    encoded = _encode(tokenizer, [f" {response}" for response in responses])
-    return [[*(token for token in ids if token != end_token), end_token] for ids in encoded]
 
 
 def completion_log_probs(
@@ -71,15 +53,16 @@ def completion_log_probs(
     sums, counts = np.zeros(len(prompts)), np.zeros(len(prompts), np.int64)
     if not prompts:
         return sums, counts
-    tokenizer, context = language_model.tokenizer, language_model.context
-    tails = [ids[: context - 1] for ids in encode_responses(tokenizer, responses)]
+    encoder, context = TextEncoder(language_model.tokenizer), language_model.context
+    longest = context - max(1, len(encoder.beginning))
+    tails = [ids[:longest] for ids in encoder.encode_responses(responses)]
     rooms: dict[str, int] = {}
     for prompt, tail in zip(prompts, tails, strict=True):
         room = min(context - len(tail), max_prompt_tokens or context)
         rooms[prompt] = min(room, rooms.get(prompt, room))
     heads = [
-        ids[-rooms[prompt] :]
-        for ids, prompt in zip(encode_prompts(tokenizer, prompts), prompts, strict=True)
+        encoder.cut(ids, rooms[prompt])
+        for ids, prompt in zip(encoder.encode_prompts(prompts), prompts, strict=True)
     ]
     rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
     lengths = np.array([len(row) for row in rows], np.int64)
@@ -89,15 +72,6 @@ def completion_log_probs(
         starts = np.cumsum(counts[picked]) - counts[picked]
         sums[picked] = np.add.reduceat(log_probs, starts)
     return sums, counts
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Ids]:
-    if not texts:
-        return []
-    encoded: list[Ids] = tokenizer(list(texts), add_special_tokens=False, verbose=False)[
-        "input_ids"
-    ]
-    return encoded
 
 
 @torch.inference_mode()

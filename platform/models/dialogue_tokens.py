@@ -7,13 +7,13 @@ predicted. What is longer than the model's context is cut into windows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from parley.platform.models.tokenizer import end_token_of
+from parley.platform.models.text_ids import SpeltTokens, TextEncoder
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class TokenDialogues:
     offsets: NDArray[np.int64]
     """[D + 1]: dialogue d is `tokens[offsets[d] : offsets[d + 1]]`."""
     end_token: int
+    spelt: SpeltTokens = field(default_factory=SpeltTokens)
+    """Special tokens that the texts spelt."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -70,24 +72,25 @@ def encode_dialogues(
 ) -> TokenDialogues:
     """Each message's tokens and the end-of-text token, for all messages of all dialogues.
 
+    Only parley's own tokenizers are used so, which put nothing before a text.
+
     Raises:
         ValueError: there is no dialogue, or one without a message.
     """
     for number, dialogue in enumerate(dialogues):
         if not dialogue:
             raise ValueError(f"dialogue {number} has no message; leave it out")
-    end_token = end_token_of(tokenizer)
+    encoder = TextEncoder(tokenizer)
     messages = [message for dialogue in dialogues for message in dialogue]
-    encoded = tokenizer.backend_tokenizer.encode_batch_fast(messages, add_special_tokens=False)
-    ids = iter(encoded)
+    ids = iter(encoder.encode_turns(messages))
     parts = []
     for dialogue in dialogues:
         flat: list[int] = []
         for _ in dialogue:
-            flat += next(ids).ids
-            flat.append(end_token)
+            flat += next(ids)
+            flat.append(encoder.end_token)
         parts.append(np.array(flat, np.int32))
-    return join_dialogues(parts, end_token)
+    return replace(join_dialogues(parts, encoder.end_token), spelt=encoder.spelt)
 
 
 def join_dialogues(parts: Sequence[NDArray[np.int32]], end_token: int) -> TokenDialogues:

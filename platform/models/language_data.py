@@ -9,17 +9,18 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from parley.envs.dialogue.smalltalk import generate_dialogues
-from parley.envs.dialogue.topical_chat import (
+from parley.envs.dialogue.conversation_files import describe_reading, load_conversations
+from parley.envs.dialogue.conversations import (
     Conversation,
     Split,
-    load_conversations,
     number_conversations,
     split_conversations,
 )
+from parley.envs.dialogue.smalltalk import generate_dialogues
 from parley.platform.config.pretraining import DialogueDataConfig, LanguageModelConfig
 from parley.platform.errors import InputError
 from parley.platform.models.dialogue_tokens import TokenDialogues, encode_dialogues
+from parley.platform.models.text_ids import SpeltTokens
 from parley.platform.models.tokenizer import train_tokenizer
 
 
@@ -39,6 +40,8 @@ class LanguageData:
     """Of the text of all three parts: a run is not resumed on other data."""
     openers: list[str]
     """The first turns of the selection part."""
+    remarks: list[str]
+    """What was changed in the texts on their way to tokens, a line each."""
 
 
 def load_split(config: DialogueDataConfig, seed: int) -> Split:
@@ -69,7 +72,26 @@ def encode_split(
         encode_dialogues([talk.messages for talk in part], tokenizer) for part in parts
     )
     openers = [talk.messages[0] for talk in split.selection]
-    return LanguageData(tokenizer, training, selection, heldout, _fingerprint(parts), openers)
+    return LanguageData(
+        tokenizer,
+        training,
+        selection,
+        heldout,
+        _fingerprint(parts),
+        openers,
+        _list_remarks(parts, (training, selection, heldout)),
+    )
+
+
+def _list_remarks(
+    parts: Sequence[Sequence[Conversation]], encoded: Sequence[TokenDialogues]
+) -> list[str]:
+    found = [describe_reading([talk for part in parts for talk in part])]
+    spelt = SpeltTokens(
+        sum(part.spelt.marks for part in encoded), sum(part.spelt.letters for part in encoded)
+    )
+    found.append(spelt.describe("turns"))
+    return [remark for remark in found if remark]
 
 
 def _fingerprint(parts: Sequence[Sequence[Conversation]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from parley.platform.models.tokenizer import end_token_of
+from parley.platform.models.text_ids import TextEncoder
 
 TOP_K = 50
 
@@ -29,8 +29,9 @@ def hold_dialogue(
     """
     model.eval()
     device = next(model.parameters()).device
-    end_token = end_token_of(tokenizer)
-    turns: list[list[int]] = [tokenizer.encode(opener, add_special_tokens=False)]
+    encoder = TextEncoder(tokenizer)
+    end_token = encoder.end_token
+    turns: list[list[int]] = encoder.encode_turns([opener])
     history = [*turns[0], end_token]
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 END_OF_TEXT = "<|endoftext|>"
 """Follows every turn; stands for beginning, end and unknown text alike, as in GPT-2."""
@@ -54,7 +54,7 @@ def train_tokenizer(
     )
 
 
-def end_token_of(tokenizer: PreTrainedTokenizerFast) -> int:
+def end_token_of(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id of the token that ends a turn.
 
     Raises:

@@ -18,12 +18,19 @@ from typing import Literal
 import pyarrow
 import pyarrow.parquet
 
+from parley.envs.dialogue.spelt_ends import strip_spelt_ends
 from parley.platform.errors import InputError
 from parley.platform.preferences.exchange import make_prompt
 from parley.platform.preferences.pair import PairSplit, PreferencePair
 from parley.platform.preferences.preparing import pair_id
-from parley.platform.preferences.reading import DataFileError, decode, parse_json, read_bytes
-from parley.platform.preferences.rows import UNKNOWN, RowError, read_prompt
+from parley.platform.preferences.reading import DataFileError, read_rows
+from parley.platform.preferences.rows import (
+    UNKNOWN,
+    RowError,
+    has_spelt_end,
+    prompt_context,
+    read_prompt,
+)
 from parley.platform.telemetry.files import atomic_write_bytes, atomic_write_text, sync_folder
 
 Format = Literal["parquet", "jsonl"]
@@ -52,8 +59,9 @@ def read_pairs(folder: Path) -> PairSplit:
         raise PairFolderError(
             f"{folder} is no folder; write one by `parley data prepare FILE --out {folder}`"
         )
-    training, heldout = (_read_side(_find_file(folder, split)) for split in SPLITS)
-    return PairSplit(training, heldout)
+    sides = [_read_side(_find_file(folder, split)) for split in SPLITS]
+    training, heldout = ([pair for pair, _ in side] for side in sides)
+    return PairSplit(training, heldout, sum(spelt for side in sides for _, spelt in side))
 
 
 def check_target(folder: Path, force: bool) -> None:
@@ -172,20 +180,22 @@ def _summary_names(folder: Path) -> list[str] | None:
 
 
 def _find_file(folder: Path, split: str) -> Path:
-    found = [folder / f"{split}{suffix}" for suffix in SUFFIXES]
-    found = [path for path in found if path.is_file()]
+    files = sorted(path for path in folder.iterdir() if path.stem == split and path.is_file())
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not found:
+        others = f" (it has {files[0].name}, which is not read)" if files else ""
         raise PairFolderError(
-            f"{folder} has no {split}.parquet or {split}.jsonl; write it by `{WRITTEN_BY} FILE "
-            f"--out {folder}`"
+            f"{folder} has no {split}.parquet or {split}.jsonl{others}; write it by "
+            f"`{WRITTEN_BY} FILE --out {folder}`"
         )
     if len(found) > 1:
         raise PairFolderError(f"{folder} has {found[0].name} and {found[1].name}; remove one")
     return found[0]
 
 
-def _read_side(path: Path) -> list[PreferencePair]:
-    rows = _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
+def _read_side(path: Path) -> list[tuple[PreferencePair, bool]]:
+    """The pairs, and of each whether it spelt an end token."""
+    rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_json(path)
     if not rows:
         raise PairFolderError(f"{path} has no rows; add pairs to it")
     return [_to_pair(row, f"{path}, row {number}", path) for number, row in enumerate(rows, 1)]
@@ -202,15 +212,10 @@ def _read_parquet(path: Path) -> Sequence[object]:
 
 
 def _read_json(path: Path) -> Sequence[object]:
-    text = decode(read_bytes(path), path)
-    if text.lstrip().startswith("["):
-        rows = parse_json(text, path)
-        return rows if isinstance(rows, list) else []
-    lines = enumerate(text.split("\n"), 1)
-    return [parse_json(line, path, number) for number, line in lines if line.strip()]
+    return [row.value for row in read_rows(path)]
 
 
-def _to_pair(row: object, place: str, path: Path) -> PreferencePair:
+def _to_pair(row: object, place: str, path: Path) -> tuple[PreferencePair, bool]:
     if not isinstance(row, Mapping):
         raise PairFolderError(f"{place}: not an object of columns")
     for column in COLUMNS:
@@ -220,22 +225,27 @@ def _to_pair(row: object, place: str, path: Path) -> PreferencePair:
         if not isinstance(value, str):
             wrong = "is absent" if column not in row else f"is not text: {str(value)[:60]!r}"
             raise PairFolderError(f"{place}: column {column} {wrong}")
-        if not value.strip():
+        if not strip_spelt_ends(value):
             raise PairFolderError(f"{place}: column {column} is empty")
     try:
         context, evidence = read_prompt(row["prompt"])
     except RowError as error:
         raise PairFolderError(f"{place}: column prompt: {error}") from None
-    made = pair_id(context, evidence, row["chosen"], row["rejected"])
-    return PreferencePair(
+    spells = has_spelt_end(prompt_context(row["prompt"]), row["chosen"], row["rejected"])
+    chosen, rejected = (
+        strip_spelt_ends(row[side]) if spells else row[side] for side in ("chosen", "rejected")
+    )
+    made = pair_id(context, evidence, chosen, rejected)
+    pair = PreferencePair(
         id=row.get("id") or made,
         conversation=row.get("conversation") or _made_name(context),
         prompt=make_prompt(context, evidence),
-        chosen=row["chosen"],
-        rejected=row["rejected"],
+        chosen=chosen,
+        rejected=rejected,
         maxim=row.get("maxim") or UNKNOWN,
         source=row.get("source") or path.name,
     )
+    return pair, spells
 
 
 def _made_name(context: str) -> str:

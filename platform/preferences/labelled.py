@@ -19,7 +19,7 @@ from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.reading import SourceRow, read_rows
 from parley.platform.preferences.rows import RowError, read_prompt
 from parley.platform.preferences.tagged import TaggedTextError, parse_tagged
-from parley.platform.preferences.wording import squeeze
+from parley.platform.preferences.wording import clean_context, clean_response, squeeze
 
 CONVERSATION_KEYS = ("conversation", "source_id", "original_id", "source_example_id")
 RESPONSE_KEYS = ("violated_response", "response", "rejected")
@@ -107,7 +107,7 @@ def _parse(source: SourceRow) -> LabelledRow:
         exchange,
         labels,
         str(kind),
-        squeeze(str(human)),
+        clean_response(str(human)),
         next((found for found in ids if isinstance(found, str) and found), None),
         f"{source.unit} {source.number}",
     )
@@ -117,22 +117,27 @@ def _exchange(value: Mapping[str, object]) -> tuple[Exchange, tuple[str, ...]]:
     """The exchange of a row, and the violations that its tags name."""
     if "input_text" in value:
         parts = parse_tagged(_text(value, "input_text"))
-        texts = map(squeeze, (parts.context, parts.evidence, parts.response))
+        texts = (
+            clean_context(parts.context),
+            squeeze(parts.evidence),
+            clean_response(parts.response),
+        )
         return Exchange(*texts), parts.violations
     key = next((key for key in RESPONSE_KEYS if key in value), None)
     if key is None:
         raise RowError(f"no response: none of the keys input_text, {', '.join(RESPONSE_KEYS)}")
-    response = squeeze(_text(value, key))
+    response = clean_response(_text(value, key))
     if "prompt" in value:
         prompt = _text(value, "prompt")
         try:
             context, evidence = read_prompt(prompt)
         except RowError:  # any other prompt is what was said before
-            context, evidence = squeeze(prompt), ""
+            context, evidence = clean_context(prompt), ""
         return Exchange(context, evidence, response), ()
     if "context" not in value:
         raise RowError("neither context nor prompt")
-    return Exchange(squeeze(_text(value, "context")), _evidence(value), response), ()
+    context = clean_context(_text(value, "context"))
+    return Exchange(context, _evidence(value), response), ()
 
 
 def _evidence(value: Mapping[str, object]) -> str:

@@ -28,3 +28,5 @@ class PairSplit:
 
     training: list[PreferencePair]
     heldout: list[PreferencePair]
+    spelt_ends: int = 0
+    """Pairs whose texts spelt an end token at the end of a turn or response; it was left out."""

@@ -1,15 +1,21 @@
 """Rows of a JSON or JSONL file, each with its place, so that an error can name it.
 
-A file that is broken as a whole is an error; a row of a wrong type is not, it is handed on.
+A file that is broken as a whole is an error; a row of a wrong type is not, it is handed on. How
+bytes become text and lines is the business of `envs.dialogue.text_files`.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from parley.envs.dialogue import text_files
 from parley.platform.errors import InputError
+
+EXAMPLE = '{"prompt": "…", "chosen": "…", "rejected": "…"}'
+"""A row, in messages."""
 
 
 class DataFileError(InputError):
@@ -34,82 +40,56 @@ class SourceRow:
 
 
 def read_rows(path: Path) -> list[SourceRow]:
-    """The rows of a JSON list or of JSON lines, whatever the file's suffix; blank lines are none.
+    """The rows of a JSON list or of JSON lines; blank lines are none.
 
     Raises:
-        DataFileError: no such file, not UTF-8, not JSON, or not a list of rows.
+        DataFileError: no such file, a table or a compressed file, not UTF-8, not JSON, or not a
+            list of rows.
     """
     return parse_rows(read_bytes(path), path)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of an input file.
+    """The content of an input file of rows.
 
     Raises:
-        DataFileError: there is no such file, or it cannot be read.
+        DataFileError: there is no such file, it cannot be read, or its name says that it is a
+            table or compressed.
     """
-    if path.is_dir():
-        raise DataFileError(f"{path} is a folder; name the JSON or JSONL files in it")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataFileError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise DataFileError(f"{path} cannot be read: {error.strerror}") from error
+    with _as_input_error():
+        text_files.refuse_foreign(path, EXAMPLE)
+        return text_files.read_bytes(path)
 
 
 def parse_rows(content: bytes, path: Path) -> list[SourceRow]:
-    """`read_rows` of a content that was read from `path`."""
-    text = decode(content, path)
-    if text.lstrip().startswith("["):
-        values = parse_json(text, path)
-        assert isinstance(values, list), "JSON that opens with a bracket is a list"
-        return [SourceRow(path, "row", number, value) for number, value in enumerate(values, 1)]
-    # Not splitlines: JSON strings may hold U+2028 and its like, which do not end a line of JSONL.
-    lines = enumerate(text.split("\n"), 1)
-    rows = [
-        SourceRow(path, "line", number, parse_json(line, path, number))
-        for number, line in lines
-        if line.strip()
-    ]
-    if not rows:
+    """`read_rows` of a content that was read from `path`: a list or lines, as it begins."""
+    with _as_input_error():
+        text = text_files.decode(content, path)
+        if text.lstrip().startswith("["):
+            values = text_files.parse_json(text, path)
+            assert isinstance(values, list), "JSON that opens with a bracket is a list"
+            return [SourceRow(path, "row", number, value) for number, value in enumerate(values, 1)]
+        lines = text_files.parse_json_lines(text, path)
+    if not lines:
         raise DataFileError(f"{path} is empty; give a JSON list of rows, or one row a line")
-    return rows
+    return [SourceRow(path, "line", number, value) for number, value in lines]
 
 
-def decode(content: bytes, path: Path) -> str:
-    """UTF-8 text, with or without a byte order mark.
-
-    Raises:
-        DataFileError: other bytes; the message says at which line and byte.
-    """
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataFileError(
-            f"{path}, line {line}: byte {error.start + 1} of the file "
-            f"(0x{content[error.start]:02x}) is not UTF-8; save the file as UTF-8"
-        ) from None
-
-
-def parse_json(text: str, path: Path, line: int | None = None) -> object:
-    """The value of JSON text, a whole file or its line `line`.
+def read_object(path: Path) -> object:
+    """The value of a JSON file.
 
     Raises:
-        DataFileError: not JSON; the message says at which line and column.
+        DataFileError: no such file, a table or a compressed file, not UTF-8, or not JSON.
     """
+    content = read_bytes(path)
+    with _as_input_error():
+        return text_files.parse_json(text_files.decode(content, path), path)
+
+
+@contextmanager
+def _as_input_error() -> Iterator[None]:
+    """What the environments call a bad file is wrong input to the platform."""
     try:
-        value: object = json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {line or error.lineno}, column {error.colno}"
-        if line == 1 and text.strip() in ("{", "}"):
-            reason = "an object over several lines is no row; give a list, or one row a line"
-        elif not text[error.pos :].strip() or error.msg.startswith("Unterminated string"):
-            reason = "the JSON ends in the middle; the file is cut short or damaged"
-        else:
-            reason = f"not JSON: {error.msg}"
-        raise DataFileError(f"{path}, {place}: {reason}") from None
-    except RecursionError:
-        raise DataFileError(f"{path}: the JSON is nested too deeply to be rows") from None
-    return value
+        yield
+    except text_files.TextFileError as error:
+        raise DataFileError(str(error)) from None

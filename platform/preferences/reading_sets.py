@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from parley.platform.preferences.reading import DataFileError, decode, parse_json, read_bytes
+from parley.platform.preferences.reading import DataFileError, read_object
 from parley.platform.preferences.wording import SPEAKER, squeeze
 
 POINTER = re.compile(r"\b(?:FS|AS)\d+\b")
@@ -30,7 +30,7 @@ def load_reading_sets(path: Path) -> ReadingSets:
     Raises:
         DataFileError: the file cannot be read, or has neither form; the message says where.
     """
-    value = parse_json(decode(read_bytes(path), path), path)
+    value = read_object(path)
     if not isinstance(value, Mapping):
         raise DataFileError(f"{path}: not an object of conversation -> pointer -> text")
     return {name: _read_conversation(path, name, sections) for name, sections in value.items()}

@@ -2,7 +2,8 @@
 
 Two formats are known by their keys: repairs (`input_text`, `target_text`) and preferences
 (`prompt`, `chosen`, `rejected`). White space is squeezed in all texts: in real data the chosen
-responses end in blanks and the rejected ones do not, which would tell them apart.
+responses end in blanks and the rejected ones do not, which would tell them apart. End tokens that
+are spelt at the end of a turn or response are left out, with a warning.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Literal
 from parley.platform.preferences.exchange import MAXIMS
 from parley.platform.preferences.reading import SourceRow
 from parley.platform.preferences.tagged import TaggedTextError, parse_tagged
-from parley.platform.preferences.wording import squeeze
+from parley.platform.preferences.wording import clean_context, clean_response, squeeze
 
 REPAIR_KEYS = ("input_text", "target_text")
 PREFERENCE_KEYS = ("prompt", "chosen", "rejected")
 CONVERSATION_KEYS = ("source_id", "conversation")
+SPELT_END = "end token spelt at the end of a turn or response (left out)"
+"""A warning."""
 UNKNOWN = "unknown"
 """The maxim of a pair without a label."""
 SEVERAL = "multiple"
@@ -92,12 +95,26 @@ def read_prompt(prompt: str) -> tuple[str, str]:
     Raises:
         RowError: the prompt has another form.
     """
+    found = _match_prompt(prompt)
+    return clean_context(found["context"]), squeeze(found["evidence"])
+
+
+def prompt_context(prompt: str) -> str:
+    """The context of a prompt as it stands there.
+
+    Raises:
+        RowError: the prompt has another form.
+    """
+    return _match_prompt(prompt)["context"]
+
+
+def _match_prompt(prompt: str) -> re.Match[str]:
     found = _PROMPT.fullmatch(prompt)
     if found is None:
         raise RowError(
             "prompt not of the form 'Context: … Evidence: … Generate a cooperative response:'"
         )
-    return squeeze(found["context"]), squeeze(found["evidence"])
+    return found
 
 
 def _parse_repair(row: SourceRow, value: Mapping[str, object]) -> ParsedRow:
@@ -113,14 +130,16 @@ def _parse_repair(row: SourceRow, value: Mapping[str, object]) -> ParsedRow:
     named = _named_maxim(value)
     if named not in (UNKNOWN, SEVERAL, maxim):
         warnings.append("maxim differs from the tag (the tag counts)")
+    if has_spelt_end(parts.context, chosen, parts.response):
+        warnings.append(SPELT_END)
     return ParsedRow(
         row,
         "repair",
         _conversation(value),
-        squeeze(parts.context),
+        clean_context(parts.context),
         squeeze(parts.evidence),
-        squeeze(chosen),
-        squeeze(parts.response),
+        clean_response(chosen),
+        clean_response(parts.response),
         maxim,
         tuple(warnings),
     )
@@ -138,10 +157,17 @@ def _parse_preference(row: SourceRow, value: Mapping[str, object]) -> ParsedRow:
         _conversation(value),
         context,
         evidence,
-        squeeze(chosen),
-        squeeze(rejected),
+        clean_response(chosen),
+        clean_response(rejected),
         maxim,
-        (),
+        (SPELT_END,) if has_spelt_end(prompt_context(prompt), chosen, rejected) else (),
+    )
+
+
+def has_spelt_end(context: str, *responses: str) -> bool:
+    """Whether an end token is spelt at the end of a turn of the context or of a response."""
+    return clean_context(context) != squeeze(context) or any(
+        clean_response(response) != squeeze(response) for response in responses
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
+
+from parley.envs.dialogue.spelt_ends import strip_spelt_ends
 
 MIN_UTTERANCE_WORDS = 6
 """Shorter utterances (`Hi, how are you?`) are said in many conversations and tell none apart."""
@@ -15,6 +18,18 @@ SPEAKER = re.compile(r"\[[^\[\]]{1,40}\]:")
 def squeeze(text: str) -> str:
     """`text` with every run of white space as one space, and none at the ends."""
     return " ".join(text.split())
+
+
+def clean_response(text: str) -> str:
+    """A response, squeezed and without end tokens that are spelt at its end."""
+    return squeeze(strip_spelt_ends(text))
+
+
+def clean_context(text: str) -> str:
+    """A context, squeezed and without end tokens that are spelt at the ends of its turns."""
+    starts = [0, *(tag.start() for tag in SPEAKER.finditer(text)), len(text)]
+    turns = (strip_spelt_ends(text[start:stop]) for start, stop in pairwise(starts))
+    return squeeze(" ".join(turns))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -43,6 +43,8 @@ class DialogueRunnerSettings:
     sampling: Sampling
     num_rows: int
     """Dialogues in one batch."""
+    beginning: tuple[int, ...] = ()
+    """Ids that every model reads before a history."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,12 @@ class DialogueEnvRunner(WeightReceiver):
     def _make_speaker(self, model: PreTrainedModel, head: torch.nn.Module | None = None) -> Speaker:
         settings = self.settings
         return Speaker(
-            model, settings.dialogue.end_token, settings.num_rows, settings.sampling, head
+            model,
+            settings.dialogue.end_token,
+            settings.num_rows,
+            settings.sampling,
+            head,
+            settings.beginning,
         )
 
     def _forget_models(self, wanted: set[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from parley.platform.checkpoints.store import POLICIES_DIR, resolve_checkpoint
 from parley.platform.config.distort import DialogueConfig, DialogueDistortConfig, SamplingConfig
 from parley.platform.errors import InputError
 from parley.platform.models.resolving import resolve_model
+from parley.platform.models.text_ids import TextEncoder, beginning_of
 from parley.platform.telemetry.run_folder import CHECKPOINTS_DIR
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 from parley.policies.dialogue.sampling import Sampling
@@ -34,6 +34,8 @@ class DialogueTask:
     sampling: Sampling
     train_openers: list[Tokens]
     heldout_openers: list[Tokens]
+    beginning: tuple[int, ...] = ()
+    """Ids that every model reads before a history; no part of the dialogue."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -63,13 +65,14 @@ def make_dialogue_task(
         _check_shared_tokenizer(models)
         settings = _make_settings(config.dialogue, models)
         train, heldout = _split_openers(config.dialogue)
-        tokenizer = next(iter(models.values())).tokenizer
+        encoder = TextEncoder(next(iter(models.values())).tokenizer)
         return DialogueTask(
             models=models,
             settings=settings,
             sampling=make_sampling(config.sampling, config.dialogue.max_reply_tokens),
-            train_openers=[_encode(text, tokenizer, settings) for text in train],
-            heldout_openers=[_encode(text, tokenizer, settings) for text in heldout],
+            train_openers=[_encode(text, encoder, settings) for text in train],
+            heldout_openers=[_encode(text, encoder, settings) for text in heldout],
+            beginning=encoder.beginning,
         )
     except ValueError as error:
         raise InputError(str(error)) from error
@@ -111,6 +114,7 @@ def _check_shared_tokenizer(models: Mapping[str, LanguageModel]) -> None:
     for seat, model in others:
         same = (
             model.end_token == reference.end_token
+            and beginning_of(model.tokenizer) == beginning_of(reference.tokenizer)
             and model.tokenizer.get_vocab() == reference.tokenizer.get_vocab()
         )
         if not same:
@@ -126,7 +130,8 @@ def _make_settings(
 ) -> DialogueSettings:
     seat, smallest = min(models.items(), key=lambda item: item[1].context)
     # A reply at its limit is read with the end token that the rules put behind it.
-    room = smallest.context - dialogue.max_reply_tokens - 1
+    taken = dialogue.max_reply_tokens + 1 + len(beginning_of(smallest.tokenizer))
+    room = smallest.context - taken
     window = dialogue.window or room
     if window > room or room < 1:
         raise ValueError(
@@ -158,10 +163,9 @@ def _split_openers(dialogue: DialogueConfig) -> tuple[list[str], list[str]]:
         raise ValueError(f"{dialogue.openers} (dialogue.openers): {error}") from error
 
 
-def _encode(text: str, tokenizer: PreTrainedTokenizerBase, settings: DialogueSettings) -> Tokens:
+def _encode(text: str, encoder: TextEncoder, settings: DialogueSettings) -> Tokens:
     """The ids of an opener, checked by the rules."""
-    encoded: Any = tokenizer.encode(text, add_special_tokens=False)
-    tokens = np.array(encoded, np.int32)
+    tokens = np.array(*encoder.encode_turns([text]), np.int32)
     try:
         Dialogue(settings, tokens)
     except ValueError as error:

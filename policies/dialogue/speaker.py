@@ -80,8 +80,10 @@ class Speaker:
         num_rows: dialogues.
         sampling: how replies are drawn.
         value_head: hidden states [A, D] to values [A, 1] or [A].
+        beginning: ids that the model reads before every history (BOS); no part of the dialogue.
 
     Attributes:
+        context: the longest history and reply together, in tokens.
         total_s: seconds in `reply` and `score`.
         num_tokens: tokens drawn.
 
@@ -96,15 +98,18 @@ class Speaker:
         num_rows: int,
         sampling: Sampling,
         value_head: nn.Module | None = None,
+        beginning: Sequence[int] = (),
     ) -> None:
         model.eval()
         self.end_token = end_token
         self.num_rows = num_rows
         self.sampling = sampling
-        self.context = context_of(model)
+        context = context_of(model)
+        self.context = context - len(beginning)
         self.total_s = 0.0
         self.num_tokens = 0
-        self.reader: Reader = choose_reader(model, num_rows, self.context)
+        self.reader: Reader = choose_reader(model, num_rows, context)
+        self._beginning = np.array(beginning, np.int32)
         self._head_s = 0.0
         self._head = model.get_output_embeddings()
         self._value_head = value_head
@@ -210,6 +215,7 @@ class Speaker:
         self, rows: Sequence[int], histories: Sequence[Ids], score_last: Sequence[int] | None
     ) -> tuple[Tensor, list[NDArray[np.float32]] | None]:
         """Hidden states [R, D] at the ends of the histories, and the scores asked for."""
+        histories = [np.concatenate([self._beginning, history]) for history in histories]
         counts = [0] * len(rows) if score_last is None else [int(n) for n in score_last]
         for row, history, count in zip(rows, histories, counts, strict=True):
             if not 0 <= count < len(history):

@@ -32,9 +32,12 @@ def test_a_file_has_one_a_line_and_may_have_comments(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", r"openers\.txt: no opener in 0 lines: write one a line"),
-        (b"# only\n\n", r"openers\.txt: no opener in 2 lines"),
+        (b"# only\n\n", r"openers\.txt: no opener in 1 lines"),
         (b"Hi\nHello\n Hi \n", r"openers\.txt: line 3 repeats line 1 \('Hi'\): remove one"),
-        (b"Hi\nGr\xfc\xdf\n", r"openers\.txt: line 2 is not UTF-8 text: save the file as UTF-8"),
+        (
+            b"Hi\nGr\xfc\xdf\n",
+            r"openers\.txt, line 2: byte 6 .* is not UTF-8; save the file",
+        ),
     ],
 )
 def test_faulty_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -43,9 +46,9 @@ def test_faulty_files_are_refused(tmp_path: Path, content: bytes, message: str) 
 
 
 def test_unreadable_paths_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"missing\.txt: no such file: name a text file"):
+    with pytest.raises(ValueError, match=r"missing\.txt: there is no such file"):
         load_openers(tmp_path / "missing.txt")
-    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(ValueError, match=r"is a folder; name a file in it"):
         load_openers(tmp_path)
 
 
@@ -92,3 +95,46 @@ def test_refused_splits() -> None:
         split_openers(["Hello"], 0.5)
     with pytest.raises(ValueError, match=r"\['Hello'\] more than once"):
         split_openers(["Hello", "Hi", "Hello"], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("openers.TXT", "Hello <|endoftext|>\nHow are you?\n"),
+        ("openers.json", '["Hello", "How are you?"]'),
+        ("openers.JSONL", '"Hello"\r\n\r\n"How are you?</s>"\r\n'),
+        ("openers.jsonl", '\ufeff{"text": "Hello"}\n{"text": "How are you?"}\n'),
+        (
+            "turns.jsonl",
+            '{"speaker": "a", "text": "Hello"}\n{"speaker": "b", "text": "Hi"}\n\n'
+            '{"speaker": "a", "text": "How are you?"}\n',
+        ),
+        (
+            "messages.jsonl",
+            '{"messages": [{"role": "user", "content": "Hello"}]}\n'
+            '{"messages": [{"role": "user", "content": "How are you?"}]}\n'
+            '{"messages": [{"role": "user", "content": "Hello"}]}\n',
+        ),
+    ],
+)
+def test_openers_are_read_like_all_text(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    assert load_openers(tmp_path / name) == ["Hello", "How are you?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("openers.csv", "Hello\n", "tables are not read"),
+        ("openers", "Hello\n", "its name has no ending"),
+        ("openers.txt", '{"text": "Hello"}\n', r"line 1: .* JSON stands there"),
+        ("openers.jsonl", '"Hi"\n"Hi"\n', "line 2 repeats line 1"),
+        ("openers.jsonl", "", "no opener"),
+    ],
+)
+def test_other_files_of_openers_are_refused(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_openers(tmp_path / name)

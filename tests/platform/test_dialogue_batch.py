@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from parley.envs.dialogue.reward import ReplyReward
@@ -23,12 +24,17 @@ from parley.platform.learners.row_batch import (
     VALUE_TARGETS,
     VALUES,
 )
+from parley.platform.rollouts.dialogue_player import Cast
 from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayedTurn
+from parley.policies.dialogue.speaker import Speaker
 from parley.policies.token_rows import POSITIONS, TOKENS, VALID
 from tests.platform.dialogue_fixtures import (
+    COMPETITOR,
+    END,
     SAMPLINGS,
     draw_rewards,
     make_cast,
+    make_model,
     make_policy,
     make_settings,
     play,
@@ -238,3 +244,32 @@ def test_columns_are_those_that_the_sampling_and_the_credit_call_for() -> None:
     assert (rows[SUPPORT][~rows[VALID]] == NO_TOKEN).all()
     drawn = rows[ACTIONS][..., None]
     assert (rows[SUPPORT] == drawn).any(axis=-1)[rows[VALID]].all()
+
+
+@pytest.mark.parametrize("changes", [{}, NARROW], ids=["wide", "narrow"])
+@torch.no_grad()
+def test_rows_begin_with_what_the_model_read_before_every_history(changes: Changes) -> None:
+    """A plain pass over a row gives the log-probabilities that the speaker noted."""
+    policy, beginning = make_policy(0), (7, 9)
+    speakers = [
+        Speaker(model, END, 16, SAMPLINGS["plain"], head, beginning)
+        for model, head in (
+            (policy.language_model, policy.value_head),
+            (make_model(COMPETITOR), None),
+        )
+    ]
+    seats = dict(zip((SEAT, "competitor"), speakers, strict=True))
+    cast = Cast(seats, speakers[1], {SEAT: speakers[1]})
+    dialogues = play(cast, make_settings(**changes))
+    for dialogue in dialogues:
+        np.testing.assert_array_equal(dialogue.tokens[: len(dialogue.opener)], dialogue.opener)
+    credit = credit_by_gae(dialogues, SEAT, draw_rewards(dialogues, SEAT), GAMMA, LAMBDA)
+    rows = make_rows(dialogues, SEAT, credit, np.random.default_rng(0), beginning)
+    assert (rows[TOKENS][:, :2] == beginning).all()
+    logits = policy.language_model(input_ids=torch.from_numpy(rows[TOKENS])).logits.log_softmax(-1)
+    places = torch.from_numpy(rows[POSITIONS])
+    drawn = torch.from_numpy(rows[ACTIONS])
+    found = logits.gather(1, places[..., None].expand(-1, -1, logits.shape[-1]))
+    found = found.gather(2, drawn[..., None])[..., 0].numpy()
+    mask = rows[VALID]
+    np.testing.assert_allclose(found[mask], rows[LOG_PROBS][mask], atol=1e-4)

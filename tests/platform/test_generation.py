@@ -9,11 +9,8 @@ import pytest
 import torch
 
 from parley.platform.evaluation.generation import BrokenModelError, Decoding, generate
-from parley.platform.models.completions import (
-    completion_log_probs,
-    encode_prompts,
-    encode_responses,
-)
+from parley.platform.models.completions import completion_log_probs
+from parley.platform.models.text_ids import TextEncoder
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 from parley.policies.dialogue.reader_choice import choose_reader
 from parley.policies.dialogue.reading import RereadingReader
@@ -44,7 +41,9 @@ def continue_plainly(model: LanguageModel, ids: list[int], limit: int) -> list[i
 
 def test_greedy_is_the_likeliest_token_each_time(model: LanguageModel) -> None:
     found = generate(model, PROMPTS, Decoding(max_new_tokens=12, batch_size=2))
-    for ids, (response,) in zip(encode_prompts(model.tokenizer, PROMPTS), found, strict=True):
+    for ids, (response,) in zip(
+        TextEncoder(model.tokenizer).encode_prompts(PROMPTS), found, strict=True
+    ):
         expected = continue_plainly(model, ids, 12)
         assert response.closed == (expected[-1] == model.end_token)
         assert response.tokens.tolist() == [t for t in expected if t != model.end_token]
@@ -71,7 +70,7 @@ def test_draws_follow_the_models_distribution(model: LanguageModel) -> None:
     )
     (responses,) = generate(model, PROMPTS[:1], decoding)
     drawn = [int(r.tokens[0]) if len(r.tokens) else model.end_token for r in responses]
-    (ids,) = encode_prompts(model.tokenizer, PROMPTS[:1])
+    (ids,) = TextEncoder(model.tokenizer).encode_prompts(PROMPTS[:1])
     with torch.no_grad():
         probs = model.model(input_ids=torch.tensor([ids])).logits[0, -1].softmax(-1).numpy()
     counts = np.bincount(drawn, minlength=len(probs))
@@ -98,7 +97,7 @@ def test_beams_are_at_least_as_likely_as_greedy_ones(model: LanguageModel) -> No
 def test_long_prompts_are_cut_from_the_left(model: LanguageModel) -> None:
     long = " ".join(PROMPTS * 40)
     decoding = Decoding(max_new_tokens=8)
-    (ids,) = encode_prompts(model.tokenizer, [long])
+    (ids,) = TextEncoder(model.tokenizer).encode_prompts([long])
     expected = continue_plainly(model, ids[-(model.context - 8) :], 8)
     ((response,),) = generate(model, [long], decoding)
     assert response.tokens.tolist() == [t for t in expected if t != model.end_token]
@@ -159,8 +158,8 @@ def score_plainly(model: LanguageModel, head: list[int], tail: list[int]) -> flo
 
 def test_completions_are_scored_as_by_a_plain_pass(model: LanguageModel) -> None:
     responses = ["Fine.", "I do.", "", "It was a very long film about the sea and the sky.", "So"]
-    heads = encode_prompts(model.tokenizer, PROMPTS)
-    tails = encode_responses(model.tokenizer, responses)
+    heads = TextEncoder(model.tokenizer).encode_prompts(PROMPTS)
+    tails = TextEncoder(model.tokenizer).encode_responses(responses)
     expected = [score_plainly(model, h, t) for h, t in zip(heads, tails, strict=True)]
     for batch_tokens in (1, 60, 8_192):
         sums, counts = completion_log_probs(model, PROMPTS, responses, batch_tokens=batch_tokens)
@@ -173,8 +172,8 @@ def test_all_responses_to_a_prompt_see_the_same_part_of_it(model: LanguageModel)
     long = " ".join(PROMPTS * 40)
     responses = ["Fine.", "I like tea and I like coffee in the morning."]
     sums, counts = completion_log_probs(model, [long, long], responses)
-    (ids,) = encode_prompts(model.tokenizer, [long])
-    tails = encode_responses(model.tokenizer, responses)
+    (ids,) = TextEncoder(model.tokenizer).encode_prompts([long])
+    tails = TextEncoder(model.tokenizer).encode_responses(responses)
     head = ids[-(model.context - max(map(len, tails))) :]
     np.testing.assert_allclose(sums, [score_plainly(model, head, t) for t in tails], atol=1e-3)
     cut, _ = completion_log_probs(model, [long], responses[:1], max_prompt_tokens=4)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from parley.envs.dialogue.topical_chat import Conversation
+from parley.envs.dialogue.conversations import Conversation
 from parley.platform.judges import attack_phrases as phrases
 from parley.platform.judges.attacks import ATTACKS, NUM_TRIES, Scene, list_scenes, show_turns
 from parley.platform.preferences.wording import split_turns

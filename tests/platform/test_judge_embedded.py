@@ -10,8 +10,8 @@ from random import Random
 import numpy as np
 import pytest
 
+from parley.envs.dialogue.conversations import number_conversations
 from parley.envs.dialogue.smalltalk import generate_dialogues
-from parley.envs.dialogue.topical_chat import number_conversations
 from parley.platform.errors import InputError
 from parley.platform.judges import embedded_judge as building
 from parley.platform.judges.attacks import list_scenes

@@ -138,5 +138,5 @@ def test_folders_that_hold_no_pairs_are_errors(tmp_path: Path) -> None:
         read_pairs(tmp_path)
     (tmp_path / "train.parquet").unlink()
     (tmp_path / "test.jsonl").write_text("\n")
-    with pytest.raises(PairFolderError, match="has no rows"):
+    with pytest.raises(DataFileError, match=r"test\.jsonl is empty"):
         read_pairs(tmp_path)
