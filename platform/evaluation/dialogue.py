@@ -29,11 +29,15 @@ NUM_ROWS = 32
 def measure_replies(dialogues: Sequence[PlayedDialogue], seats: Sequence[str]) -> dict[str, Any]:
     """Figures of the trained seats' replies, each `<name>_ci95` beside its `<name>`.
 
+    `kl` is exact at every token that was said: KL(policy, start) over the whole vocabulary at
+    temperature 1. `kl_estimate` is what training knows of it, the mean log-ratio of the tokens
+    themselves: it scatters, may fall below 0, and is biased where draws are truncated or tempered.
     Replies of one dialogue are not independent: intervals are over dialogues.
     """
     by_dialogue = [turns for dialogue in dialogues if (turns := dialogue.turns_of(seats))]
     surprise = np.array([np.mean([-_mean(t.judge_log_probs) for t in row]) for row in by_dialogue])
-    drift = np.array(
+    drift = np.array([np.mean([_mean(t.divergences) for t in row]) for row in by_dialogue])
+    ratios = np.array(
         [
             np.mean([_mean(t.full_log_probs) - _mean(t.start_log_probs) for t in row])
             for row in by_dialogue
@@ -46,6 +50,8 @@ def measure_replies(dialogues: Sequence[PlayedDialogue], seats: Sequence[str]) -
         "competitor_nll_ci95": list(bootstrap_interval(surprise)),
         "kl": float(drift.mean()),
         "kl_ci95": list(bootstrap_interval(drift)),
+        "kl_estimate": float(ratios.mean()),
+        "kl_estimate_ci95": list(bootstrap_interval(ratios)),
         "distinct_2": variety.value,
         "distinct_2_ci95": list(variety.interval),
         "reply_length": float(np.mean([len(reply) for row in replies for reply in row])),
@@ -126,7 +132,9 @@ def _play(
     dialogues: list[PlayedDialogue] = []
     for first in range(0, num_dialogues, NUM_ROWS):
         numbers = range(first, min(first + NUM_ROWS, num_dialogues))
-        dialogues += player.play(numbers, [openers[number] for number in numbers])
+        played = player.play(numbers, [openers[number] for number in numbers])
+        player.compare_with_start(played)
+        dialogues += played
     return dialogues
 
 
@@ -149,5 +157,5 @@ def _load_trained(
 
 
 def _mean(values: Any) -> float:
-    assert values is not None, "replies of trained seats are judged and anchored"
+    assert values is not None, "replies of trained seats are judged, anchored and compared"
     return float(np.mean(values))

@@ -31,6 +31,15 @@ class Curve:
     level_label: str = ""
     workflow: str = ""
     """Of the runs in which the keys mean this; empty: of all."""
+    algorithm: str = ""
+    """Likewise; a name behind `!` stands for all others."""
+
+    def is_of(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a run with these settings has the curve."""
+        algorithm = settings.get("algorithm", "")
+        is_named = self.algorithm.removeprefix("!") in ("", algorithm)
+        fits = is_named != self.algorithm.startswith("!")
+        return self.workflow in ("", settings.get("workflow", "")) and fits
 
 
 NATS = "nats per token"
@@ -83,6 +92,14 @@ DPO_CURVES = (
         "Perplexity of the chosen responses",
         "per token, held out",
         {"chosen_perplexity": "tuned", "chosen_perplexity_reference": "reference"},
+    ),
+    Curve(
+        "KL to the starting point",
+        NATS,
+        {"kl": "exact, drawn responses to held-out prompts"},
+        low=0.0,
+        workflow="dialogue",
+        algorithm="dpo",
     ),
     Curve("Length of responses", "words, greedy", {"response_words": "held-out prompts"}, low=0.0),
     Curve(
@@ -141,11 +158,11 @@ CURVES = (
     Curve(
         "KL to the starting point",
         NATS,
-        {"kl": "own replies, in training", "eval_kl": "held-out openers"},
-        low=0.0,
+        {"kl": "training: estimate by drawn tokens", "eval_kl": "exact, held-out openers"},
         setting="anchor.kl_budget",
         level_label="budget",
         workflow="dialogue",
+        algorithm="!dpo",
     ),
     Curve(
         "Diversity: distinct n-grams",
@@ -255,7 +272,7 @@ def make_charts(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Chart]
     workflow = str(settings.get("workflow", ""))
     x_key, x_label = _x_axis(rows, workflow)
     rows = [_in_todays_names(row) for row in rows]
-    curves = [curve for curve in CURVES if curve.workflow in ("", workflow)]
+    curves = [curve for curve in CURVES if curve.is_of(settings)]
     claimed = {key for curve in curves for key in curve.keys} | COUNTERS
     names = dict.fromkeys(key for row in rows for key in row if key not in claimed)
     others = [Curve(key.replace("_", " ").capitalize(), "", {key: key}) for key in names]

@@ -69,7 +69,7 @@ COLUMNS = (
     Column("tokens_per_s", "tokens/s"),
     Column("reward", "reward", ".3f"),
     Column("competitor_nll", "competitor NLL", ".3f"),
-    Column("kl", "KL", ".3f"),
+    Column("kl", "KL estimate", ".3f"),
     Column("distinct_2", "distinct-2", ".3f"),
     Column("reply_length", "length", ".1f"),
     Column("entropy", "entropy", ".2f"),

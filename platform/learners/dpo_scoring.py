@@ -77,7 +77,8 @@ def sample_kl(
             own, base = (
                 torch.log_softmax(forward.logits(packed).float(), -1) for forward in models
             )
-            divergences = (own.exp() * (own - base)).sum(-1).double()  # [T]
+            # No divergence is negative; rounding is.
+            divergences = (own.exp() * (own - base)).sum(-1).clamp(min=0.0).double()  # [T]
             padded = torch.cat([divergences, divergences.new_zeros(1)])
             # Equal responses to a prompt are computed once and count as often as they occur.
             total += float(padded[packed.places[: len(chosen)]].sum())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,31 @@ class DialoguePlayer:
         while batch.live:
             batch.take_turn()
         return batch.finish()
+
+    def compare_with_start(self, dialogues: Sequence[PlayedDialogue]) -> None:
+        """Note in a batch just played how far the trained seats are from where they started.
+
+        Two more passes over all that they said; what is noted is in `PlayedTurn.divergences`.
+        """
+        for seat, start in self.cast.starts.items():
+            replies = [
+                [(row, dialogue, turn) for turn in dialogue.turns_of([seat])]
+                for row, dialogue in enumerate(dialogues)
+            ]
+            for together in zip_longest(*replies):
+                spoken = [reply for reply in together if reply is not None]
+                ends = [turn.start + _tail_length(turn) for _, _, turn in spoken]
+                divergences = self.cast.seats[seat].compare(
+                    start,
+                    [row for row, _, _ in spoken],
+                    [
+                        dialogue.tokens[turn.history_start : end]
+                        for (_, dialogue, turn), end in zip(spoken, ends, strict=True)
+                    ],
+                    [_tail_length(turn) for _, _, turn in spoken],
+                )
+                for (_, _, turn), found in zip(spoken, divergences, strict=True):
+                    turn.divergences = found[: len(turn.tokens)]
 
 
 class _Batch:

@@ -44,6 +44,9 @@ class PlayedTurn:
     """Under the judge, [n]; for trained seats."""
     start_log_probs: Floats | None = None
     """Under the model that the seat started as, [n]; for trained seats."""
+    divergences: Floats | None = None
+    """KL(speaker, the model that its seat started as) before each token, [n]: exact, over all
+    tokens, whatever could be drawn; for trained seats, where it was asked for."""
 
 
 @dataclass

@@ -24,7 +24,12 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from transformers import PreTrainedModel
 
 from parley.envs.dialogue.rules import DialogueSettings
-from parley.platform.rollouts.dialogue_player import Cast, DialoguePlayer, FaultyModelError
+from parley.platform.rollouts.dialogue_player import (
+    EVALUATION,
+    Cast,
+    DialoguePlayer,
+    FaultyModelError,
+)
 from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayFault
 from parley.platform.rollouts.weight_receiver import WeightReceiver
 from parley.policies.dialogue.loading import build_from_parts
@@ -183,7 +188,10 @@ class DialogueEnvRunner(WeightReceiver):
         started = time.perf_counter()
         for first in range(0, len(numbers), settings.num_rows):
             batch = numbers[first : first + settings.num_rows]
-            rollout.dialogues += player.play(batch, [request.openers[n] for n in batch])
+            played = player.play(batch, [request.openers[n] for n in batch])
+            if request.purpose == EVALUATION:
+                player.compare_with_start(played)
+            rollout.dialogues += played
         rollout.seconds = time.perf_counter() - started
         rollout.forward_s = sum(speaker.forward_s for speaker in models.speakers) - before
 

@@ -178,6 +178,40 @@ class Speaker:
         assert scored is not None
         return scored
 
+    @torch.inference_mode()
+    def compare(
+        self,
+        other: Speaker,
+        rows: Sequence[int],
+        histories: Sequence[Ids],
+        compare_last: Sequence[int],
+    ) -> list[NDArray[np.float32]]:
+        """KL(this model, the other) before each of the last `compare_last[i]` tokens, in nats.
+
+        Over the whole vocabulary at temperature 1, whatever the sampling; what was read is kept.
+
+        Args:
+            other: of the same vocabulary, with as many rows.
+            rows, histories: as in `score`.
+            compare_last: for each, how many last tokens of the history to compare at.
+        """
+        hidden = []
+        for speaker in (self, other):
+            speaker._check(rows, histories, room=0)
+            hidden.append(speaker.reader.read(rows, histories, compare_last)[1])
+        divergences = np.zeros(len(hidden[0]), np.float32)
+        size = max(1, _LOGITS_PER_CHUNK // self._vocab_size)
+        for start in range(0, len(divergences), size):
+            part = slice(start, start + size)
+            own, its = (
+                speaker._logits(states[part]).float().log_softmax(dim=-1)
+                for speaker, states in zip((self, other), hidden, strict=True)
+            )
+            terms = (own.exp() * (own - its)).masked_fill(own == -torch.inf, 0.0)
+            # No divergence is negative; rounding is.
+            divergences[part] = terms.sum(dim=-1).clamp(min=0.0).cpu().numpy()
+        return np.split(divergences, np.cumsum(compare_last)[:-1])
+
     def forget(self, rows: Sequence[int] | None = None) -> None:
         """Keep nothing of these dialogues; None: of any, and give the memory back."""
         if rows is None:

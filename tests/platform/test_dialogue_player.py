@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,15 +117,47 @@ def test_what_the_speaker_notes_is_what_a_plain_pass_says(name: str, changes: Ch
             assert_close(turn.values, values)
 
 
+@pytest.mark.parametrize("start", [None, 2], ids=["judge_is_start", "other_start"])
+@pytest.mark.parametrize("changes", [{}, NARROW, NARROWEST], ids=["wide", "narrow", "narrowest"])
+@pytest.mark.parametrize("name", ["plain", "all"])
+def test_the_divergence_from_the_start_is_exact_whatever_could_be_drawn(
+    name: str, changes: Changes, start: int | None
+) -> None:
+    policy = make_policy(0)
+    cast = make_cast(policy, SAMPLINGS[name], start=start)
+    player = DialoguePlayer(make_settings(**changes), cast, SEED, EVALUATION)
+    dialogues = player.play(range(16), [opener[:LIMIT] for opener in draw_openers(16)])
+    player.compare_with_start(dialogues)
+    began = make_model(COMPETITOR if start is None else start)
+    num_turns = 0
+    for dialogue in dialogues:
+        assert all(turn.divergences is None for turn in dialogue.turns_of(["competitor"]))
+        for turn in dialogue.turns_of(["distorter"]):
+            own = read_reply(policy.language_model, dialogue, turn)[0].double().softmax(-1)
+            other = read_reply(began, dialogue, turn)[0].double().softmax(-1)
+            expected = [
+                sum(float(p) * math.log(float(p) / float(q)) for p, q in zip(a, b, strict=True))
+                for a, b in zip(own, other, strict=True)
+            ]
+            assert turn.divergences is not None and len(turn.divergences) == len(turn.tokens)
+            assert_close(turn.divergences, expected)
+            num_turns += 1
+    assert num_turns >= 16
+
+
 @pytest.mark.parametrize("changes", [{}, NARROW, NARROWEST], ids=["wide", "narrow", "narrowest"])
 def test_a_policy_that_is_its_start_has_not_moved(changes: Changes) -> None:
     """The anchor compares two policies in one state, whatever dropped out of the window."""
     policy = make_policy(2)
     player = DialoguePlayer(make_settings(**changes), make_cast(policy, start=2), SEED, TRAINING)
     openers = [opener[:LIMIT] for opener in draw_openers(16)]
-    for dialogue in player.play(range(16), openers):
+    dialogues = player.play(range(16), openers)
+    player.compare_with_start(dialogues)
+    for dialogue in dialogues:
         for turn in dialogue.turns_of(["distorter"]):
             assert_close(turn.full_log_probs, turn.start_log_probs)
+            assert turn.divergences is not None
+            assert (turn.divergences >= 0.0).all() and turn.divergences.max() < 1e-5
 
 
 @pytest.mark.parametrize("changes", [{}, NARROW], ids=["wide", "narrow"])

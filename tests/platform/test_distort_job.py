@@ -144,9 +144,12 @@ def test_the_result_compares_the_end_with_the_start(finished: Path) -> None:
     assert (result["status"], result["experiment"]) == ("done", "dialogue/distort")
     metrics, rows = result["metrics"], read_rows(finished)
     names = ("competitor_nll_start", "competitor_nll", "kl", "distinct_2_start", "distinct_2")
-    for name in names:
+    for name in (*names, "kl_estimate"):
         low, high = metrics[f"{name}_ci95"]
         assert low <= metrics[name] <= high
+    assert metrics["kl_ci95"][0] > 0.0
+    assert rows[0]["eval_kl"] == pytest.approx(0.0, abs=1e-5)
+    assert metrics["distinct_2_ci95"][1] <= 1.0
     assert metrics["tokens_per_s"] > 0.0
     for name in ("competitor_nll", "distinct_2"):
         assert metrics[f"{name}_start"] == rows[0][f"eval_{name}"]
