@@ -18,6 +18,7 @@ from typing import cast
 import parley
 from parley.platform.commands.dispatch import load_function
 from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED, ParleyError
+from parley.platform.telemetry.interpreter import leave_quickly
 from parley.platform.telemetry.lasting_output import lasting_output
 
 COMMANDS = {
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # Idle threads sleep instead of spinning: on a busy machine spinning costs a factor of ten.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    leave_quickly()
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     with nullcontext() if arguments.command in SHOWING else lasting_output():
         return _run_command(arguments)

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import cast
 
 from parley.platform.errors import InputError
+from parley.platform.telemetry.interpreter import importing
 
 
 @dataclass(frozen=True)
@@ -71,4 +72,5 @@ def functions_of(workflow: str) -> WorkflowFunctions:
 def load_function(name: str) -> Callable[..., object]:
     """Import the function that `module:function` names."""
     module, _, function = name.partition(":")
-    return cast("Callable[..., object]", getattr(import_module(module), function))
+    with importing():
+        return cast("Callable[..., object]", getattr(import_module(module), function))

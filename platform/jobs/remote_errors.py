@@ -7,13 +7,13 @@ several tracebacks; a worker that died has no traceback at all. Nothing here sta
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
-from ray.train.v2.api.exceptions import WorkerGroupError
 
 from parley.platform.config.errors import display_path
 from parley.platform.errors import ParleyError
@@ -42,7 +42,9 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
-    except (RayError, WorkerGroupError) as error:
+    except Exception as error:
+        if not isinstance(error, RayError) and _failed_workers(error) is None:
+            raise
         cause = innermost_cause(error)
         if isinstance(cause, ParleyError):
             raise cause from None
@@ -75,13 +77,24 @@ def innermost_cause(error: BaseException) -> BaseException:
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, WorkerGroupError) and error.worker_failures:
-            error = next(iter(error.worker_failures.values()))
+        if failed := _failed_workers(error):
+            error = failed[0]
         elif isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
             error = error.cause
         elif not isinstance(error, RayError) and isinstance(error.__cause__, RayError):
             error = error.__cause__
     return error
+
+
+def _failed_workers(error: BaseException) -> list[BaseException] | None:
+    """What the workers of Ray Train raised, where it raised `error`; None: it did not.
+
+    Runs without Ray Train need not load it.
+    """
+    train = sys.modules.get("ray.train.v2.api.exceptions")
+    if train is None or not isinstance(error, train.WorkerGroupError):
+        return None
+    return list(error.worker_failures.values())
 
 
 def _remote_source(error: BaseException) -> BaseException | None:
@@ -93,8 +106,8 @@ def _remote_source(error: BaseException) -> BaseException | None:
         seen.add(id(current))
         if isinstance(current, RayError):
             source = current
-        if isinstance(current, WorkerGroupError) and current.worker_failures:
-            current = next(iter(current.worker_failures.values()))
+        if failed := _failed_workers(current):
+            current = failed[0]
         elif isinstance(current, RayTaskError) and isinstance(current.cause, BaseException):
             current = current.cause
         else:

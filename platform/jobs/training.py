@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from parley.platform.config.sections import ExperimentConfig
+from parley.platform.telemetry.interpreter import importing
 from parley.platform.telemetry.quiet import quiet_libraries
 from parley.platform.telemetry.run_folder import RunFolder
 
@@ -37,11 +38,12 @@ def train_experiment(
     """
     quiet_libraries()
     module, _, name = JOBS[config.workflow, config.algorithm].partition(":")
-    job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
-    remote_errors = import_module("parley.platform.jobs.remote_errors")
-    disk_faults = import_module("parley.platform.jobs.disk_faults")
-    loss_faults = import_module("parley.platform.jobs.loss_faults")
-    monitoring = import_module("parley.platform.jobs.monitored_run")
+    with importing():
+        job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
+        remote_errors = import_module("parley.platform.jobs.remote_errors")
+        disk_faults = import_module("parley.platform.jobs.disk_faults")
+        loss_faults = import_module("parley.platform.jobs.loss_faults")
+        monitoring = import_module("parley.platform.jobs.monitored_run")
     with (
         monitoring.monitored(config, run_folder),
         disk_faults.explaining_full_disk(run_folder),

@@ -8,6 +8,7 @@ from typing import Any
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import ExperimentConfig
+from parley.platform.telemetry.interpreter import importing
 from parley.platform.telemetry.quiet import quiet_libraries
 from parley.platform.telemetry.run_folder import RunFolder
 
@@ -32,10 +33,11 @@ def tune_experiment(
         )
     quiet_libraries()
     module, _, name = SWEEPS[config.workflow, config.algorithm].partition(":")
-    parts = getattr(import_module(module), name)
-    job = import_module("parley.platform.jobs.sweep_job")
-    disk_faults = import_module("parley.platform.jobs.disk_faults")
-    monitoring = import_module("parley.platform.monitoring.run_monitor")
+    with importing():
+        parts = getattr(import_module(module), name)
+        job = import_module("parley.platform.jobs.sweep_job")
+        disk_faults = import_module("parley.platform.jobs.disk_faults")
+        monitoring = import_module("parley.platform.monitoring.run_monitor")
     with monitoring.run_monitored(config, run_folder), disk_faults.explaining_full_disk(run_folder):
         result: dict[str, Any] = job.run_sweep(config, run_folder, resume, parts)
     return result

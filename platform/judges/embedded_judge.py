@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -157,12 +158,17 @@ def find_conversations(recipe: JudgeRecipe) -> tuple[list[Conversation], str]:
     data = os.environ.get(DATA_VARIABLE)
     folder = Path(data, CONVERSATIONS_FOLDER) if data else None
     if folder is None or not folder.exists():
-        dialogues = generate_dialogues(recipe.num_generated, recipe.corpus_seed)
-        return number_conversations(dialogues), "generated small talk"
+        return _generate(recipe.num_generated, recipe.corpus_seed), "generated small talk"
     try:
         return load_conversations(folder), CONVERSATIONS_FOLDER
     except ValueError as error:
         raise InputError(f"{error} (named by {DATA_VARIABLE})") from error
+
+
+@lru_cache(maxsize=1)
+def _generate(num: int, seed: int) -> list[Conversation]:
+    """Small talk; asked for once to name the judge, and once more to load it."""
+    return number_conversations(generate_dialogues(num, seed))
 
 
 def split_for_judge(recipe: JudgeRecipe, conversations: Sequence[Conversation]) -> Split:

@@ -18,8 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from sklearn.utils.extmath import randomized_svd
 
 from parley.platform.judges.judge_words import split_words
 from parley.platform.models.text_ids import encode_plainly
@@ -57,6 +55,13 @@ class TokenStates(NamedTuple):
         found = self.states[np.where(mask, places, 0)] * mask[..., None]
         return torch.from_numpy(found.astype(np.float32)), torch.from_numpy(mask).float()
 
+    def join(self, other: TokenStates) -> TokenStates:
+        """The turns of both, the other's behind the own."""
+        return TokenStates(
+            np.concatenate([self.states, other.states]),
+            np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]),
+        )
+
 
 class TurnEncoder(ABC):
     """Turns in, token vectors out."""
@@ -64,6 +69,16 @@ class TurnEncoder(ABC):
     name: str
     width: int
     """D, the size of a vector."""
+    _last_contexts: tuple[tuple[str, ...], TokenStates] | None = None
+
+    def encode_contexts(self, turns: tuple[str, ...]) -> TokenStates:
+        """The token vectors of all turns; computed only where they are not those of last time.
+
+        The same turns in the same batches: what comes out does not depend on what came before.
+        """
+        if self._last_contexts is None or self._last_contexts[0] != turns:
+            self._last_contexts = (turns, self.encode(turns))
+        return self._last_contexts[1]
 
     @abstractmethod
     def encode(self, turns: Sequence[str], report: Report | None = None) -> TokenStates:
@@ -145,6 +160,9 @@ class WordEncoder(TurnEncoder):
 
 def learn_words(turns: Sequence[str], width: int, seed: int) -> WordEncoder:
     """Word vectors of size `width`, fewer where there are fewer words, from neighbouring words."""
+    from scipy.sparse import coo_matrix
+    from sklearn.utils.extmath import randomized_svd
+
     texts = [split_words(turn) for turn in turns]
     counts = Counter(word for text in texts for word in text)
     vocabulary = sorted(word for word, count in counts.items() if count >= MIN_COUNT)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from parley.platform.judges.ranker import NUM_LAGS, Ranker
 from parley.platform.judges.ranker_encoders import TokenStates, TurnEncoder
@@ -72,6 +71,8 @@ class Joining:
 
 def join(true: Floats, false: Floats) -> Joining:
     """The regression of true [N, F] against false [M, F]; rows with NaN are left out."""
+    from sklearn.linear_model import LogisticRegression
+
     clues = np.concatenate([true, false])
     labels = np.repeat([1, 0], [len(true), len(false)])
     usable = ~np.isnan(clues).any(1)
@@ -135,17 +136,21 @@ def _read(topics: Topics, turns: Sequence[str], reply: str) -> tuple[float, ...]
 def score_by_rankers(parts: FitParts, contexts: Contexts, replies: Sequence[str]) -> Floats:
     """The rankers' mean score of each reply in its context, float64 [N]; no context is empty.
 
-    Every distinct turn is encoded once, however many replies or contexts it stands in.
+    Every distinct turn is encoded once, however many contexts or replies it stands in. Contexts
+    are encoded apart from replies: those of the last call are still known when other replies are
+    scored in the same ones.
     """
-    turns = list(dict.fromkeys([*(t for shown in contexts for t in shown), *replies]))
-    places = {turn: place for place, turn in enumerate(turns)}
-    states = parts.encoder.encode(turns)
+    shown_turns = tuple(dict.fromkeys(turn for shown in contexts for turn in shown))
+    said_turns = list(dict.fromkeys(replies))
+    before = {turn: place for place, turn in enumerate(shown_turns)}
+    after = {turn: place for place, turn in enumerate(said_turns, len(before))}
+    states = parts.encoder.encode_contexts(shown_turns).join(parts.encoder.encode(said_turns))
     scores = np.zeros(len(replies))
     order = sorted(range(len(replies)), key=lambda row: len(replies[row]))
     for start in range(0, len(order), PAIRS_AT_ONCE):
         chunk = order[start : start + PAIRS_AT_ONCE]
-        shown = [[places[turn] for turn in reversed(contexts[row][-NUM_LAGS:])] for row in chunk]
-        said = [places[replies[row]] for row in chunk]
+        shown = [[before[turn] for turn in reversed(contexts[row][-NUM_LAGS:])] for row in chunk]
+        said = [after[replies[row]] for row in chunk]
         scores[chunk] = _score_chunk(parts.rankers, states, shown, said)
     return scores
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.utils.extmath import randomized_svd
 
 from parley.platform.preferences.sentences import find_content_words
 
@@ -44,6 +43,8 @@ class Topics:
     @classmethod
     def learn(cls, conversations: Sequence[Sequence[str]], width: int, seed: int) -> Topics:
         """The topics of these conversations, at most `width` directions."""
+        from sklearn.utils.extmath import randomized_svd
+
         documents = [
             find_content_words(" ".join(talk[start : start + DOCUMENT_TURNS]))
             for talk in conversations

@@ -33,9 +33,6 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
-from trl.trainer.dpo_config import DPOConfig
-from trl.trainer.dpo_trainer import DPOTrainer
-from trl.trainer.utils import FusedCausalLMOutput, disable_dropout_in_model
 
 from parley.platform.config.dpo import DialogueDPOConfig, DPOSection, LoraConfig
 from parley.platform.errors import InputError
@@ -46,6 +43,13 @@ from parley.platform.learners.dpo_head import TargetScores
 from parley.platform.learners.dpo_loader import PairLoader, check_warmup, num_gradient_steps
 from parley.platform.learners.dpo_state import load_state, save_state
 from parley.platform.models.loss_fault import LossFault, NonFiniteLossError
+from parley.platform.telemetry.interpreter import without_optional
+
+# Trackers are told by parley; TRL would load this one, two seconds, wherever it is installed.
+with without_optional("wandb"):
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+    from trl.trainer.utils import FusedCausalLMOutput, disable_dropout_in_model
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 """dpo.schedule -> transformers' name."""
