@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parley.platform.checkpoints.store import Checkpoint, open_checkpoint, write_checkpoint
 from parley.platform.config.dpo import DialogueDPOConfig
@@ -20,9 +20,12 @@ from parley.platform.evaluation.preference import PairLogProbs, measure_accuracy
 from parley.platform.evaluation.questions import choose_questions
 from parley.platform.jobs.dpo_preparation import Preparation
 from parley.platform.learners.dpo_scoring import response_log_probs, sample_kl
-from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer, build_trainer
 from parley.platform.models.threads import limit_threads
+from parley.platform.telemetry.interpreter import importing
 from parley.policies.dialogue.loading import save_language_model
+
+if TYPE_CHECKING:
+    from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer
 
 SCORE = "score"
 
@@ -92,6 +95,8 @@ class Trial:
         self.ending = ending
         self.shared = shared
         self.report = report
+        with importing():  # TRL: two seconds that the preparation need not wait for
+            from parley.platform.learners.dpo_trainer import build_trainer
         device = device_of(config)
         self.generator, self.reference = shared.build_reference(), shared.build_reference()
         self.reference.model.to(device)  # type: ignore[arg-type]

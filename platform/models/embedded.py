@@ -54,7 +54,8 @@ class EmbeddedRecipe:
             num_steps=1_000, batch_tokens=1_024, warmup_steps=30
         )
     )
-    num_threads: int = 2
+    num_threads: int = 1
+    """A second one costs such a small network more than it brings."""
 
     @property
     def digest(self) -> str:
