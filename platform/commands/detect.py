@@ -14,6 +14,7 @@ from parley.platform.config.errors import display_path
 from parley.platform.errors import EXIT_DONE, InputError
 from parley.platform.preferences.exchange import MAXIMS
 from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.telemetry.progress import Progress
 from parley.platform.telemetry.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def run_detect(arguments: argparse.Namespace) -> int:
             raise InputError(f"{option} {out}: there is no folder {out.parent}; make it first")
     quiet_libraries()
     detect = cast("Callable[[Path, str], Detection]", load_function(DETECT))
-    detection = detect(arguments.file, arguments.detector)
+    with Progress(()) as progress, progress.status("judging"):
+        detection = detect(arguments.file, arguments.detector)
     if arguments.json is not None:
         atomic_write_text(arguments.json, to_json(detection.metrics, indent=2) + "\n")
     if arguments.rows is not None:

@@ -12,6 +12,7 @@ from parley.platform.commands.tables import print_metrics
 from parley.platform.commands.targets import workflow_at
 from parley.platform.errors import EXIT_DONE, InputError
 from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.telemetry.progress import Progress
 from parley.platform.telemetry.quiet import quiet_libraries
 
 EvaluateFunction = Callable[..., Mapping[str, object]]
@@ -32,7 +33,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     quiet_libraries()
     evaluate = cast("EvaluateFunction", load_function(functions.evaluate))
     data = {} if arguments.data is None else {"data": arguments.data}
-    metrics = evaluate(arguments.path, arguments.episodes, arguments.seed, **data)
+    with Progress(()) as progress, progress.status("evaluating"):
+        metrics = evaluate(arguments.path, arguments.episodes, arguments.seed, **data)
     if out is not None:
         atomic_write_text(out, to_json(metrics, indent=2) + "\n")
     print_metrics(metrics)

@@ -10,8 +10,9 @@ from parley.platform.config.loading import load_experiment
 from parley.platform.telemetry.run_folder import CONFIG_FILE, TRIALS_FILE, RunFolder
 from parley.platform.telemetry.run_place import in_submitted_job, runs_root
 
-KEPT_EARLIER = {"train": "reference", "tune": TRIALS_FILE}
-"""Command -> what its runs may keep before the first checkpoint: what DPO starts from, trials."""
+KEPT_EARLIER = {"train": ("reference", "tuning.json"), "tune": (TRIALS_FILE,)}
+"""Command -> what its runs may keep before the first checkpoint: what DPO starts from, whole or
+stopped on the way; trials."""
 
 
 class RunStopped(KeyboardInterrupt):
@@ -29,7 +30,7 @@ def describe_stop(command: str, experiment: str, run_folder: RunFolder) -> str:
 
 def can_go_on(command: str, run_folder: RunFolder) -> bool:
     """Whether a resumed run would find more than the settings."""
-    if (run_folder.path / KEPT_EARLIER[command]).exists():
+    if any((run_folder.path / name).exists() for name in KEPT_EARLIER[command]):
         return True
     try:
         return (

@@ -18,6 +18,7 @@ from parley.platform.checkpoints.store import Checkpoint, CheckpointError, resol
 from parley.platform.config.cartpole import CartPoleEnvConfig
 from parley.platform.evaluation.intervals import bootstrap_interval, unit_share_interval
 from parley.platform.rollouts.cartpole_task import make_vector_env
+from parley.platform.telemetry.activities import activity
 from parley.policies.actor_critic import LanguageActorCritic
 from parley.policies.building import load_policy
 
@@ -136,7 +137,11 @@ def play_episodes(
     )
     num_others = np.zeros(running.shape, np.int64) if watched else None
     env_steps = 0
-    with torch.inference_mode(), _one_thread():
+    with (
+        torch.inference_mode(),
+        _one_thread(),
+        activity("playing", env.max_steps, "game steps") as playing,
+    ):
         while running.any():
             actions = np.zeros(running.shape, np.int64)
             for module_id, policy in policies.items():
@@ -150,6 +155,7 @@ def play_episodes(
             env_steps += int(running.any(axis=1).sum())
             returns += outcome.rewards
             tokens, running = outcome.tokens, vector.running
+            playing.advance()
     seconds = time.perf_counter() - started
     others = None if num_others is None else num_others.ravel()
     return Episodes(returns.ravel(), env_steps, seconds, others)

@@ -21,6 +21,7 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import ParleyError
 from parley.platform.models.text_ids import TextEncoder
 from parley.platform.preferences.sentences import normalise_space
+from parley.platform.telemetry.activities import activity
 from parley.policies.dialogue.loading import LanguageModel
 from parley.policies.dialogue.reader_choice import choose_reader
 from parley.policies.dialogue.reading import Reader
@@ -121,12 +122,17 @@ def generate(
     order = np.argsort([-len(ids) for ids in encoded], kind="stable")
     num_together = max(1, decoding.batch_size // decoding.num_candidates)
     written: dict[int, list[list[int]]] = {}
-    with _evaluation_mode(language_model.model), torch.inference_mode():
+    with (
+        _evaluation_mode(language_model.model),
+        torch.inference_mode(),
+        activity("answering", len(prompts), "prompts") as answering,
+    ):
         write = _writer(language_model, decoding, seed, num_together)
         for first in range(0, len(order), num_together):
             places = [int(i) for i in order[first : first + num_together]]
             rows = write(places, [encoded[i] for i in places])
             written.update(zip(places, rows, strict=True))
+            answering.advance(len(places))
     return [
         [_to_response(language_model, tokens) for tokens in written[i]] for i in range(len(prompts))
     ]

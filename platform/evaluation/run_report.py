@@ -33,8 +33,8 @@ from parley.platform.evaluation.report_page import (
 )
 from parley.platform.evaluation.sweep_report import make_trial_charts, read_trials, render_sweep
 from parley.platform.evaluation.trace_report import overall_figures, render_trace_sections
+from parley.platform.telemetry.activities import duration_text
 from parley.platform.telemetry.files import atomic_write_text
-from parley.platform.telemetry.progress import duration_text
 from parley.platform.telemetry.run_folder import CONFIG_FILE, RunFolder, RunFolderError
 from parley.platform.telemetry.transcripts import TRANSCRIPTS_FILE, read_transcripts
 

@@ -17,7 +17,7 @@ from parley.platform.errors import InputError
 from parley.platform.evaluation.heat_maps import Spot, render_heat_map, value_text
 from parley.platform.evaluation.report_charts import Chart, Line
 from parley.platform.evaluation.report_curves import finite
-from parley.platform.telemetry.progress import duration_text
+from parley.platform.telemetry.activities import duration_text
 from parley.platform.telemetry.run_folder import TRIALS_FILE
 
 PREFERRED_AXES = ("dpo.beta", "dpo.learning_rate")

@@ -22,6 +22,7 @@ from parley.platform.evaluation.trace_figures import SizeFigures, TraceFigures
 from parley.platform.evaluation.trace_scores import score_labels, write_and_execute
 from parley.platform.evaluation.trace_sources import describe_source
 from parley.platform.models.training import choose_device
+from parley.platform.telemetry.activities import each
 from parley.policies.actor_critic import LanguageActorCritic
 from parley.policies.building import load_policy
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
@@ -109,7 +110,7 @@ def measure(
         figures = TraceFigures(
             [
                 _measure_size(model, task.language, size, given, seed, batch_tokens)
-                for size, given in inputs.items()
+                for size, given in each(list(inputs.items()), "writing traces", "sizes")
             ],
             task.trained_sizes,
             task.language.is_source,

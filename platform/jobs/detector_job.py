@@ -10,8 +10,8 @@ from parley.platform.checkpoints.store import CheckpointStore
 from parley.platform.config.detector import DialogueDetectorConfig
 from parley.platform.evaluation.detector_evaluation import TABLES, measure_detector
 from parley.platform.judges.building import BuiltDetector, build_detector
-from parley.platform.models.building_progress import BuildingProgress
 from parley.platform.models.threads import limit_threads
+from parley.platform.telemetry.progress import shown
 from parley.platform.telemetry.run_folder import RunFolder
 
 DETECTOR = "detector"
@@ -30,10 +30,10 @@ def run_detector(
     started = time.perf_counter()
     if resume:
         run_folder.drop_metrics_after(0)
-    with BuildingProgress("training a detector") as bar, limit_threads(config.num_threads):
-        built = build_detector(config, bar.update)
+    with shown("training a detector") as training, limit_threads(config.num_threads):
+        built = build_detector(config, training.report)
         for problem in built.corpus.problems[:10]:
-            bar.log(f"left out: {problem.path}, {problem.place}: {problem.reason}")
+            training.say(f"left out: {problem.path}, {problem.place}: {problem.reason}")
         metrics = measure_detector(built)
     built.detector.facts["measured"] = _headline(metrics)
     run_folder.append_metrics({"iteration": 1, **_headline(metrics)})

@@ -22,12 +22,11 @@ from parley.platform.evaluation.dialogue import evaluation_openers, measure_repl
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.distort_figures import IterationFigures
 from parley.platform.jobs.recovery import (
-    Interrupting,
     attended,
     iterate_until_stopped,
     recover,
 )
-from parley.platform.jobs.stopping import StopOverdue, StopSignal
+from parley.platform.jobs.stopping import Interrupting, StopOverdue, StopSignal
 from parley.platform.jobs.transcribing import FaultyDialogueError, keep_fault, transcribe
 from parley.platform.learners.dialogue_algorithm import (
     DialogueAlgorithm,
@@ -110,7 +109,8 @@ def run_distort(
                             run.begin()
                     progress.resume_from(run.iteration)
                     iterate_until_stopped(run, stop, progress, lambda: run.show(progress))
-                    return run.conclude(stopped=not run.finished)
+                    with progress.status("measuring the policies"):
+                        return run.conclude(stopped=not run.finished)
                 except FaultyModelError as error:
                     raise run.keep_fault(error) from error
 

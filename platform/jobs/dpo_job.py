@@ -21,13 +21,13 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation import CooperationResult, evaluate_generator
 from parley.platform.evaluation.generator_checkpoint import GENERATOR, REFERENCE, device_of
 from parley.platform.jobs.dpo_preparation import Preparation, prepare
-from parley.platform.jobs.dpo_trial import SCORE, Save, TrialEnding, run_trial
+from parley.platform.jobs.dpo_trial import SCORE, run_trial
 from parley.platform.jobs.stopping import StopOverdue, StopSignal
 from parley.platform.judges.loading import load_detector
-from parley.platform.learners.dpo_loader import num_gradient_steps
 from parley.platform.models.resolving import load_named_model
 from parley.platform.models.threads import limit_threads
-from parley.platform.telemetry.progress import Column, Goal, Progress
+from parley.platform.sweeps.trial_ending import Save, TrialEnding
+from parley.platform.telemetry.progress import Column, Progress
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.dialogue.loading import load_language_model
 
@@ -52,21 +52,18 @@ def run_dpo(config: DialogueDPOConfig, run_folder: RunFolder, resume: bool) -> d
         InputError: data, model or checkpoint cannot be used.
         NonFiniteLossError: training diverged; the checkpoints so far stand.
     """
-    with limit_threads(config.learner.num_threads):
+    with (
+        limit_threads(config.learner.num_threads),
+        StopSignal(config.checkpoint.stop_grace_s) as stop,
+    ):
         with Progress(COLUMNS) as progress:
-            shared = prepare(config, run_folder.path, progress)
-        goal = Goal("iteration", num_gradient_steps(shared.training, config.dpo))
-        with (
-            StopSignal(config.checkpoint.stop_grace_s) as stop,
-            Progress(COLUMNS, goal) as progress,
-        ):
+            shared = prepare(config, run_folder.path, progress, stop)
             run = DPORun(config, run_folder, shared, stop, progress, resume)
-            with progress.status("training"):
-                run.train()
-            if stop.received:
-                run.conclude_stopped()
-        with Progress(COLUMNS) as progress, progress.status("measuring the best checkpoint"):
-            return run.conclude(progress.say)
+            run.train()
+        if stop.received:
+            run.conclude_stopped()
+        with stop.at_once(), Progress(()) as progress:
+            return run.conclude(progress)
 
 
 class DPORun:
@@ -76,7 +73,7 @@ class DPORun:
         config: the experiment.
         run_folder: where everything is written.
         shared: what was prepared.
-        stop: ends training at the next measure.
+        stop: ends training after the step in progress.
         progress: shows the measures.
         resume: go on from the newest sound checkpoint.
     """
@@ -101,7 +98,6 @@ class DPORun:
         if resume:
             step = 0 if self.checkpoint is None else _step_of(self.checkpoint)
             run_folder.drop_metrics_after(step)
-            progress.resume_from(step)
 
     def train(self) -> None:
         """Run the trial from where it stands to its end, or to the stop signal.
@@ -109,18 +105,19 @@ class DPORun:
         What is in progress when the signal's grace period ends is given up.
         """
         restore = None if self.checkpoint is None else self.checkpoint.path
-        folder, ending = self.run_folder.path, TrialEnding(lambda: self.stop.received, self._save)
+        ending = TrialEnding(lambda: self.stop.received, self._save, self.stop.interrupting)
+        folder = self.run_folder.path
         try:
-            with self.stop.interrupting():
-                run_trial(self.config, self.shared, folder, self._report, restore, ending)
+            run_trial(self.config, self.shared, folder, self._report, restore, ending)
         except StopOverdue:
             self.progress.say("the step in progress was given up; the last checkpoint stands")
 
-    def conclude(self, say: Callable[[str], None]) -> dict[str, Any]:
+    def conclude(self, progress: Progress) -> dict[str, Any]:
         """Measure the best checkpoint on the held-out conversations, and write the result."""
         checkpoint = self.store.find("best")
         assert checkpoint is not None, "a finished run has saved"
-        outcome = measure_generator(self.config, self.shared, checkpoint, say)
+        with progress.status("measuring the best checkpoint"):
+            outcome = measure_generator(self.config, self.shared, checkpoint, progress.say)
         outcome.write(self.run_folder.path, f"{checkpoint.path.name}, held-out pairs of the run")
         return self._write_result("done", checkpoint, outcome.metrics)
 
@@ -138,11 +135,12 @@ class DPORun:
     def _report(self, row: Mapping[str, object], save: Callable[[Path], None] | None) -> bool:
         """Keep a measure of the trial and its checkpoint; whether to go on."""
         assert save is not None, "a trial on a run folder can always save"
-        self.run_folder.append_metrics(row)
-        score, best = float(str(row[SCORE])), self.store.best_score()
-        is_best = best is None or score > best
-        store_generator(self.store, self.run_folder.path, row, save, score if is_best else None)
-        self.progress.update(row)
+        with self.stop.sparing():
+            self.run_folder.append_metrics(row)
+            score, best = float(str(row[SCORE])), self.store.best_score()
+            is_best = best is None or score > best
+            store_generator(self.store, self.run_folder.path, row, save, score if is_best else None)
+            self.progress.update(row)
         return not self.stop.received
 
     def _save(self, step: int, save: Save) -> None:

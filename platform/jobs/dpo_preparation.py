@@ -9,7 +9,7 @@ for `--resume`, and goes to the trials through Ray's object store.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,16 +17,17 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from parley.platform.checkpoints.state_tree import load_tree, save_tree
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.generator_checkpoint import REFERENCE, device_of
 from parley.platform.jobs.dpo_judges import keep_judges
+from parley.platform.jobs.resumable_tasks import complete, forget_state, keep_state
+from parley.platform.jobs.stopping import StopSignal
 from parley.platform.judges.detector import Detector
 from parley.platform.judges.loading import load_detector
 from parley.platform.learners.dpo_data import EncodingCounts, TokenPairs, encode_pairs
 from parley.platform.learners.dpo_loader import check_warmup
-from parley.platform.learners.dpo_scoring import response_log_probs
-from parley.platform.learners.supervised import fine_tune
+from parley.platform.learners.dpo_scoring import PairScoring
+from parley.platform.learners.supervised import FineTuner
 from parley.platform.models.resolving import load_named_model
 from parley.platform.models.text_ids import SpeltTokens
 from parley.platform.preferences.loading import load_pairs
@@ -43,6 +44,8 @@ from parley.policies.dialogue.speaker import context_of
 
 PREPARED_STEM = "prepared"
 """What the reference says of the pairs, in the run folder."""
+TUNING_STEM = "tuning"
+"""Supervised fine-tuning that was stopped, there."""
 
 
 @dataclass(frozen=True)
@@ -65,43 +68,54 @@ class Preparation:
         return LanguageModel(model, self.tokenizer, end_token, context_of(model), REFERENCE)
 
 
-def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> Preparation:
+def prepare(
+    config: DialogueDPOConfig, folder: Path, progress: Progress, stop: StopSignal | None = None
+) -> Preparation:
     """Everything that the trials share; what takes long is kept in the run folder.
 
     Args:
         config: the experiment.
-        folder: of the run; a resumed run finds its reference there.
+        folder: of the run; a resumed run finds its reference there, and what was stopped.
         progress: shows what is being done, and what happened to the data.
+        stop: ends it, after keeping the steps that were done.
 
     Raises:
         InputError: data, model or judges cannot be used, or are not those that the run began with.
+        KeyboardInterrupt: stopped.
     """
-    keep_judges(config.judges, folder)
-    with progress.status("reading the pairs"):
-        split = load_pairs(config.data, config.seed)
-    if split.spelt_ends:
-        progress.say(
-            f"{split.spelt_ends:,} pairs spell an end token at the end of a turn or response, "
-            f"which is left out"
-        )
-    reference_folder = folder / REFERENCE
-    known = reference_folder.is_dir()
-    model = load_named_model(str(reference_folder) if known else config.model, progress.say)
-    tokenizer = cast("PreTrainedTokenizerFast", model.tokenizer)
-    training, counts = encode_pairs(split.training, tokenizer, model.context, config.data)
-    progress.say(f"training pairs: {describe_counts(counts)}")
-    heldout, counts = encode_pairs(split.heldout, tokenizer, model.context, config.data)
-    progress.say(f"held-out pairs: {describe_counts(counts)}")
-    check_warmup(training, config.dpo)
-    torch.nn.Module.to(model.model, device_of(config))
+    stop = stop or StopSignal()
+    with stop.at_once():
+        keep_judges(config.judges, folder)
+        with progress.status("reading the pairs"):
+            split = load_pairs(config.data, config.seed)
+        if split.spelt_ends:
+            progress.say(
+                f"{split.spelt_ends:,} pairs spell an end token at the end of a turn or response, "
+                f"which is left out"
+            )
+        reference_folder = folder / REFERENCE
+        known = reference_folder.is_dir()
+        with progress.status("loading the model"):
+            model = load_named_model(str(reference_folder) if known else config.model, progress.say)
+        tokenizer = cast("PreTrainedTokenizerFast", model.tokenizer)
+        with progress.status("encoding the pairs"):
+            training, counts = encode_pairs(split.training, tokenizer, model.context, config.data)
+            progress.say(f"training pairs: {describe_counts(counts)}")
+            heldout, counts = encode_pairs(split.heldout, tokenizer, model.context, config.data)
+            progress.say(f"held-out pairs: {describe_counts(counts)}")
+        check_warmup(training, config.dpo)
+        torch.nn.Module.to(model.model, device_of(config))
     if not known:
         if config.supervised.num_epochs:
-            with progress.status("supervised fine-tuning on the chosen responses"):
-                fine_tune(model.model, training, config.supervised, config.seed)
+            tuner = FineTuner(model.model, training, config.supervised, config.seed)
+            complete(tuner, folder / TUNING_STEM, stop, progress.say)
         _save_reference(model, reference_folder)
-    with progress.status("scoring the pairs with the reference"):
-        training, heldout = _score(model, training, heldout, folder / PREPARED_STEM, progress.say)
-    with progress.status("loading the judge"):
+        forget_state(folder / TUNING_STEM)
+    scoring = ReferenceScoring(model, training, heldout)
+    if complete(scoring, folder / PREPARED_STEM, stop, progress.say):
+        keep_state(scoring, folder / PREPARED_STEM)
+    training, heldout = scoring.scored_pairs()
+    with stop.at_once(), progress.status("loading the judge"):
         judge = load_detector(config.judges.judge, "judge", progress.say)
     return Preparation(
         reference=take_apart(model.model),
@@ -135,54 +149,50 @@ def _save_reference(model: LanguageModel, target: Path) -> None:
     partial.rename(target)
 
 
-def _score(
-    model: LanguageModel,
-    training: TokenPairs,
-    heldout: TokenPairs,
-    stem: Path,
-    say: Callable[[str], None],
-) -> tuple[TokenPairs, TokenPairs]:
-    """The pairs with what the reference says of them, computed or from the run folder.
+class ReferenceScoring:
+    """What the reference says of both parts of the pairs; a task that can be resumed.
 
-    Raises:
-        InputError: the run folder's figures are of other pairs or another tokenizer.
+    Args:
+        model: the reference.
+        training, heldout: the parts.
     """
-    stored = _load_scores(stem, say)
-    if stored is None:
-        stored = {
-            name: {
-                "fingerprint": pairs.fingerprint,
-                "log_probs": response_log_probs(model.model, pairs),
-            }
-            for name, pairs in (("training", training), ("heldout", heldout))
+
+    is_whole = True
+
+    def __init__(self, model: LanguageModel, training: TokenPairs, heldout: TokenPairs) -> None:
+        self._parts = {
+            "training": PairScoring(model.model, training, "scoring the training pairs"),
+            "heldout": PairScoring(model.model, heldout, "scoring the held-out pairs"),
         }
-        _save_scores(stored, stem)
-    training.check_same(stored["training"]["fingerprint"])
-    heldout.check_same(stored["heldout"]["fingerprint"])
-    return (
-        training.with_reference(stored["training"]["log_probs"]),
-        heldout.with_reference(stored["heldout"]["log_probs"]),
-    )
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all pairs are scored."""
+        return all(part.is_done for part in self._parts.values())
 
-def _load_scores(stem: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """What `_save_scores` wrote; None where it wrote nothing, or where that is damaged."""
-    if not stem.with_suffix(".json").is_file():
-        return None
-    try:
-        stored: dict[str, Any] = load_tree(stem)
-    except ValueError as error:
-        say(f"{error}; scoring the pairs again")
-        return None
-    return stored
+    def run(self, is_stopping: Callable[[], bool]) -> bool:
+        """Score what is left; whether all is done."""
+        return all(part.run(is_stopping) for part in self._parts.values())
 
+    def state_for_resume(self) -> dict[str, Any]:
+        """Of both parts."""
+        return {name: part.state_for_resume() for name, part in self._parts.items()}
 
-def _save_scores(scores: dict[str, Any], stem: Path) -> None:
-    """Written aside and renamed, last the file by whose presence both are known to be whole."""
-    partial = stem.with_name(f".{stem.name}")
-    save_tree(scores, partial)
-    for suffix in (".safetensors", ".json"):
-        partial.with_suffix(suffix).replace(stem.with_suffix(suffix))
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what is known of both parts.
+
+        Raises:
+            PairDataError: it is of other pairs or another tokenizer.
+        """
+        for name, part in self._parts.items():
+            part.restore(state[name])
+
+    def scored_pairs(self) -> tuple[TokenPairs, TokenPairs]:
+        """Training and held-out pairs with the reference's log-probabilities."""
+        training, heldout = (
+            part.pairs.with_reference(part.log_probs) for part in self._parts.values()
+        )
+        return training, heldout
 
 
 def _in_order(pairs: list[PreferencePair], encoded: TokenPairs) -> tuple[PreferencePair, ...]:

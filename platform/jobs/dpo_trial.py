@@ -7,7 +7,7 @@ score, by which checkpoints and trials are chosen, comes from held-out conversat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,11 @@ from parley.platform.evaluation.generator_checkpoint import GENERATOR, device_of
 from parley.platform.evaluation.preference import PairLogProbs, measure_accuracy
 from parley.platform.evaluation.questions import choose_questions
 from parley.platform.jobs.dpo_preparation import Preparation
+from parley.platform.jobs.stopping import StopOverdue
 from parley.platform.learners.dpo_scoring import response_log_probs, sample_kl
 from parley.platform.models.threads import limit_threads
+from parley.platform.sweeps.trial_ending import Save, TrialEnding
+from parley.platform.telemetry.activities import activity
 from parley.platform.telemetry.interpreter import importing
 from parley.policies.dialogue.loading import save_language_model
 
@@ -30,19 +33,8 @@ if TYPE_CHECKING:
 SCORE = "score"
 
 Row = dict[str, Any]
-Save = Callable[[Path], None]
 Report = Callable[[Mapping[str, object], Save | None], bool]
 """Takes a measure, and what writes the checkpoint into a folder; False: stop."""
-
-
-@dataclass(frozen=True)
-class TrialEnding:
-    """How a trial ends between two measures, without another one."""
-
-    is_stopping: Callable[[], bool]
-    """Asked after each gradient step."""
-    save: Callable[[int, Save], None]
-    """Takes the number of gradient steps, and what writes the checkpoint into a folder."""
 
 
 def run_trial(
@@ -66,6 +58,7 @@ def run_trial(
     Raises:
         NonFiniteLossError: training diverged.
         InputError: the checkpoint belongs to other data.
+        StopOverdue: stopped within the update of the weights; nothing was saved.
     """
     with limit_threads(config.learner.num_threads):
         trial = Trial(config, shared, report, ending)
@@ -95,7 +88,8 @@ class Trial:
         self.ending = ending
         self.shared = shared
         self.report = report
-        with importing():  # TRL: two seconds that the preparation need not wait for
+        # Two seconds that the preparation need not wait for.
+        with importing(), activity("loading TRL"):
             from parley.platform.learners.dpo_trainer import build_trainer
         device = device_of(config)
         self.generator, self.reference = shared.build_reference(), shared.build_reference()
@@ -116,14 +110,24 @@ class Trial:
         interval, ending = self.config.evaluation.interval_steps, self.ending
         if ending is None:
             self.trainer.run(self._on_row, interval)
-        elif self.trainer.run(self._on_row, interval, ending.is_stopping):
+            return self.last
+        try:
+            with ending.interrupting():
+                was_stopped = self.trainer.run(self._on_row, interval, ending.is_stopping)
+        except StopOverdue:
+            if not self.trainer.is_whole:
+                raise
+            was_stopped = True
+        if was_stopped:
             ending.save(self.trainer.num_steps, self._save)
         return self.last
 
     def _on_row(self, figures: dict[str, float]) -> bool:
         """Measure after some gradient steps; whether to stop."""
-        row = {"iteration": int(figures["step"]), **figures, **self._measure()}
+        with activity("measuring on held-out conversations"):
+            row = {"iteration": int(figures["step"]), **figures, **self._measure()}
         self.last = row
+        self.trainer.close_row()
         return not self.report(row, self._save)
 
     def _measure(self) -> Row:

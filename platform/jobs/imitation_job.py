@@ -24,7 +24,7 @@ from parley.platform.rollouts.episode_collection import (
     load_episodes,
     record_episodes,
 )
-from parley.platform.telemetry.progress import Column, Goal, Progress
+from parley.platform.telemetry.progress import Column, Progress
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.building import save_policy
 
@@ -58,12 +58,11 @@ def run_imitation(
         DivergedError, WorkersFailedError: training failed; the checkpoints so far stand.
     """
     recorded = _load_recorded(config, run_folder, resume)
-    goal = Goal("iteration", config.training.num_steps)
-    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS, goal) as progress:
+    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS) as progress:
         with connect_ray(config.ray, _num_processes(config), progress):
             use_gpu = place_workers(config.learner)
             if recorded is None:
-                with progress.status(f"recording {_num_episodes(config)} episodes"):
+                with stop.at_once(), progress.status(f"recording {_num_episodes(config)} episodes"):
                     recorded = record_episodes(config.env, config.data, config.seed)
             run = ImitationRun(config, run_folder, recorded)
             if resume:
@@ -72,7 +71,10 @@ def run_imitation(
                 run.train(use_gpu, stop, progress)
         if stop.received and not run.finished:
             run.conclude_stopped()
-        with progress.status(f"evaluating {config.evaluation.episodes} episodes"):
+        with (
+            stop.at_once(),
+            progress.status(f"evaluating {config.evaluation.episodes} episodes"),
+        ):
             return run.conclude()
 
 

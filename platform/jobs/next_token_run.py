@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -18,13 +19,13 @@ from torch import Tensor
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import CheckpointConfig, LearnerConfig
-from parley.platform.jobs.stopping import StopOverdue, StopSignal
+from parley.platform.jobs.stopping import Interrupting, StopOverdue, StopSignal
 from parley.platform.learners.capacity import LEARNER_RESOURCES, NUM_LEARNERS, remedy
 from parley.platform.learners.devices import choose_devices
 from parley.platform.learners.next_token import NextTokenSettings
 from parley.platform.learners.next_token_channel import Snapshot
 from parley.platform.learners.next_token_training import NextTokenTraining
-from parley.platform.learners.next_token_worker import TrainingJob
+from parley.platform.learners.next_token_worker import WORKERS, TrainingJob
 from parley.platform.telemetry.progress import Progress
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.actor_critic import LanguageActorCritic
@@ -87,11 +88,13 @@ class NextTokenRun(ABC):
         self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
         self.best: dict[str, Any] | None = None
         self.snapshot = Snapshot(0, self._weights())
+        self.is_measure_due = False
+        """Whether the snapshot has a row that is not recorded."""
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to train."""
-        return self.snapshot.step >= self._config.training.num_steps
+        """Whether there is nothing left to train, nor to measure on the way."""
+        return self.snapshot.step >= self._config.training.num_steps and not self.is_measure_due
 
     @abstractmethod
     def make_job(self) -> TrainingJob:
@@ -124,32 +127,53 @@ class NextTokenRun(ABC):
     def train(self, use_gpu: bool, stop: StopSignal, progress: Progress) -> None:
         """Take in the snapshots of workers until the training ends, or is stopped.
 
-        Workers that do not come to the next snapshot in time after a stop signal are left.
+        Workers that do not come to the next snapshot in time after a stop signal are left; a
+        measure that is not ready in time is made when the run goes on.
         """
-        progress.resume_from(self.snapshot.step)
-        training = NextTokenTraining(self.make_job(), self.snapshot, use_gpu)
-        with progress.status("training"):
-            try:
+        try:
+            if self.is_measure_due:
+                self._show(self.take_in(self.snapshot, stop.interrupting), progress)
+            if not self.finished:
+                training = NextTokenTraining(self.make_job(), self.snapshot, use_gpu)
                 self._take_in_all(training, stop, progress)
-            except StopOverdue:
+        except StopOverdue:
+            if self.is_measure_due:
+                self._save(None)
+            else:
                 progress.say("the step in progress was given up; the last checkpoint stands")
+        finally:
+            progress.tell(WORKERS, ())
 
     def _take_in_all(
         self, training: NextTokenTraining, stop: StopSignal, progress: Progress
     ) -> None:
         asked = False
-        for snapshot in training.snapshots():
-            with stop.interrupting():
+        with ExitStack() as starting:
+            starting.enter_context(progress.status("starting the training workers"))
+            for snapshot in training.snapshots():
+                if lines := training.told().get(WORKERS):
+                    starting.close()
+                    progress.tell(WORKERS, lines)
                 # Workers may run ahead of the snapshot that shows that all is learned.
-                row = None if snapshot is None or self.finished else self.take_in(snapshot)
-            if row is not None:
-                progress.update(row)
-            if (stop.received or self.finished) and not asked:
-                training.request_stop()
-                asked = True
+                if snapshot is not None and not self.finished:
+                    self._show(self.take_in(snapshot, stop.interrupting), progress)
+                with stop.interrupting():
+                    if (stop.received or self.finished) and not asked:
+                        training.request_stop()
+                        asked = True
 
-    def take_in(self, snapshot: Snapshot) -> dict[str, Any] | None:
-        """Measure, record and save a snapshot; give its row of metrics where it has one."""
+    def _show(self, row: dict[str, Any] | None, progress: Progress) -> None:
+        if row is not None:
+            progress.update(row)
+
+    def take_in(
+        self, snapshot: Snapshot, interrupting: Interrupting = nullcontext
+    ) -> dict[str, Any] | None:
+        """Measure, record and save a snapshot; give its row of metrics where it has one.
+
+        Raises:
+            StopOverdue: stopped while it measured; nothing was recorded.
+        """
         self.snapshot = snapshot
         self.policy.language_model.load_state_dict(
             {name: torch.from_numpy(array.copy()) for name, array in snapshot.weights.items()}
@@ -158,7 +182,10 @@ class NextTokenRun(ABC):
             self._save(None)
             return None
         self.policy.eval()
-        row = {**snapshot.row, **self.measure_row()}
+        self.is_measure_due = True
+        with interrupting():
+            row = {**snapshot.row, **self.measure_row()}
+        self.is_measure_due = False
         self.run_folder.append_metrics(row)
         is_best = self.best is None or self.rank(row) > self.rank(self.best)
         if is_best:
@@ -177,6 +204,7 @@ class NextTokenRun(ABC):
         self.policy.load_state_dict(policy.state_dict())
         self.restore_progress(state)
         self.snapshot = Snapshot(weights=self._weights(), **state["snapshot"])
+        self.is_measure_due = self.snapshot.row is not None
         self.run_folder.drop_metrics_after(self.snapshot.step)
 
     def progress_state(self) -> dict[str, Any]:
@@ -234,7 +262,7 @@ class NextTokenRun(ABC):
         return {name: tensor.detach().numpy().copy() for name, tensor in state.items()}
 
     def _save(self, best_score: float | None) -> None:
-        left_out = ("weights", "row")
+        left_out = ["weights"] if self.is_measure_due else ["weights", "row"]
         snapshot = {
             name: value for name, value in vars(self.snapshot).items() if name not in left_out
         }

@@ -22,12 +22,11 @@ from parley.platform.evaluation.cartpole import evaluate_path, play_episodes
 from parley.platform.evaluation.curves import plot_learning_curve
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.recovery import (
-    Interrupting,
     attended,
     iterate_until_stopped,
     recover,
 )
-from parley.platform.jobs.stopping import StopOverdue, StopSignal
+from parley.platform.jobs.stopping import Interrupting, StopOverdue, StopSignal
 from parley.platform.jobs.warm_start import WarmStart, load_warm_start
 from parley.platform.learners.ppo_algorithm import TokenPPO, build_config
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings

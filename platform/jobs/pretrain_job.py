@@ -18,7 +18,7 @@ from transformers import GPT2LMHeadModel
 from parley.platform.checkpoints.store import Checkpoint, CheckpointError, CheckpointStore
 from parley.platform.config.pretraining import PretrainConfig
 from parley.platform.evaluation.intervals import bootstrap_rate_interval
-from parley.platform.jobs.stopping import StopSignal
+from parley.platform.jobs.stopping import StopOverdue, StopSignal
 from parley.platform.models.language_data import encode_split, load_split
 from parley.platform.models.ngrams import KneserNey
 from parley.platform.models.self_talk import hold_dialogue
@@ -32,7 +32,8 @@ from parley.platform.models.training import (
     load_gpt2,
     measure_losses,
 )
-from parley.platform.telemetry.progress import Column, Goal, Progress
+from parley.platform.telemetry.activities import Activity, activity, each
+from parley.platform.telemetry.progress import Column, Progress
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.platform.telemetry.transcripts import (
     OPENER,
@@ -65,25 +66,19 @@ def run_pretrain(config: PretrainConfig, run_folder: RunFolder, resume: bool) ->
         DialogueDataError, CheckpointError: the data cannot be used, or is not that of the run.
         NonFiniteLossError: training diverged; the checkpoints so far stand.
     """
-    goal = Goal("iteration", config.training.num_steps)
     with (
-        StopSignal() as stop,
-        Progress(COLUMNS, goal) as progress,
+        StopSignal(config.checkpoint.stop_grace_s) as stop,
+        Progress(COLUMNS) as progress,
         limit_threads(config.learner.num_threads),
     ):
-        with progress.status("preparing the dialogues"):
+        with stop.at_once(), progress.status("preparing the dialogues"):
             run = PretrainRun(config, run_folder, resume)
         for remark in run.data.remarks:
             progress.say(remark)
-        progress.resume_from(run.trainer.num_steps)
-        with progress.status("training"):
-            while not run.finished and not stop.received:
-                row = run.step()
-                if row is not None:
-                    progress.update(row)
+        run.train(stop, progress)
         if not run.finished:
             run.conclude_stopped()
-        with progress.status("measuring the held-out dialogues"):
+        with stop.at_once(), progress.status("measuring the held-out dialogues"):
             result = run.conclude()
     run.show_sample()
     return result
@@ -124,22 +119,40 @@ class PretrainRun:
 
     @property
     def finished(self) -> bool:
-        """Whether all gradient steps are done."""
-        return self.trainer.num_steps >= self.config.training.num_steps
+        """Whether all gradient steps are done, and told in a row."""
+        return self.trainer.num_steps >= self.config.training.num_steps and not self._num_losses
 
-    def step(self) -> dict[str, Any] | None:
-        """Take one gradient step; give the row of metrics where one is due."""
+    def train(self, stop: StopSignal, progress: Progress) -> None:
+        """Take the remaining gradient steps, until `stop`.
+
+        A measure that is not ready in time after the signal is made when the run goes on.
+        """
+        total, done = self.config.training.num_steps, self.trainer.num_steps
+        with activity("training", total, "steps", done, pace_unit="tokens") as training:
+            while not stop.received:
+                if self._num_losses and self._is_row_due():
+                    try:
+                        progress.update(self._record(stop))
+                    except StopOverdue:
+                        return
+                if self.finished:
+                    return
+                self._step(training)
+
+    def _is_row_due(self) -> bool:
+        number, training = self.trainer.num_steps, self.config.training
+        return number >= training.num_steps or number % training.eval_interval == 0
+
+    def _step(self, training: Activity) -> None:
         started = time.perf_counter()
-        loss, _ = self.trainer.learn()
+        loss, num_tokens = self.trainer.learn()
         self.seconds += time.perf_counter() - started
         self._loss_sum += loss
         self._num_losses += 1
-        number = self.trainer.num_steps
-        if self.finished or number % self.config.training.eval_interval == 0:
-            return self._record()
-        if number % self.config.checkpoint.interval_iterations == 0:
+        training.advance(handled=num_tokens, loss=loss)
+        saves = self.trainer.num_steps % self.config.checkpoint.interval_iterations == 0
+        if saves and not self._is_row_due():
             self._save(None)
-        return None
 
     def conclude(self) -> dict[str, Any]:
         """Measure the best checkpoint on the held-out dialogues and write the result."""
@@ -166,8 +179,15 @@ class PretrainRun:
         if samples:
             print(format_transcript(samples[-1]), flush=True)
 
-    def _record(self) -> dict[str, Any]:
-        losses = measure_losses(self.model, self.data.selection)
+    def _record(self, stop: StopSignal) -> dict[str, Any]:
+        """Measure, write and save a row.
+
+        Raises:
+            StopOverdue: stopped while it measured; nothing was written.
+        """
+        with stop.interrupting():
+            losses = measure_losses(self.model, self.data.selection)
+            samples = self._sample()
         num_tokens = self.trainer.num_tokens - self._row_tokens
         row = {
             "iteration": self.trainer.num_steps,
@@ -181,7 +201,7 @@ class PretrainRun:
         }
         self._loss_sum, self._num_losses = 0.0, 0
         self._row_tokens, self._row_seconds = self.trainer.num_tokens, self.seconds
-        append_transcripts(self.transcripts, self._sample())
+        append_transcripts(self.transcripts, samples)
         self.run_folder.append_metrics(row)
         key = "selection_nats_per_token"
         is_best = self.best is None or row[key] < self.best[key]
@@ -236,7 +256,7 @@ class PretrainRun:
         """Dialogues that the model holds with itself, the same openers every time."""
         evaluation = self.config.evaluation
         samples = []
-        for number in range(evaluation.samples):
+        for number in each(range(evaluation.samples), "holding dialogues", "dialogues"):
             opener = self.data.openers[number % len(self.data.openers)]
             turns = hold_dialogue(
                 self.model,

@@ -7,7 +7,7 @@ whole algorithm is stopped and a fresh one goes on from the last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from ray.exceptions import RayActorError
@@ -21,8 +21,6 @@ from parley.platform.telemetry.announcements import ProcessRestarted, announce
 from parley.platform.telemetry.progress import Progress
 
 AnyResult = TypeVar("AnyResult")
-Interrupting = Callable[[], AbstractContextManager[None]]
-"""Gives a block that the end of the grace period interrupts; see `StopSignal`."""
 
 
 class LearnerLostError(ParleyError):
@@ -65,11 +63,12 @@ def iterate_until_stopped(
         show: called after each iteration.
     """
     try:
-        while not run.finished and not stop.received:
-            progress.update(run.iterate())
-            show()
-            for notice in run.algorithm.take_notices():
-                progress.say(notice)
+        with progress.status("training"):
+            while not run.finished and not stop.received:
+                progress.update(run.iterate())
+                show()
+                for notice in run.algorithm.take_notices():
+                    progress.say(notice)
     except StopOverdue:
         if not run.algorithm.undo_iteration():
             progress.say("the update in progress was given up; the last checkpoint stands")

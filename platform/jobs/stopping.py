@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Self
+
+Interrupting = Callable[[], AbstractContextManager[None]]
+"""Makes the block in which what is in progress may be given up."""
 
 
 class StopOverdue(KeyboardInterrupt):
@@ -39,6 +42,7 @@ class StopSignal:
         self._clock: threading.Thread | None = None
         self._left = threading.Event()
         self._interrupts = False
+        self._is_immediate = False
         self._is_hurried = False
         """Whether there was a second signal."""
         self._previous: dict[int, object] = {}
@@ -76,8 +80,32 @@ class StopSignal:
         finally:
             self._interrupts = False
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        """Within, and inside of `interrupting`, nothing is interrupted: what is saved is whole."""
+        interrupts, self._interrupts = self._interrupts, False
+        try:
+            yield
+        finally:
+            self._interrupts = interrupts
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within, a signal interrupts at once: there is nothing that could be saved.
+
+        Raises:
+            KeyboardInterrupt: there was one, or is one.
+        """
         if self.received:
+            raise KeyboardInterrupt
+        self._is_immediate = True
+        try:
+            yield
+        finally:
+            self._is_immediate = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received or self._is_immediate:
             self._is_hurried = True
             raise KeyboardInterrupt
         self.received = True

@@ -41,8 +41,8 @@ class SweepFailedError(ParleyError):
 class SweepParts:
     """What an algorithm brings to its sweep."""
 
-    prepare: Callable[[DialogueDPOConfig, Path, Progress], Any]
-    """What all trials share."""
+    prepare: Callable[[DialogueDPOConfig, Path, Progress, StopSignal], Any]
+    """What all trials share; keeps what it has done where it is stopped."""
     trial: Trial
     """One trial, in a worker."""
     conclude: Callable[
@@ -58,12 +58,17 @@ def run_sweep(
     """Prepare, run the trials, and conclude with the best of them; see `jobs/tuning.py`."""
     records = load_records(config, run_folder.path, resume)
     sweep = SweepRun(config, run_folder, records)
-    with Progress(()) as progress:
-        shared = parts.prepare(config, run_folder.path, progress)
+    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(()) as progress:
+        shared = parts.prepare(config, run_folder.path, progress, stop)
     if has_work(config, records):
         _run_on_cluster(sweep, parts.trial, shared)
     print_trials(sweep.records)
-    with Progress(()) as progress, progress.status("measuring the best checkpoint"):
+    with (
+        StopSignal() as stop,
+        stop.at_once(),
+        Progress(()) as progress,
+        progress.status("measuring the best checkpoint"),
+    ):
         return sweep.conclude(parts, shared, progress)
 
 

@@ -30,7 +30,7 @@ from parley.platform.learners.next_token_worker import TrainingJob
 from parley.platform.learners.trace_blocks import BlockRecipe
 from parley.platform.learners.trace_stream import StreamTask
 from parley.platform.models.threads import limit_threads
-from parley.platform.telemetry.progress import Column, Goal, Progress
+from parley.platform.telemetry.progress import Column, Progress
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.building import save_policy
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
@@ -60,8 +60,7 @@ def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> dict[
     check_inputs(config, task)
     begun = resume and any(run_folder.checkpoints.iterdir())
     start = load_trace_start(config).state_dict() if config.init_from and not begun else None
-    goal = Goal("iteration", config.training.num_steps)
-    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS, goal) as progress:
+    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS) as progress:
         with connect_ray(config.ray, _num_processes(config), progress):
             use_gpu = place_workers(config.learner, 1, "the stream of traces")
             run = TraceRun(config, run_folder, task, start)
@@ -78,6 +77,7 @@ def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> dict[
             )
         sizes = ", ".join(map(str, config.evaluation_sizes))
         with (
+            stop.at_once(),
             progress.status(f"evaluating sizes {sizes}"),
             limit_threads(config.learner.num_threads),
         ):

@@ -25,12 +25,11 @@ from parley.platform.evaluation.trace_curves import plot_trace_curve
 from parley.platform.evaluation.trace_outcome import keep_outcome
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.recovery import (
-    Interrupting,
     attended,
     iterate_until_stopped,
     recover,
 )
-from parley.platform.jobs.stopping import StopSignal
+from parley.platform.jobs.stopping import Interrupting, StopSignal
 from parley.platform.jobs.trace_job import (
     check_inputs,
     measure_selection,

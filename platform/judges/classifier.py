@@ -18,6 +18,7 @@ from parley.platform.judges.detector import Detector
 from parley.platform.models.text_ids import encode_plainly
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import squeeze
+from parley.platform.telemetry.activities import each
 from parley.policies.dialogue.loading import REFUSED
 
 THRESHOLDS_FILE = "thresholds.json"
@@ -99,7 +100,8 @@ class ClassifierDetector(Detector):
         texts = [_text_of(row) for row in rows]
         encoded = encode_plainly(self.tokenizer, texts, True, self._max_tokens)
         order = sorted(range(len(rows)), key=lambda index: (len(encoded[index]), index))
-        for batch in _batches(order, [len(ids) for ids in encoded]):
+        batches = _batches(order, [len(ids) for ids in encoded])
+        for batch in each(batches, "judging", "batches"):
             inputs = self.tokenizer.pad(
                 {"input_ids": [encoded[index] for index in batch]},
                 return_attention_mask=True,

@@ -56,11 +56,11 @@ from parley.platform.judges.ranker_training import RankerSettings, train_ranker
 from parley.platform.judges.reply_fit import FitParts, find_clues, join, score_unseen
 from parley.platform.judges.surprise import WordOrder
 from parley.platform.judges.topics import Topics
-from parley.platform.models.building_progress import BuildingProgress
 from parley.platform.models.cache_folder import build_once, cache_root, find_damage
 from parley.platform.models.threads import limit_threads
 from parley.platform.preferences.wording import squeeze
 from parley.platform.telemetry.files import to_json
+from parley.platform.telemetry.progress import shown
 
 Report = Callable[[str, float], None]
 
@@ -125,9 +125,11 @@ def find_or_build(log: Callable[[str], None], recipe: JudgeRecipe | None = None)
     folder = _folder_of(chosen, conversations)
     if find_damage(folder) is None:
         return folder
-    with BuildingProgress("building the judge") as bar:
+    with shown("building the judge") as building:
         return build_once(
-            folder, lambda target: _build(chosen, conversations, target, bar.update), bar.log
+            folder,
+            lambda target: _build(chosen, conversations, target, building.report),
+            building.say,
         )
 
 

@@ -32,6 +32,7 @@ from parley.platform.judges.heads import HEADS, join_heads
 from parley.platform.judges.passages import Passage, parse_passage
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import is_long, likeness, split_turns
+from parley.platform.telemetry.activities import each
 from parley.platform.telemetry.files import atomic_write_text, to_json
 
 DETECTOR_FILE, WORDS_FILE, ARRAYS_FILE = "detector.json", "words.json", "arrays.safetensors"
@@ -78,7 +79,7 @@ class FeatureDetector(Detector):
         """Probabilities of violation, float64 [N, 4]."""
         parts = [
             self._score_batch(rows[start : start + BATCH_ROWS])
-            for start in range(0, len(rows), BATCH_ROWS)
+            for start in each(range(0, len(rows), BATCH_ROWS), "judging", "batches")
         ]
         return np.concatenate(parts) if parts else np.zeros((0, len(MAXIMS)))
 

@@ -32,6 +32,7 @@ from parley.platform.judges.surprise import WordOrder
 from parley.platform.judges.topics import Topics
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import split_turns, squeeze
+from parley.platform.telemetry.activities import activity
 from parley.platform.telemetry.files import to_json
 
 WEIGHTS_FILE = "judge.safetensors"
@@ -74,7 +75,8 @@ class FittedJudge(Detector):
 
     def score_rows(self, rows: Sequence[Exchange]) -> Floats:
         """See `Detector`. In a set, a reply that many contexts get violates relation."""
-        return self.add_repetition(rows, self.score_alone(rows))
+        with activity(f"judging {len(rows):,} replies"):
+            return self.add_repetition(rows, self.score_alone(rows))
 
     def score_alone(self, rows: Sequence[Exchange]) -> Floats:
         """The four probabilities of each row as if there were no other, float64 [N, 4]."""

@@ -17,9 +17,9 @@ from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
 from parley.platform.judges.detector import Detector
 from parley.platform.judges.feature_detector import DETECTOR_FILE, FeatureDetector
-from parley.platform.models.building_progress import BuildingProgress
 from parley.platform.models.cache_folder import build_once, cache_root, find_damage
 from parley.platform.telemetry.files import to_json
+from parley.platform.telemetry.progress import shown
 
 EMBEDDED_NAME = "embedded"
 JUDGE_FILE = "judge.json"
@@ -133,14 +133,14 @@ def embedded_detector() -> Path:
     folder = embedded_detector_folder(config)
     if find_damage(folder) is None:
         return folder
-    with BuildingProgress("building the embedded detector") as bar:
+    with shown("building the embedded detector") as building:
 
         def build(target: Path) -> None:
             from parley.platform.judges.building import build_detector
 
-            build_detector(config, bar.update).detector.save(target)
+            build_detector(config, building.report).detector.save(target)
 
-        return build_once(folder, build, bar.log)
+        return build_once(folder, build, building.say)
 
 
 def embedded_detector_folder(config: DialogueDetectorConfig) -> Path:

@@ -12,6 +12,7 @@ restored goes on as the one that was never stopped.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from tempfile import TemporaryDirectory
@@ -43,6 +44,7 @@ from parley.platform.learners.dpo_head import TargetScores
 from parley.platform.learners.dpo_loader import PairLoader, check_warmup, num_gradient_steps
 from parley.platform.learners.dpo_state import load_state, save_state
 from parley.platform.models.loss_fault import LossFault, NonFiniteLossError
+from parley.platform.telemetry.activities import Activity, activity
 from parley.platform.telemetry.interpreter import without_optional
 
 # Trackers are told by parley; TRL would load this one, two seconds, wherever it is installed.
@@ -54,8 +56,9 @@ with without_optional("wandb"):
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 """dpo.schedule -> transformers' name."""
 ROW_KEYS = {
-    "loss": "objective",
-    "learning_rate": "learning_rate",
+    "objective": "objective",
+    "dpo_loss": "loss",
+    "chosen_nll": "chosen_nll",
     "rewards/margins": "margin",
     "rewards/accuracies": "accuracy",
     "rewards/chosen": "reward_chosen",
@@ -63,11 +66,10 @@ ROW_KEYS = {
     "logps/chosen": "log_prob_chosen",
     "logps/rejected": "log_prob_rejected",
     "entropy": "entropy",
-    "grad_norm": "grad_norm",
     "length/chosen": "response_tokens_chosen",
     "length/rejected": "response_tokens_rejected",
 }
-"""TRL's name of a figure -> its name in a training row; means over the steps since the last row.
+"""A figure of a step, by TRL's name where it has one -> the name of its mean in a training row.
 
 The objective is what is minimised: the DPO loss, `loss`, and the weighted `chosen_nll`."""
 
@@ -128,10 +130,19 @@ class SharedPromptDPOTrainer(DPOTrainer):
         self.interval_steps = 1
         self.is_stopping: Callable[[], bool] = lambda: False
         self.was_stopped = False
+        self.is_whole = True
+        """Whether weights and moments are those after `num_steps`; false within an update."""
         self._report: Report = lambda row: False
+        self._figures: defaultdict[str, list[float]] = defaultdict(list)
+        """By TRL's names, of all parts of the steps since the last row."""
+        self._newest: dict[str, float] = {}
+        """Figures of which a row shows the last step's."""
         self._reported_step, self._reported_at = 0, time.perf_counter()
+        self._earlier_s = 0.0
+        """Of the time since the last row, what an earlier process spent."""
         self._terms: list[Tensor] = []
-        """[2] of each part since the last row: its share of the step's DPO loss and NLL."""
+        """[2] of each part of a step: its share of the step's DPO loss and NLL."""
+        self._activity = Activity("training")
         self._optimiser = self.create_optimizer()
         self._schedule = get_scheduler(
             SCHEDULES[dpo.schedule], self._optimiser, dpo.warmup_steps, self.total_steps
@@ -144,27 +155,46 @@ class SharedPromptDPOTrainer(DPOTrainer):
         interval_steps: int,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Take the remaining gradient steps; whether it was stopped between two rows.
+        """Take the remaining gradient steps; whether it was stopped without a row.
 
         Args:
             report: gets a row every `interval_steps` steps and after the last one.
             interval_steps: gradient steps between rows.
-            is_stopping: asked after each step between rows; True: stop.
+            is_stopping: asked after each step, before its row; True: stop. A row that is due comes
+                when the run goes on.
 
         Raises:
             NonFiniteLossError: the loss or the gradient is not a number.
         """
         self._report, self.interval_steps = report, interval_steps
         self.is_stopping, self.was_stopped = is_stopping, False
-        self._reported_step, self._reported_at = self.num_steps, time.perf_counter()
-        if self.num_steps < self.total_steps:
-            self.train()
+        self._reported_at, self._earlier_s = time.perf_counter() - self._earlier_s, 0.0
+        with activity(
+            "training", self.total_steps, "steps", self.num_steps, pace_unit="pairs"
+        ) as self._activity:
+            ended = self._figures and self._is_row_due() and self._hand_over_row()
+            if not ended and self.num_steps < self.total_steps:
+                self.train()
         return self.was_stopped
 
     def state_for_resume(self) -> dict[str, Any]:
-        """Trained weights, moments and counters as plain values and arrays, see `state_tree`."""
+        """Trained weights, moments and counters as plain values and arrays, see `state_tree`.
+
+        Sound while `is_whole`, also within a step.
+        """
         state = save_state(self.policy, self._optimiser, self.accelerator.scaler)
-        return {"step": self.num_steps, "fingerprint": self.pairs.fingerprint, **state}
+        unreported = {
+            "figures": dict(self._figures),
+            "newest": self._newest,
+            "step": self._reported_step,
+            "seconds": time.perf_counter() - self._reported_at,
+        }
+        return {
+            "step": self.num_steps,
+            "fingerprint": self.pairs.fingerprint,
+            "unreported": unreported,
+            **state,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_for_resume`, of the same pairs, with any beta and learning rate.
@@ -175,6 +205,11 @@ class SharedPromptDPOTrainer(DPOTrainer):
         self.pairs.check_same(state["fingerprint"])
         load_state(state, self.policy, self._optimiser, self.accelerator.scaler)
         self.num_steps = int(state["step"])
+        unreported = state.get("unreported", {"figures": {}, "newest": {}, "seconds": 0.0})
+        self._figures = defaultdict(list, unreported["figures"])
+        self._newest = unreported["newest"]
+        self._reported_step = unreported.get("step", self.num_steps)
+        self._earlier_s = unreported["seconds"]
         place = {"last_epoch": self.num_steps, "_step_count": self.num_steps + 1}
         self._schedule.load_state_dict(self._schedule.state_dict() | place)
         peaks, factors = self._schedule.base_lrs, self._schedule.lr_lambdas
@@ -200,6 +235,8 @@ class SharedPromptDPOTrainer(DPOTrainer):
         """Compute the gradient of one step's pairs, part by part; give their mean loss."""
         noise = np.random.SeedSequence([self.seed, self.num_steps]).generate_state(1)
         torch.manual_seed(int(noise[0]))
+        self._metrics["train"].clear()  # of a step that was given up
+        self._terms.clear()
         losses = [
             super(SharedPromptDPOTrainer, self).training_step(model, part)
             for part in inputs["parts"]
@@ -207,6 +244,7 @@ class SharedPromptDPOTrainer(DPOTrainer):
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss is {loss.item()}", {"loss": loss.item()})
+        self._metrics["train"]["objective"] = [loss.item()]
         return loss
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
@@ -220,6 +258,8 @@ class SharedPromptDPOTrainer(DPOTrainer):
             raise self._diverged(
                 f"the gradient's length is {norm.item()}", {"gradient_norm": norm.item()}
             )
+        rate = float(self._optimiser.param_groups[0]["lr"])
+        self._newest = {"learning_rate": rate, "grad_norm": norm.item()}
         return norm
 
     def _diverged(self, what: str, figures: dict[str, float]) -> NonFiniteLossError:
@@ -292,28 +332,47 @@ class SharedPromptDPOTrainer(DPOTrainer):
         margins = (chosen - given["ref_chosen_logps"]) - (rejected - given["ref_rejected_logps"])
         return self.dpo.beta * margins.mean()
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Turn TRL's figures into a row and hand it on."""
-        if "loss" not in logs:
-            return  # transformers' summary of the whole run
-        super().log(logs, start_time)
-        row = {name: logs[key] for key, name in ROW_KEYS.items()}
+    def count_step(self) -> None:
+        """Take in that a gradient step is done, and hand over its row where one is due."""
+        self.num_steps += 1
+        self.is_whole = True
+        dpo_loss, chosen_nll = torch.stack(self._terms).sum(0).tolist()
+        terms = {"dpo_loss": [dpo_loss], "chosen_nll": [chosen_nll]}
+        for name, values in (self._metrics["train"] | terms).items():
+            self._figures[name] += values
+        self._activity.advance(handled=self.dpo.batch_size, loss=dpo_loss)
+        if self.is_stopping():
+            self.control.should_training_stop = self.was_stopped = True
+        elif self._is_row_due() and self._hand_over_row():
+            self.control.should_training_stop = True
+
+    def _is_row_due(self) -> bool:
+        return self.num_steps % self.interval_steps == 0 or self.num_steps == self.total_steps
+
+    def _hand_over_row(self) -> bool:
+        """Report the means over the steps since the last row; whether to stop."""
+        means = {name: sum(values) / len(values) for name, values in self._figures.items()}
+        row = {name: means[key] for key, name in ROW_KEYS.items()} | self._newest
         for side in ("chosen", "rejected"):
             ratio = row[f"reward_{side}"] / self.dpo.beta
             row[f"log_ratio_{side}"] = ratio / row[f"response_tokens_{side}"]
-        now, steps = time.perf_counter(), self.num_steps - self._reported_step
-        row["loss"], row["chosen_nll"] = (torch.stack(self._terms).sum(0) / steps).tolist()
-        self._terms.clear()
-        seconds = now - self._reported_at
+        steps = self.num_steps - self._reported_step
+        seconds = time.perf_counter() - self._reported_at
         per_epoch = self.total_steps / self.dpo.num_epochs
-        row = {
-            "step": self.num_steps,
-            "epoch": self.num_steps / per_epoch,
-            **row,
-            "pairs_per_s": steps * self.dpo.batch_size / seconds,
-        }
-        if self._report(row):
-            self.control.should_training_stop = True
+        stops = self._report(
+            {
+                "step": self.num_steps,
+                "epoch": self.num_steps / per_epoch,
+                **row,
+                "pairs_per_s": steps * self.dpo.batch_size / seconds,
+            }
+        )
+        self.close_row()
+        return stops
+
+    def close_row(self) -> None:
+        """Forget what a row tells that is made: a state that is saved from here on is behind it."""
+        self._figures.clear()
         self._reported_step, self._reported_at = self.num_steps, time.perf_counter()
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
@@ -334,20 +393,20 @@ def _keep(batch: Any) -> Any:
 
 
 class _Flow(TrainerCallback):
-    """Counts gradient steps and asks for a row where one is due."""
+    """Tells the trainer where in a gradient step transformers' loop is."""
 
     def __init__(self, trainer: SharedPromptDPOTrainer) -> None:
         self._trainer = trainer
 
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._trainer.is_whole = False
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        trainer = self._trainer
-        trainer.num_steps += 1
-        due = trainer.num_steps % trainer.interval_steps == 0
-        control.should_log = due or trainer.num_steps == trainer.total_steps
-        if not control.should_log and trainer.is_stopping():
-            control.should_training_stop = trainer.was_stopped = True
+        self._trainer.count_step()
 
 
 def _spread(values: Tensor, places: Tensor) -> Tensor:

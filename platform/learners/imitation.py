@@ -18,6 +18,7 @@ from parley.envs.cartpole.episodes import EpisodeSet
 from parley.envs.cartpole.sequences import IGNORED_LABEL
 from parley.envs.cartpole.tokens import ACT_LEFT, ACT_RIGHT, DONE, STEP_TOKENS
 from parley.platform.learners.next_token import TokenBatch, token_losses
+from parley.platform.telemetry.activities import each
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
 
 KINDS = ("state", "action", "done")
@@ -170,7 +171,7 @@ def measure_kinds(model: DHMMGPT2ForCausalLM, source: WindowSource) -> KindLosse
     model.eval()
     device = next(model.parameters()).device
     sums = KindLosses(torch.zeros(len(KINDS), dtype=torch.float64), torch.zeros(3).long())
-    for batch in source.cover():
+    for batch in each(source.cover(), "measuring the held-out loss", "batches"):
         targets = batch.targets.to(device)
         losses = token_losses(model(batch.inputs.to(device)).logits, targets)
         measured = KindLosses.measure(losses, targets)

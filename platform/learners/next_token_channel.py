@@ -1,7 +1,8 @@
 """What passes between the driver of a next-token training and its workers.
 
-One `TrainingChannel` actor stands between them: snapshots go up, the wish to stop comes down. It
-also holds the newest snapshot, from which Ray Train's retries go on after a lost worker.
+One `TrainingChannel` actor stands between them: snapshots and what is being done go up, the wish to
+stop comes down. It also holds the newest snapshot, from which Ray Train's retries go on after a
+lost worker.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from parley.platform.errors import ParleyError
+from parley.platform.learners.worker_channel import WorkerChannel
 
 MAX_WAITING = 2
 """Snapshots that wait for the driver before the workers do."""
@@ -44,17 +46,17 @@ class Snapshot:
     """Where the gradients were computed."""
 
 
-class TrainingChannel:
-    """The state of the actor between driver and workers; async, so that callers may wait.
+class TrainingChannel(WorkerChannel):
+    """The state of the actor, with the snapshots.
 
     Args:
         newest: where training begins.
     """
 
     def __init__(self, newest: Snapshot) -> None:
+        super().__init__()
         self._newest = newest
         self._waiting: asyncio.Queue[Snapshot | ParleyError] = asyncio.Queue(MAX_WAITING)
-        self._stop = False
 
     async def post(self, message: Snapshot | ParleyError) -> None:
         """Hand over a snapshot, or why training cannot go on; waits while the driver is behind."""
@@ -72,11 +74,3 @@ class TrainingChannel:
     async def newest(self) -> Snapshot:
         """Where a worker that starts has to go on."""
         return self._newest
-
-    async def request_stop(self) -> None:
-        """Ask the workers to hand over a snapshot and end."""
-        self._stop = True
-
-    async def stop_requested(self) -> bool:
-        """Whether the workers should end."""
-        return self._stop

@@ -79,6 +79,11 @@ class NextTokenTraining:
                 f"with --resume"
             ) from self._error
 
+    def told(self) -> dict[str, list[str]]:
+        """What workers are at, a line for each activity; nothing before they have begun."""
+        told: dict[str, list[str]] = ray.get(self._channel.told.remote())
+        return told
+
     def request_stop(self) -> None:
         """Let the workers end at the next occasion; their last snapshot follows."""
         ray.get(self._channel.request_stop.remote())

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import ray
 import ray.train
 import torch
-from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device, prepare_model
 from torch import nn
 
@@ -23,13 +22,15 @@ from parley.platform.learners.next_token import (
     TokenBatch,
 )
 from parley.platform.learners.next_token_channel import Snapshot
+from parley.platform.learners.worker_channel import LOOK_INTERVAL_S
+from parley.platform.telemetry.activities import Activity, Teller, activity, listening
 from parley.platform.telemetry.quiet import quiet_libraries
 from parley.policies.actor_critic import LanguageActorCritic
 from parley.policies.building import build_policy
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
 
-STOP_CHECK_STEPS = 10
-"""Gradient steps between two looks at whether to stop."""
+WORKERS = "workers"
+"""The name under which they say what they are at."""
 
 
 class BatchSource(Protocol):
@@ -80,7 +81,8 @@ def train_worker(loop_config: Mapping[str, Any]) -> None:
         loop_config["job"], channel, context.get_world_rank(), context.get_world_size()
     )
     try:
-        loop.run()
+        with listening(Teller(loop.tell, LOOK_INTERVAL_S)):
+            loop.run()
     except DivergedError as error:
         # All ranks see the same gradient. Raised, it would be tried again in vain.
         if loop.rank == 0:
@@ -161,28 +163,37 @@ class WorkerLoop:
         self._source = job.task.open(start.step, num_ranks)
         loss_sum = start.loss_sum if rank == 0 else 0.0
         self._pace = _Pace(loss_sum, start.num_losses, start.num_tokens, start.seconds)
+        self._looked_s = time.perf_counter()
 
     def run(self) -> None:
         """Train to the end, or until the driver wants to stop."""
-        training = self._job.training
-        while self._learner.num_steps < training.num_steps:
-            self._step()
-            step = self._learner.num_steps
-            ended = step == training.num_steps
-            stop = step % STOP_CHECK_STEPS == 0 and self._should_stop()
-            if ended or step % training.eval_interval == 0:
-                self._report()
-            elif stop or step % self._job.save_interval == 0:
-                self._hand_over(None)
-            if stop:
-                return
+        total, begun = self._job.training.num_steps, self._learner.num_steps
+        with activity("training", total, "steps", begun, pace_unit="tokens") as training:
+            while self._learner.num_steps < total:
+                self._step(training)
+                step = self._learner.num_steps
+                stop = self._should_stop()
+                if step == total or step % self._job.training.eval_interval == 0:
+                    self._report()
+                elif stop or step % self._job.save_interval == 0:
+                    self._hand_over(None)
+                if stop:
+                    return
 
-    def _step(self) -> None:
+    def tell(self, lines: list[str]) -> None:
+        """Say what the workers are at: they are at the same step, so one speaks for all."""
+        if self.rank == 0:
+            self._channel.tell.remote(WORKERS, lines)
+
+    def _step(self, training: Activity) -> None:
         if self._job.ramp is not None:
             noise = self._job.ramp.noise(self._learner.num_steps, self._ramp_start)
             self._model.set_mutation_noise(noise)
         batch = self._source.batch(self._learner.num_steps)
-        self._pace.count(self._learner.learn(batch), batch.num_tokens)
+        part = self._learner.learn(batch)
+        self._pace.count(part, batch.num_tokens)
+        # The other ranks' parts are about as large.
+        training.advance(handled=batch.num_tokens, loss=part * self.num_ranks)
 
     def _report(self) -> None:
         """A row of metrics with a snapshot; Ray Train learns of the row too."""
@@ -225,8 +236,12 @@ class WorkerLoop:
         ray.get(self._channel.post.remote(snapshot))
 
     def _should_stop(self) -> bool:
-        stop = self.rank == 0 and ray.get(self._channel.stop_requested.remote())
-        return bool(broadcast_from_rank_zero(stop)) if self.num_ranks > 1 else stop
+        """Whether the driver wants to stop; all ranks hear the same at the same step."""
+        stop, now_s = False, time.perf_counter()
+        if self.rank == 0 and now_s - self._looked_s >= LOOK_INTERVAL_S:
+            self._looked_s = now_s
+            stop = ray.get(self._channel.stop_requested.remote())
+        return self._sum_over_ranks(float(stop)) > 0.0
 
     def _sum_over_ranks(self, value: float) -> float:
         if self.num_ranks == 1:

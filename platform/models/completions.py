@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from parley.platform.models.batches import plan_batches
 from parley.platform.models.text_ids import Ids, TextEncoder
+from parley.platform.telemetry.activities import each
 from parley.policies.dialogue.loading import LanguageModel
 from parley.policies.dialogue.reading import find_base_model
 
@@ -67,7 +68,7 @@ def completion_log_probs(
     rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
     lengths = np.array([len(row) for row in rows], np.int64)
     counts[:] = [len(tail) for tail in tails]
-    for picked in plan_batches(lengths, batch_tokens):
+    for picked in each(plan_batches(lengths, batch_tokens), "reading responses", "batches"):
         log_probs = _score([rows[i] for i in picked], counts[picked], language_model.model)
         starts = np.cumsum(counts[picked]) - counts[picked]
         sums[picked] = np.add.reduceat(log_probs, starts)

@@ -19,7 +19,6 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from parley.envs.dialogue.smalltalk import generate_dialogues
 from parley.platform.config.pretraining import LanguageModelConfig, LanguageTrainingConfig
-from parley.platform.models.building_progress import BuildingProgress
 from parley.platform.models.cache_folder import build_once, cache_root, find_damage
 from parley.platform.models.dialogue_tokens import TokenDialogues, encode_dialogues
 from parley.platform.models.ngrams import KneserNey
@@ -27,6 +26,7 @@ from parley.platform.models.threads import limit_threads
 from parley.platform.models.tokenizer import train_tokenizer
 from parley.platform.models.training import LanguageTrainer, build_language_model, measure_losses
 from parley.platform.telemetry.files import to_json
+from parley.platform.telemetry.progress import shown
 
 EMBEDDED_NAME = "parley-tiny"
 RECIPE_FILE = "recipe.json"
@@ -75,7 +75,7 @@ def embedded_model(recipe: EmbeddedRecipe | None = None, progress: Report | None
 
     Args:
         recipe: what to build; parley-tiny by default.
-        progress: is told of the stages; a progress bar on standard error by default.
+        progress: is told of the stages; shown on standard error by default.
 
     Raises:
         CacheError: the cache cannot be written.
@@ -84,9 +84,9 @@ def embedded_model(recipe: EmbeddedRecipe | None = None, progress: Report | None
     folder = cache_root() / f"{EMBEDDED_NAME}-{chosen.digest}"
     if find_damage(folder) is None:
         return folder
-    with BuildingProgress(f"building {EMBEDDED_NAME}") as bar:
-        report = progress or bar.update
-        return build_once(folder, lambda target: _build(chosen, target, report), bar.log)
+    with shown(f"building {EMBEDDED_NAME}") as building:
+        report = progress or building.report
+        return build_once(folder, lambda target: _build(chosen, target, report), building.say)
 
 
 def _build(recipe: EmbeddedRecipe, folder: Path, report: Report) -> None:

@@ -24,8 +24,11 @@ from transformers import PreTrainedTokenizerBase
 
 from parley.envs.dialogue.spelt_ends import strip_spelt_ends
 from parley.platform.models.tokenizer import end_token_of
+from parley.platform.telemetry.activities import activity
 
 Ids = list[int]
+TEXTS_TOGETHER = 4_096
+"""Texts that a tokenizer is given at once."""
 
 
 @dataclass
@@ -132,19 +135,21 @@ def encode_plainly(
         add_special_tokens: put in what the tokenizer puts around a text.
         max_length: longer ones are cut on the tokenizer's `truncation_side`.
     """
-    if not texts:
-        return []
-    encoded: Any = tokenizer(
-        list(texts),
-        add_special_tokens=add_special_tokens,
-        split_special_tokens=True,
-        truncation=max_length is not None,
-        max_length=max_length,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    rows: list[Ids] = encoded["input_ids"]
+    rows: list[Ids] = []
+    with activity("encoding", len(texts), "texts") as encoding:
+        for first in range(0, len(texts), TEXTS_TOGETHER):
+            encoded: Any = tokenizer(
+                list(texts[first : first + TEXTS_TOGETHER]),
+                add_special_tokens=add_special_tokens,
+                split_special_tokens=True,
+                truncation=max_length is not None,
+                max_length=max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )
+            rows += encoded["input_ids"]
+            encoding.advance(len(encoded["input_ids"]))
     return rows
 
 

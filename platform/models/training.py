@@ -26,6 +26,7 @@ from parley.platform.models.optimiser import language_optimiser
 from parley.platform.models.precision import mixed_precision
 from parley.platform.models.schedule import learning_rate_factor
 from parley.platform.models.tokenizer import end_token_of
+from parley.platform.telemetry.activities import each
 
 EVALUATION_TOKENS = 16_384
 """Tokens of one forward pass that measures."""
@@ -190,7 +191,7 @@ def measure_losses(model: GPT2LMHeadModel, dialogues: TokenDialogues) -> Dialogu
     nats = np.zeros(len(dialogues))
     counts = np.zeros(len(dialogues), np.int64)
     lengths = np.array([window.length for window in windows], np.int64)
-    for chosen in plan_batches(lengths, EVALUATION_TOKENS):
+    for chosen in each(plan_batches(lengths, EVALUATION_TOKENS), "measuring the loss", "batches"):
         batch = make_batch(dialogues, [windows[index] for index in chosen])
         sums = token_losses(model, batch.to(device)).double().sum(1).cpu().numpy()
         np.add.at(nats, owners[chosen], sums)

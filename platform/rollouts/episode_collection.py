@@ -18,6 +18,7 @@ from parley.envs.cartpole.episodes import EpisodeSet, collect_episodes
 from parley.platform.config.cartpole import CartPoleEnvConfig, ImitationDataConfig
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
+from parley.platform.telemetry.activities import each
 
 EPISODE_SUFFIXES = (".parquet", ".npz")
 
@@ -41,7 +42,9 @@ def record_episodes(env: CartPoleEnvConfig, data: ImitationDataConfig, seed: int
         for index, (controller, num_episodes) in enumerate(controllers)
         for share in split_evenly(num_episodes, data.num_workers)
     ]
-    return EpisodeSet.concat(ray.get(shares))
+    return EpisodeSet.concat(
+        [ray.get(share) for share in each(shares, "recording episodes", "shares")]
+    )
 
 
 def split_evenly(num_episodes: int, num_workers: int) -> Iterator[tuple[int, int]]:

@@ -19,6 +19,7 @@ from ray import tune
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.errors import ConfigError
+from parley.platform.learners.worker_channel import WorkerChannel
 from parley.platform.sweeps.record import TrialRecord, read_records
 from parley.platform.sweeps.schedulers import build_scheduler
 from parley.platform.sweeps.space import TrialPlan, plan_trials
@@ -104,10 +105,18 @@ def run_trials(
     os.environ.update(QUIET_TUNE)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     known = {record.plan.number: record for record in records}
-    watch = SweepWatch(known, run_folder, config.checkpoint.keep, hooks)
+    channel: Any = ray.remote(num_cpus=0)(WorkerChannel).remote()
+
+    def is_stopping() -> bool:
+        # Before Tune stops the trials: it waits for them, and they save.
+        if hooks.is_stopping():
+            ray.get(channel.request_stop.remote())
+        return hooks.is_stopping()
+
+    watch = SweepWatch(known, run_folder, config.checkpoint.keep, hooks, channel)
     place = ray.put(shared)
     worker = tune.with_parameters(
-        run_in_worker, trial=trial, base=config, shared=[place], folder=trials
+        run_in_worker, trial=trial, base=config, shared=[place], folder=trials, channel=channel
     )
     tuner = tune.Tuner(
         tune.with_resources(worker, _trial_resources(config)),
@@ -118,7 +127,7 @@ def run_trials(
             storage_path=str(trials),
             callbacks=[watch],
             failure_config=tune.FailureConfig(max_failures=config.sweep.max_failures),
-            stop=Stopper(hooks.is_stopping),
+            stop=Stopper(is_stopping),
             verbose=0,
         ),
     )

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self, TextIO
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from parley.platform.config.sweep import Value
 from parley.platform.sweeps.record import TrialRecord, by_score
-from parley.platform.telemetry.progress import duration_text
+from parley.platform.telemetry.activities import duration_text
+from parley.platform.telemetry.progress import Progress
 
 WIDTH = 80
 LIVE_ROWS = 20
@@ -37,21 +37,17 @@ class SweepTable:
 
     def __init__(self, num_trials: int, stream: TextIO | None = None) -> None:
         self._num_trials = num_trials
-        self._console = Console(file=stream or sys.stderr)
-        self._live: Live | None = None
+        self._progress = Progress((), stream=stream, body=self._body)
+        self._records: list[TrialRecord] = []
         self._reported: set[int] = set()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=2)
-            self._live.start()
+        self._progress.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._live is not None:
-            self._live.update("")
-            self._live.stop()
-            self._live = None
+        self._records = []  # the table that stays is the final one
+        self._progress.__exit__(*exception)
 
     def known(self, records: Sequence[TrialRecord]) -> None:
         """Do not report these trials: an earlier process did."""
@@ -59,8 +55,9 @@ class SweepTable:
 
     def update(self, records: Sequence[TrialRecord]) -> None:
         """Show how the trials stand."""
-        if self._live is not None:
-            self._live.update(trials_table(records, LIVE_ROWS))
+        self._records = [*records]
+        if self._progress.is_live:
+            self._progress.refresh()
             return
         ended = [record for record in records if record.is_finished]
         for record in ended:
@@ -70,8 +67,14 @@ class SweepTable:
 
     def say(self, text: str) -> None:
         """Print a line above the live table, or between the plain ones."""
-        console = self._console if self._live is None else self._live.console
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
+        self._progress.say(text)
+
+    def tell(self, number: int, lines: Sequence[str]) -> None:
+        """Show what the trial of this number is at, see `Teller`; none: nothing any more."""
+        self._progress.tell(str(number), [f"trial {number}: {line}" for line in lines])
+
+    def _body(self) -> Table | None:
+        return trials_table(self._records, LIVE_ROWS) if self._records else None
 
 
 def print_trials(records: Sequence[TrialRecord], stream: TextIO | None = None) -> None:

@@ -6,6 +6,7 @@ here is the truth of a trial from which an interrupted sweep goes on:
     trials/00003/rows.jsonl                 one line for each measure
     trials/00003/checkpoint_000004/row.json the measure that belongs to it
     trials/00003/checkpoint_000004/state/   what the trial wrote
+    trials/00003/between/                   the same of a later step, where it was stopped there
     trials/00003/done.json                  the trial came to its end
     trials/00003/error.txt                  what stopped it
 """
@@ -18,27 +19,26 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parley.platform.sweeps.trial_ending import Save
 from parley.platform.telemetry.announcements import CheckpointSaved, announce
 from parley.platform.telemetry.files import atomic_write_text, sync_folder, to_json
 
 TRIALS_DIR = "trials"
 ROWS_FILE, ROW_FILE, STATE_DIR = "rows.jsonl", "row.json", "state"
 DONE_FILE, ERROR_FILE, LOCK_FILE = "done.json", "error.txt", ".lock"
-CHECKPOINT_PREFIX, UNFINISHED_PREFIX = "checkpoint_", ".unfinished_"
+CHECKPOINT_PREFIX, UNFINISHED_PREFIX, BETWEEN_DIR = "checkpoint_", ".unfinished_", "between"
 LOCK_TIMEOUT_S = 60.0
 """How long to wait for a worker of an interrupted sweep, which its raylet is about to end."""
 
 Row = dict[str, Any]
 """A measure: `evaluation` (its number in the trial, from 1), `score`, `seconds` (of the trial so
 far), `config` (dotted key -> value) and the trial's own figures."""
-Save = Callable[[Path], None]
-"""Writes a checkpoint into a folder that exists and is empty."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,9 @@ class TrialFolder:
         write(unfinished / STATE_DIR)
         atomic_write_text(unfinished / ROW_FILE, to_json(row) + "\n")
         _sync_tree(unfinished)
-        self._place(unfinished, row)
+        self._place(unfinished, self._checkpoint_path(row))
         self._prune()
+        shutil.rmtree(self.path / BETWEEN_DIR, ignore_errors=True)
         announce(CheckpointSaved(time.perf_counter() - started))
 
     def adopt(self, donor: SavedMeasure, config: Mapping[str, object]) -> None:
@@ -149,7 +150,18 @@ class TrialFolder:
         shutil.copytree(donor.state, unfinished / STATE_DIR)
         atomic_write_text(unfinished / ROW_FILE, to_json(row) + "\n")
         _sync_tree(unfinished)
-        self._place(unfinished, row)
+        self._place(unfinished, self._checkpoint_path(row))
+        shutil.rmtree(self.path / BETWEEN_DIR, ignore_errors=True)
+
+    def save_between(self, row: Row, write: Save) -> None:
+        """Write a checkpoint that belongs to no measure; `row` is the last one before it."""
+        unfinished = self.path / f"{UNFINISHED_PREFIX}{BETWEEN_DIR}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        (unfinished / STATE_DIR).mkdir(parents=True)
+        write(unfinished / STATE_DIR)
+        atomic_write_text(unfinished / ROW_FILE, to_json(row) + "\n")
+        _sync_tree(unfinished)
+        self._place(unfinished, self.path / BETWEEN_DIR)
 
     def checkpoints(self) -> list[SavedMeasure]:
         """The checkpoints, oldest first; a folder has this name while it is whole."""
@@ -163,9 +175,18 @@ class TrialFolder:
         return found
 
     def newest(self) -> SavedMeasure | None:
-        """The checkpoint to go on from."""
+        """The checkpoint of the last measure."""
         found = self.checkpoints()
         return found[-1] if found else None
+
+    def to_go_on_from(self) -> SavedMeasure | None:
+        """The newest checkpoint: that of the last measure, or one of a step behind it."""
+        newest, path = self.newest(), self.path / BETWEEN_DIR
+        if not (path / ROW_FILE).is_file():
+            return newest
+        between = SavedMeasure(path, json.loads((path / ROW_FILE).read_text(encoding="utf-8")))
+        measured = 0 if newest is None else newest.row["evaluation"]
+        return between if between.row["evaluation"] == measured else newest
 
     def best(self) -> SavedMeasure | None:
         """The checkpoint of the highest score; the earlier one where two are equal."""
@@ -194,8 +215,10 @@ class TrialFolder:
             return None
         return path.read_text(encoding="utf-8").split("\n\nTraceback")[0].strip()
 
-    def _place(self, unfinished: Path, row: Row) -> None:
-        target = self.path / f"{CHECKPOINT_PREFIX}{row['evaluation']:06d}"
+    def _checkpoint_path(self, row: Row) -> Path:
+        return self.path / f"{CHECKPOINT_PREFIX}{row['evaluation']:06d}"
+
+    def _place(self, unfinished: Path, target: Path) -> None:
         if target.exists():
             self._remove(target)
         unfinished.rename(target)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
+from parley.platform.learners.worker_channel import LOOK_INTERVAL_S
 from parley.platform.sweeps.record import TrialRecord, write_records
 from parley.platform.sweeps.table import SweepTable
 from parley.platform.sweeps.trial_folder import TRIALS_DIR, Row, TrialFolder
@@ -41,6 +44,7 @@ class SweepWatch(tune.Callback):
         run_folder: where `trials.json` is written.
         keep: checkpoints that each trial keeps.
         hooks: the caller's.
+        channel: handle of the `WorkerChannel` between the trials and this.
     """
 
     def __init__(
@@ -49,16 +53,29 @@ class SweepWatch(tune.Callback):
         run_folder: Path,
         keep: int,
         hooks: SweepHooks,
+        channel: Any,
     ) -> None:
         self._records = records
         self._run_folder = run_folder
         self._keep = keep
         self._hooks = hooks
+        self._channel = channel
+        self._looked_s = time.monotonic()
         self._show()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles its settings into a snapshot, which nothing reads: see sweep.py.
         return tune.Callback, ()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tune's hook, some times a second: say what trials are at."""
+        if time.monotonic() - self._looked_s < LOOK_INTERVAL_S:
+            return
+        self._looked_s = time.monotonic()
+        told = ray.get(self._channel.told.remote())
+        for record in self._records.values():
+            lines = told.get(record.plan.name, ()) if record.status == "running" else ()
+            self._hooks.table.tell(record.plan.number, lines)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune's hook: a worker begins, or goes on with, a trial."""

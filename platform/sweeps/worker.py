@@ -22,10 +22,13 @@ from ray import tune
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import InputError, ParleyError
+from parley.platform.learners.worker_channel import LOOK_INTERVAL_S
 from parley.platform.models.loss_fault import NonFiniteLossError, write_fault
 from parley.platform.monitoring.run_monitor import name_run, trial_monitored
 from parley.platform.sweeps.space import TrialPlan, trial_config
-from parley.platform.sweeps.trial_folder import Row, Save, SavedMeasure, TrialFolder
+from parley.platform.sweeps.trial_ending import Save, TrialEnding
+from parley.platform.sweeps.trial_folder import Row, SavedMeasure, TrialFolder
+from parley.platform.telemetry.activities import Teller, listening
 from parley.platform.telemetry.quiet import quiet_libraries
 
 PLAN = "plan"
@@ -46,9 +49,11 @@ _FETCHED: dict[str, Any] = {}
 
 Report = Callable[[Mapping[str, object], Save | None], bool]
 """Takes a measure, with a `score`, and what writes a checkpoint; False: the trial shall return."""
-Trial = Callable[[DialogueDPOConfig, Any, Path, Report, Path | None], Mapping[str, object]]
+Trial = Callable[
+    [DialogueDPOConfig, Any, Path, Report, Path | None, TrialEnding], Mapping[str, object]
+]
 """A trial: settings, what all trials share, its folder, where to report, the checkpoint folder to
-continue from; gives its final figures."""
+continue from, what ends it between measures; gives its final figures."""
 
 
 class DivergedError(ParleyError, FloatingPointError):
@@ -62,6 +67,7 @@ def run_in_worker(
     base: DialogueDPOConfig,
     shared: Sequence[ray.ObjectRef[Any]],
     folder: Path,
+    channel: Any,
 ) -> None:
     """Run the trial that Tune's `config` names, from its newest checkpoint where it has one.
 
@@ -72,6 +78,7 @@ def run_in_worker(
         shared: the place of what all trials share, in the object store; a sequence of one, as Tune
             would fetch a bare one for each trial anew.
         folder: of all trials.
+        channel: handle of the sweep's `WorkerChannel`.
     """
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = THREAD_TIMEOUT_S
     quiet_libraries()
@@ -79,9 +86,19 @@ def run_in_worker(
     own = TrialFolder(folder / plan.name, base.checkpoint.keep)
     with own.locked(), trial_monitored(base, name_run(base, folder.parent), plan.name):
         session = TrialSession(own, plan, _find_donor(folder, plan))
+        ending = TrialEnding(_Looking(channel), session.save_between)
+        teller = Teller(lambda lines: channel.tell.remote(plan.name, lines), LOOK_INTERVAL_S)
         try:
             settings = trial_config(base, plan.values)
-            figures = trial(settings, _fetch(shared[0]), own.path, session.report, session.restore)
+            with listening(teller):
+                figures = trial(
+                    settings,
+                    _fetch(shared[0]),
+                    own.path,
+                    session.report,
+                    session.restore,
+                    ending,
+                )
         except (FloatingPointError, InputError) as error:
             session.note_final(error)
             if isinstance(error, NonFiniteLossError):
@@ -96,6 +113,21 @@ def run_in_worker(
     if session.was_ended:
         # The session of Tune has been told to end; another report would wait for ever.
         sys.exit(0)
+
+
+class _Looking:
+    """Whether the sweep is to stop, asked of its channel at a bounded pace."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._looked_s = time.monotonic()
+
+    def __call__(self) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._looked_s < LOOK_INTERVAL_S:
+            return False
+        self._looked_s = now_s
+        return bool(ray.get(self._channel.stop_requested.remote()))
 
 
 def _fetch(place: ray.ObjectRef[Any]) -> Any:
@@ -134,10 +166,11 @@ class TrialSession:
         rows = own.open_rows()
         if donor is not None:
             own.adopt(donor, plan.values)
-        newest = own.newest()
+        newest = own.to_go_on_from()
         self.restore = None if newest is None else newest.state
         self._num_rows = int(rows[-1]["evaluation"]) if rows else 0
-        self._earlier_s = float(rows[-1]["seconds"]) if rows else 0.0
+        self._last = dict(rows[-1]) if rows else {}
+        self._earlier_s = 0.0 if newest is None else float(newest.row["seconds"])
         self._start_s = time.monotonic()
 
     def report(self, figures: Mapping[str, object], save: Save | None = None) -> bool:
@@ -158,7 +191,15 @@ class TrialSession:
         if save is not None:
             self._own.save(row, save)
         self._own.append_row(row)
+        self._last = row
         return self._tell(row, has_checkpoint=save is not None)
+
+    def save_between(self, step: int, save: Save) -> None:
+        """Keep a trial that ends behind its last measure, because the sweep is stopped."""
+        seconds = self._earlier_s + time.monotonic() - self._start_s
+        row = {"evaluation": 0, **self._last, "seconds": seconds, "config": self._plan.values}
+        self._own.save_between(row, save)
+        self.is_stopped = True
 
     def note_final(self, error: Exception) -> bool:
         """End a trial that would fail alike once more: figures not finite, or wrong input."""

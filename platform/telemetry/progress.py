@@ -1,30 +1,47 @@
-"""The progress of a run on the terminal: one live table, or plain lines where there is none.
+"""The progress of a run on the terminal: a live table and line, or plain lines where there is none.
 
-What is shown is data: the columns are given by the job, which alone knows what its rows mean.
+What is shown is data: the columns of rows are given by the job, which alone knows what they mean,
+and what is being done comes from those who do it (`telemetry.activities`).
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
+
+from parley.platform.telemetry.activities import (
+    Activity,
+    ActivityStack,
+    activity,
+    duration_text,
+    is_heard,
+    listening,
+)
 
 VISIBLE_ROWS = 8
 """Rows of the live table; older ones scroll out of it."""
 
+REFRESHES_PER_S = 4
+"""How often a terminal is drawn anew."""
 PLAIN_INTERVAL_S = 5.0
-"""Least time between two lines where the output is not a terminal."""
+"""Least time between two rows where the output is not a terminal."""
 PLAIN_SHARE = 0.02
-"""That time as a share of how long the run has lasted: the log of a day stays a few pages."""
+"""That time as a share of how long the run has lasted, up to the silence that is allowed."""
+SILENCE_S = 30.0
+"""Longest silence there, while anything is being done."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +70,16 @@ class Goal:
 
 
 class Progress:
-    """Shows the rows of one run; a context manager, so that the terminal is left in order.
+    """Shows the rows of one run and what is being done; a context manager: it leaves all in order.
 
     Args:
         columns: what to show of a row, in order.
         goal: where given, `time left` is estimated from the pace since the first row.
         stream: where to write; standard error by default, so that standard output stays data.
-        interval_s: least time between two plain lines.
+        interval_s: least time between two plain rows.
+        silence_s: longest time without a plain line while anything is being done.
         clock: seconds that only grow; tests give their own.
+        body: shown in place of the rows.
     """
 
     def __init__(
@@ -69,79 +88,162 @@ class Progress:
         goal: Goal | None = None,
         stream: TextIO | None = None,
         interval_s: float = PLAIN_INTERVAL_S,
+        silence_s: float = SILENCE_S,
         clock: Callable[[], float] = time.monotonic,
+        body: Callable[[], RenderableType | None] | None = None,
     ) -> None:
         self._columns = list(columns)
         self._goal = goal
         self._console = Console(file=stream or sys.stderr)
         self._interval_s = interval_s
+        self._silence_s = silence_s
         self._clock = clock
+        self._body = body or self._table
         self._begun_s: float | None = None
         self._start: tuple[float, float] | None = None
         self._rows: deque[list[str]] = deque(maxlen=VISIBLE_ROWS)
-        self._status = ""
         self._unprinted: list[str] | None = None
-        self._last_print_s = float("-inf")
+        self._row_s = float("-inf")
+        """When the last row was printed."""
+        self._line_s = float("-inf")
+        """And the last line of any kind."""
+        self._stack = ActivityStack(clock)
+        self._elsewhere: dict[str, Sequence[str]] = {}
+        self._spinner = Spinner("dots")
+        self._lock = threading.RLock()
+        self._left = threading.Event()
+        self._watch: threading.Thread | None = None
         self._live: Live | None = None
+        self._listening: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> Self:
-        self._begun_s = self._clock()
+        self._begun_s = self._line_s = self._clock()
         self._start = (self._begun_s, 0.0)
         if self._console.is_terminal:
-            self._live = Live(self._render(), console=self._console, refresh_per_second=4)
-            self._live.start()
+            self._live = Live(
+                get_renderable=self._render,
+                console=self._console,
+                refresh_per_second=REFRESHES_PER_S,
+                # What is printed goes through the console then: to a file, it goes by itself.
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self._live.start(refresh=True)
+        else:
+            self._watch = threading.Thread(target=self._break_silence, daemon=True)
+            self._watch.start()
+        self._listening = listening(self)
+        self._listening.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._status = ""
+        assert self._listening is not None
+        self._listening.__exit__(None, None, None)
+        self._left.set()
+        self._stack = ActivityStack(self._clock)
+        self._elsewhere = {}
         if self._live is not None:
-            self._live.update(self._render())
             self._live.stop()
             self._live = None
-        elif self._unprinted is not None:
-            self._print_line(self._unprinted)
+        if self._watch is not None:
+            self._watch.join()
+        if self._unprinted is not None:
+            self._print_row(self._unprinted)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is drawn on a terminal."""
+        return self._live is not None
 
     def update(self, row: Mapping[str, object]) -> None:
         """Show one row, keyed as the columns are."""
         cells = [column.text(row) for column in self._columns]
         if self._goal is not None:
             cells.append(self._time_left(row))
-        self._rows.append(cells)
-        if self._live is not None:
-            self._live.update(self._render())
-        elif self._clock() - self._last_print_s >= self._pause_s():
-            self._print_line(cells)
-        else:
-            self._unprinted = cells
+        with self._lock:
+            self._rows.append(cells)
+            if self._live is not None:
+                self._live.refresh()
+            elif self._clock() - self._row_s >= self._pause_s():
+                self._print_row(cells)
+            else:
+                self._unprinted = cells
 
     @contextmanager
-    def status(self, activity: str) -> Iterator[None]:
+    def status(self, name: str) -> Iterator[Activity]:
         """Say what the run waits for, such as `starting Ray`, until the block ends."""
-        before, self._status = self._status, activity
-        if self._live is not None:
-            self._live.update(self._render())
-        else:
-            self._write(f"{activity} ...")
-        try:
-            yield
-        finally:
-            self._status = before
-            if self._live is not None:
-                self._live.update(self._render())
+        if self._stack and self._live is None:
+            self._write(f"{name} ...")
+        with listening(self), activity(name) as waiting:
+            yield waiting
 
     def say(self, text: str) -> None:
         """Print lines above the live table, or between the plain ones."""
-        console = self._console if self._live is None else self._live.console
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
+        self._write(text)
+
+    def tell(self, place: str, lines: Sequence[str]) -> None:
+        """Show what is being done in another process, see `Teller`; none: nothing any more."""
+        with self._lock:
+            is_new = place not in self._elsewhere
+            if not lines:
+                self._elsewhere.pop(place, None)
+                return
+            self._elsewhere[place] = lines
+            if is_new and self._live is None:
+                self._write(lines[-1])
+            self._speak_if_due()
 
     def resume_from(self, amount: float) -> None:
         """Count the pace from `amount` of the goal, which an earlier run has reached."""
         self._start = (self._clock(), amount)
 
+    def begin(self, activity: Activity) -> None:
+        """Take in an activity; a plain line names it, unless it is a part of another one."""
+        with self._lock:
+            is_part = bool(self._stack)
+            self._stack.begin(activity)
+            if self._live is not None:
+                self._live.refresh()
+            elif not is_part:
+                self._write(f"{activity.name} ...")
+
+    def advanced(self) -> None:
+        """Take in that the innermost activity is further; what is drawn is drawn at its time."""
+        if self._live is None and self._clock() - self._line_s >= self._silence_s:
+            with self._lock:
+                self._speak_if_due()
+
+    def end(self) -> None:
+        """Take in that the innermost activity has ended."""
+        with self._lock:
+            self._stack.end()
+
+    def refresh(self) -> None:
+        """Draw the body anew now."""
+        if self._live is not None:
+            self._live.refresh()
+
+    def _break_silence(self) -> None:
+        """In a thread of its own: speak also where one step takes longer than silence may."""
+        while not self._left.wait(max(self._silence_s / 10, 0.1)):
+            with self._lock:
+                self._speak_if_due()
+
+    def _speak_if_due(self) -> None:
+        """Print what is being done, where there is no terminal and it was silent too long."""
+        if self._live is not None or self._clock() - self._line_s < self._silence_s:
+            return
+        for line in self._lines():
+            self._write(line)
+
+    def _lines(self) -> list[str]:
+        """What is being done, here and elsewhere."""
+        return [*self._stack.lines(), *chain.from_iterable(list(self._elsewhere.values()))]
+
     def _pause_s(self) -> float:
-        """Least time between two plain lines now."""
+        """Least time between two plain rows now."""
         started = self._clock() if self._begun_s is None else self._begun_s
-        return max(self._interval_s, PLAIN_SHARE * (self._clock() - started))
+        wanted = max(self._interval_s, PLAIN_SHARE * (self._clock() - started))
+        return min(wanted, max(self._interval_s, self._silence_s))
 
     def _titles(self) -> list[str]:
         titles = [column.title for column in self._columns]
@@ -159,32 +261,44 @@ class Progress:
         remaining = max(0.0, self._goal.amount - reached)
         return duration_text(remaining / gained * (self._clock() - start_s))
 
-    def _render(self) -> RenderableType:
+    def _table(self) -> RenderableType | None:
+        """The newest rows."""
+        if not self._rows:
+            return None
         table = Table(box=None, pad_edge=False)
         for title in self._titles():
             table.add_column(title, justify="right")
-        for cells in self._rows:
+        for cells in list(self._rows):
             table.add_row(*cells)
-        parts: list[RenderableType] = [table] if self._rows else []
-        if self._status:
-            parts.append(Spinner("dots", text=self._status))
+        return table
+
+    def _render(self) -> RenderableType:
+        body, lines = self._body(), self._lines()
+        parts = [] if body is None else [body]
+        texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
+        if texts:
+            self._spinner.update(text=texts.pop())
+            parts += [*texts, self._spinner]
         return Group(*parts)
 
-    def _print_line(self, cells: Sequence[str]) -> None:
+    def _print_row(self, cells: Sequence[str]) -> None:
         pairs = zip(self._titles(), cells, strict=True)
         self._write("  ".join(f"{title} {cell}" for title, cell in pairs))
         self._unprinted = None
-        self._last_print_s = self._clock()
+        self._row_s = self._clock()
 
     def _write(self, line: str) -> None:
+        self._line_s = self._clock()
         self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def duration_text(seconds: float) -> str:
-    """`42s`, `3m05s` or `2h07m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+@contextmanager
+def shown(name: str) -> Iterator[Activity]:
+    """Something that is built once: shown where other things are shown, else by itself.
+
+    Its `report` takes what is being done, and which share of the whole is finished.
+    """
+    with ExitStack() as stack:
+        if not is_heard():
+            stack.enter_context(Progress(()))
+        yield stack.enter_context(activity(name, 1.0))

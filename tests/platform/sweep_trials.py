@@ -19,7 +19,9 @@ import ray.cloudpickle
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.loading import load_experiment, replace_overrides
+from parley.platform.jobs.stopping import StopSignal
 from parley.platform.jobs.sweep_job import SweepParts, run_sweep
+from parley.platform.sweeps.trial_ending import TrialEnding
 from parley.platform.sweeps.trial_folder import SavedMeasure
 from parley.platform.telemetry.progress import Progress
 from parley.platform.telemetry.run_folder import RunFolder
@@ -43,10 +45,12 @@ def count_steps(
     folder: Path,
     report: Callable[[Mapping[str, object], Any], bool],
     restore: Path | None,
+    ending: TrialEnding,
 ) -> dict[str, object]:
     """Count to `NUM_STEPS`, the nearer to `BEST_BETA` the better; a fault where `shared` says so.
 
-    `shared` maps `sleep_s` to a step's time, and `faults` to beta -> (step, what happens then).
+    `shared` maps `sleep_s` to a step's time, `interval` to the steps between measures, `waits_at`
+    to the step at which to wait for a stop, and `faults` to beta -> (step, what happens then).
     """
     beta, step, total = config.dpo.beta, 0, 0.0
     if restore is not None:
@@ -67,6 +71,13 @@ def count_steps(
         def save(target: Path, state: dict[str, Any] = state) -> None:
             (target / "state.json").write_text(json.dumps(state))
 
+        if step % shared["interval"] and step < NUM_STEPS:
+            if step == shared["waits_at"]:
+                while not ending.is_stopping():
+                    time.sleep(0.01)
+                ending.save(step, save)
+                return {}
+            continue
         figures = {"step": step, "iteration": step, "score": score, "cooperative_rate": 0.5}
         if not report(figures, save):
             return {}
@@ -94,9 +105,11 @@ def _meet_fault(fault: tuple[int, str] | None, step: int, folder: Path) -> None:
 def make_parts(shared: Mapping[str, object] | None = None) -> SweepParts:
     """The stand-in's parts; `shared` changes what its trials are given."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    given = {"sleep_s": 0.0, "faults": {}, **(shared or {})}
+    given = {"sleep_s": 0.0, "interval": 1, "waits_at": 0, "faults": {}, **(shared or {})}
 
-    def prepare(config: DialogueDPOConfig, folder: Path, progress: Progress) -> dict[str, object]:
+    def prepare(
+        config: DialogueDPOConfig, folder: Path, progress: Progress, stop: StopSignal
+    ) -> dict[str, object]:
         with (folder / "prepared.log").open("a") as log:
             log.write("prepared\n")
         return given

@@ -24,7 +24,7 @@ from parley.platform.config.loading import load_experiment
 from parley.platform.evaluation.generation import Decoding, encode_fitting, generate
 from parley.platform.evaluation.generator_checkpoint import GENERATOR, REFERENCE
 from parley.platform.evaluation.questions import choose_questions
-from parley.platform.jobs import dpo_preparation
+from parley.platform.jobs import resumable_tasks
 from parley.platform.jobs.dpo_job import DPORun, run_dpo
 from parley.platform.jobs.dpo_preparation import prepare
 from parley.platform.learners.dpo_data import PairDataError
@@ -223,7 +223,7 @@ def test_scores_are_whole_or_absent(
 
     config = settings(quick_model_folder, classifier_folder)
     with monkeypatch.context() as patch:
-        patch.setattr(dpo_preparation, "save_tree", save_half)
+        patch.setattr(resumable_tasks, "save_tree", save_half)
         with pytest.raises(OSError, match="full"):
             prepare(config, folder, Progress((), stream=io.StringIO()))
     assert not list(folder.glob("prepared*"))

@@ -12,6 +12,7 @@ from parley.platform.errors import InputError
 from parley.platform.learners.dpo_scoring import response_log_probs
 from parley.platform.learners.supervised import fine_tune, unique_chosen
 from parley.platform.models.loss_fault import NonFiniteLossError
+from parley.platform.telemetry.activities import Teller, listening
 from tests.platform.dpo_fixtures import make_model, make_pairs
 
 CONFIG = SupervisedConfig(num_epochs=6, learning_rate=3e-3, batch_size=4, warmup_steps=2)
@@ -20,13 +21,15 @@ CONFIG = SupervisedConfig(num_epochs=6, learning_rate=3e-3, batch_size=4, warmup
 def test_chosen_responses_become_likelier() -> None:
     model, pairs = make_model("gpt2"), make_pairs(30)
     before = response_log_probs(model, pairs)
-    seen: list[tuple[int, int]] = []
-    done = fine_tune(model, pairs, CONFIG, 0, lambda step, steps, _: seen.append((step, steps)))
+    seen: list[list[str]] = []
+    with listening(Teller(seen.append, 0.0)):
+        done = fine_tune(model, pairs, CONFIG, 0)
     after = response_log_probs(model, pairs)
     per_token = (after - before)[:, 0].sum() / pairs.chosen.lengths.sum()
     assert per_token > 1.0
     assert done.last_loss < done.first_loss
-    assert seen == [(n, done.steps) for n in range(1, done.steps + 1)]
+    told = [line.split("  ")[1] for (line,) in seen]
+    assert told == [f"{n} of {done.steps} steps" for n in range(done.steps + 1)]
     assert not model.training
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from io import StringIO
 from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from parley.platform.config.pretraining import LanguageModelConfig, LanguageTrainingConfig
-from parley.platform.models.building_progress import BuildingProgress
 from parley.platform.models.cache_folder import CacheError, build_once, cache_root, find_damage
 from parley.platform.models.embedded import EmbeddedRecipe, embedded_model
 from parley.platform.models.resolving import PREFERRED_MODEL, is_downloaded, resolve_model
@@ -162,22 +160,3 @@ def test_a_downloaded_model_is_preferred(cache: Path, monkeypatch: pytest.Monkey
     assert not is_downloaded(PREFERRED_MODEL)
     (snapshot / "model.safetensors").write_text("weights")
     assert resolve_model("auto", pytest.fail, TINY) == PREFERRED_MODEL
-
-
-def test_progress_is_plain_lines_where_there_is_no_terminal() -> None:
-    stream = StringIO()
-    with BuildingProgress("building it", stream) as progress:
-        for share in range(100):
-            progress.update("training", share / 100)
-        progress.update("done", 1.0)
-    assert stream.getvalue().splitlines() == [
-        "building it: training (0%)",
-        "building it: done (100%)",
-    ]
-
-
-def test_nothing_is_written_before_the_first_stage() -> None:
-    stream = StringIO()
-    with BuildingProgress("building it", stream):
-        pass
-    assert stream.getvalue() == ""

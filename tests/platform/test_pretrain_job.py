@@ -25,6 +25,7 @@ from parley.platform.config.loading import load_experiment, replace_overrides
 from parley.platform.config.pretraining import PretrainConfig
 from parley.platform.errors import InputError
 from parley.platform.evaluation.dialogue_runs import evaluate_path
+from parley.platform.jobs import pretrain_job
 from parley.platform.jobs.pretrain_job import run_pretrain
 from parley.platform.models.loss_fault import NonFiniteLossError
 from parley.platform.telemetry.run_folder import RunFolder
@@ -122,6 +123,25 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(finished: Path, tmp_path: Pat
     assert ends[0] == ends[1]
     transcripts = [read_transcripts(path / "transcripts.jsonl") for path in (folder, finished)]
     assert transcripts[0] == transcripts[1]
+
+
+def test_a_measure_that_was_given_up_is_made_when_the_run_goes_on(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+
+    def wait_for_the_end_of_grace(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain_job, "measure_losses", wait_for_the_end_of_grace)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, "checkpoint.stop_grace_s=0.0")
+    assert not (folder / "metrics.jsonl").exists()
+    assert (folder / "checkpoints/iteration_000010").is_dir()
+    train(folder, resume=True)
+    assert figures(folder) == figures(finished)
 
 
 def interrupt_when(condition: Callable[[], bool]) -> None:

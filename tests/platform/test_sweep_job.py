@@ -27,6 +27,7 @@ from tests.platform.sweep_trials import (
     read_trials,
     sweep,
 )
+from tests.platform.test_pretrain_job import interrupt_when
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -212,3 +213,16 @@ def test_a_sweep_whose_trials_all_fail_says_why_once(tmp_path: Path) -> None:
         sweep(run, "sweep.max_failures=0", faults=faults)
     assert str(caught.value).count("broken at step 1") == 1
     assert {trial["status"] for trial in read_trials(run)} == {"failed"}
+
+
+def test_steps_between_measures_outlive_a_stop(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    interrupt_when(lambda: len(read_steps(run, 0)) == 2)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(run, "sweep.max_concurrent=1", interval=NUM_STEPS, waits_at=2)
+    kept = json.loads((run / "trials/00000/between/state/state.json").read_text())
+    assert kept["step"] == 2
+    assert read_trials(run)[0]["status"] == "running"
+    sweep(run, "sweep.max_concurrent=1", resume=True, interval=NUM_STEPS)
+    assert [read_steps(run, number) for number in range(3)] == [list(range(1, NUM_STEPS + 1))] * 3
+    assert not list(run.glob("trials/*/between"))

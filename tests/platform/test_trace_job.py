@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -168,6 +169,31 @@ def interrupt_when(condition: Callable[[], bool]) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def test_a_measure_that_was_given_up_is_made_when_the_run_goes_on(
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "run"
+
+    def wait_for_the_end_of_grace(run: TraceRun) -> Row:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+        raise AssertionError("the signal's grace is over")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TraceRun, "measure_row", wait_for_the_end_of_grace)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, "checkpoint.stop_grace_s=0.0")
+    assert re.search(r"^training  \d+ of 60 steps", capsys.readouterr().err, re.MULTILINE)
+    assert not (folder / "metrics.jsonl").exists()
+    state = open_checkpoint(folder / "checkpoints/iteration_000020").read_trainer_state()
+    assert state["snapshot"]["row"]["iteration"] == 20
+    train(folder, resume=True)
+    assert figures(folder) == figures(finished)
 
 
 @pytest.mark.slow
