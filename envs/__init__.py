@@ -1,20 +1,25 @@
 """Environments: pure rules, tokenizers and rewards. No torch, and Ray in the adapters only.
 
 `ENVIRONMENTS` is the table of all environments. Importing this package makes the single-agent ones
-known to gymnasium, which since version 1.0 looks for no plugins by itself:
+known to gymnasium, which since version 1.0 looks for no plugins by itself, and the multi-agent ones
+to RLlib, without loading it:
 
     import gymnasium
     import parley.envs
     gymnasium.make("parley/TokenCartPole-v0")      # or "parley.envs:parley/..." without the import
+    PPOConfig().environment("parley/Dialogue", env_config={...})
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium
+
+from parley.envs.rllib_names import name_for_rllib
 
 
 @dataclass(frozen=True)
@@ -87,4 +92,12 @@ def register_gymnasium() -> None:
             gymnasium.register(id=entry.id, entry_point=entry.entry_point)
 
 
+def make_for_rllib(name: str, config: Mapping[str, Any]) -> Any:
+    """A multi-agent environment of the table, as RLlib asks for one."""
+    return ENVIRONMENTS[name].load()(config)
+
+
 register_gymnasium()
+name_for_rllib(
+    [entry.id for entry in ENVIRONMENTS.values() if entry.kind == "multi"], make_for_rllib
+)

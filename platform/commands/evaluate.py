@@ -21,21 +21,31 @@ EvaluateFunction = Callable[..., Mapping[str, object]]
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Measure the policy at `arguments.path`; write the figures where asked, and print them."""
-    workflow = workflow_at(arguments.path)
-    functions = functions_of(workflow)
-    if arguments.data is not None and not functions.evaluates_data:
-        raise InputError(
-            f"{workflow} runs are measured by playing episodes and take no --data; leave it out"
-        )
     out: Path | None = arguments.json
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--json {out}: there is no folder {out.parent}; make it first")
-    quiet_libraries()
-    evaluate = cast("EvaluateFunction", load_function(functions.evaluate))
-    data = {} if arguments.data is None else {"data": arguments.data}
-    with Progress(()) as progress, progress.status("evaluating"):
-        metrics = evaluate(arguments.path, arguments.episodes, arguments.seed, **data)
+    metrics = measure(arguments.path, arguments.episodes, arguments.seed, arguments.data)
     if out is not None:
         atomic_write_text(out, to_json(metrics, indent=2) + "\n")
     print_metrics(metrics)
     return EXIT_DONE
+
+
+def measure(
+    path: Path, episodes: int | None, seed: int | None, data: Path | None
+) -> Mapping[str, object]:
+    """The figures of a run or checkpoint.
+
+    Raises:
+        InputError: there is none, or its workflow takes no data.
+    """
+    workflow = workflow_at(path)
+    functions = functions_of(workflow)
+    if data is not None and not functions.evaluates_data:
+        raise InputError(
+            f"{workflow} runs are measured by playing episodes and take no --data; leave it out"
+        )
+    quiet_libraries()
+    evaluate = cast("EvaluateFunction", load_function(functions.evaluate))
+    with Progress(()) as progress, progress.status("evaluating"):
+        return evaluate(path, episodes, seed, **({} if data is None else {"data": data}))

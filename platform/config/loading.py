@@ -103,6 +103,15 @@ def setting_at(config: ExperimentConfig, key: str) -> object:
     return _value_at(config.model_dump(), key)
 
 
+def to_override(key: str, value: object) -> str:
+    """`key=value` of a plain value; None is the `none` that takes an optional setting away."""
+    plain = str(value) if isinstance(value, Path) else value
+    try:
+        return f"{key}={'none' if plain is None else _toml_value(plain)}"
+    except TypeError as error:
+        raise ConfigError(f"{key} = {value!r}: no value of a setting ({error})") from error
+
+
 def to_toml(config: ExperimentConfig) -> str:
     """The resolved settings as TOML; loading it gives an equal configuration."""
     return tomli_w.dumps(config.model_dump(exclude_none=True))
