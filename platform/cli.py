@@ -30,6 +30,7 @@ COMMANDS = {
     "watch": "parley.platform.commands.watch:run_watch",
     "chat": "parley.platform.commands.chat:run_chat",
     "report": "parley.platform.commands.report:run_report",
+    "compare": "parley.platform.commands.compare:run_compare",
     "data": "parley.platform.commands.data:run_data",
     "submit": "parley.platform.commands.submit:run_submit",
     "doctor": "parley.platform.commands.doctor:run_doctor",
@@ -112,6 +113,7 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     )
     _add_chat_arguments(add("chat", "talk to an agent of a dialogue run"))
     _add_report_arguments(add("report", "a run as one HTML file: curves, figures, dialogues"))
+    _add_compare_arguments(add("compare", "runs beside each other: settings, figures, curves"))
     _add_data_arguments(add("data", "preference pairs from repairs, split by conversation"))
     _add_submit_arguments(add("submit", "run an experiment as a job of a Ray cluster"))
     add("doctor", "what this machine can do: Ray, GPU, ports, versions")
@@ -216,6 +218,16 @@ def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="RUN", type=Path, help="folder of the run")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="file to write (default: report.html in RUN)"
+    )
+
+
+def _add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths", metavar="RUN", nargs="+", type=Path, help="folders of two runs or more"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write it here as JSON")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="also write it here as HTML, with the curves drawn"
     )
 
 
