@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from parley.platform.commands.dispatch import functions_of, load_function
-from parley.platform.commands.tables import print_metrics
+from parley.platform.commands.tables import print_meanings, print_metrics
 from parley.platform.commands.targets import workflow_at
 from parley.platform.errors import EXIT_DONE, InputError
 from parley.platform.telemetry.files import atomic_write_text, to_json
@@ -28,6 +28,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     if out is not None:
         atomic_write_text(out, to_json(metrics, indent=2) + "\n")
     print_metrics(metrics)
+    print_meanings(metrics)
     return EXIT_DONE
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-INTERVAL_SUFFIX = "_ci95"
-"""A rate's 95 % interval stands beside it under its name with this suffix."""
+from parley.platform.evaluation.figures import (
+    INTERVAL_SUFFIX,
+    count_text,
+    find_figure,
+    shown_names,
+)
+
 GROUPED = "_by_"
 """A figure of this name is a table: `exact_match_by_length` by length."""
 MAX_WIDTH = 100
@@ -15,17 +21,13 @@ Group = Mapping[object, object]
 
 
 def print_metrics(metrics: Mapping[str, object]) -> None:
-    """One line for each figure, an interval behind the rate it belongs to; tables below.
+    """One line for each figure, its interval and what it is of behind it; tables below.
 
     Tables of tables are left to JSON and to the report.
     """
     groups = dict(_find_groups(metrics))
-    names = [
-        name
-        for name, value in metrics.items()
-        if not (name.endswith(INTERVAL_SUFFIX) or name in groups or _is_matrix(value))
-    ]
-    intervals = {name: _interval(metrics.get(name + INTERVAL_SUFFIX)) for name in names}
+    names = _list_names(metrics, groups)
+    intervals = {name: _interval(name, metrics) for name in names}
     figures = {name: _figure(metrics[name]) for name in names}
     # Only what has an interval behind it is padded: a table of figures would push it far away.
     width = max((len(figures[name]) for name in names if intervals[name]), default=0)
@@ -43,6 +45,27 @@ def print_metrics(metrics: Mapping[str, object]) -> None:
     for unit in dict.fromkeys(_split(name)[1] for name in groups):
         of_unit = {name: group for name, group in groups.items() if _split(name)[1] == unit}
         _print_groups(unit, of_unit, metrics)
+
+
+def print_meanings(metrics: Mapping[str, object]) -> None:
+    """Below the figures of `print_metrics`: each of them that is known, in plain words."""
+    groups = dict(_find_groups(metrics))
+    names = [*_list_names(metrics, groups), *(_split(name)[0] for name in groups)]
+    known = [(name, m) for name in dict.fromkeys(names) if (m := find_figure(name).meaning)]
+    if not known:
+        return
+    width = max(len(name) for name, _ in known)
+    print("\nwhat these are")
+    for name, meaning in known:
+        text = textwrap.wrap(meaning, max(40, MAX_WIDTH - width - 4))
+        print(f"  {name:<{width}}  " + f"\n{'':{width + 4}}".join(text))
+
+
+def _list_names(metrics: Mapping[str, object], groups: Mapping[str, Group]) -> list[str]:
+    """The figures that have a line of their own."""
+    return [
+        name for name in shown_names(metrics) if not (name in groups or _is_matrix(metrics[name]))
+    ]
 
 
 def print_rows(rows: Sequence[tuple[str, ...]], indent: str = "") -> None:
@@ -118,12 +141,18 @@ def _figure(value: object) -> str:
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_figure(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_figure, value)) or "none"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _interval(value: object) -> str:
-    ends = _ends(value)
-    return "" if ends is None else f"95 % interval {ends}"
+def _interval(name: str, metrics: Mapping[str, object]) -> str:
+    """A figure's interval, and how many things both are of."""
+    ends = _ends(metrics.get(name + INTERVAL_SUFFIX))
+    if ends is None:
+        return ""
+    of = count_text(name, metrics)
+    return f"95 % interval {ends}" + (f", {of}" if of else "")
 
 
 def _ends(value: object) -> str | None:

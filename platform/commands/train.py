@@ -16,7 +16,7 @@ from typing import Literal, Self, cast
 from parley.platform.checkpoints.store import CheckpointError, CheckpointStore
 from parley.platform.commands.dispatch import functions_of, load_function
 from parley.platform.commands.going_on import RunStopped, describe_stop
-from parley.platform.commands.tables import print_metrics
+from parley.platform.commands.tables import print_meanings, print_metrics
 from parley.platform.config.errors import ConfigError, display_path
 from parley.platform.config.loading import load_experiment
 from parley.platform.config.resuming import resumed_settings
@@ -91,6 +91,7 @@ def run_command(
     """`run_recorded`, its figures on standard output; the exit code."""
     path, metrics = run_recorded(request, name_function, check_resumed)
     print_metrics(metrics)
+    print_meanings(metrics)
     failed = metrics.get(TRIALS_FAILED)
     if not failed:
         return EXIT_DONE

@@ -93,7 +93,7 @@ def evaluate_path(
         DEFAULT_SEED if seed is None else seed,
         watch_other_tokens=True,
     )
-    return result.metrics()
+    return {**result.metrics(), "evaluation_env_steps": result.env_steps}
 
 
 def load_players(path: Path) -> CartPolePlayers:

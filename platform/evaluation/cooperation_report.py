@@ -18,8 +18,9 @@ from parley.platform.evaluation.cooperation_metrics import (
     TUNED,
     check_criteria,
 )
+from parley.platform.evaluation.figures import INTERVAL_SUFFIX, find_figure
 from parley.platform.evaluation.report_curves import finite
-from parley.platform.evaluation.report_page import INTERVAL_SUFFIX, START_SUFFIX
+from parley.platform.evaluation.report_page import START_SUFFIX
 from parley.platform.preferences.exchange import MAXIMS
 from parley.platform.telemetry.transcripts import printable
 
@@ -138,7 +139,7 @@ def _render_criteria(metrics: Mapping[str, Any]) -> str:
 def _render_systems(rows: Sequence[Mapping[str, Any]]) -> str:
     names = "".join(f'<th class="number">{maxim}</th>' for maxim in MAXIMS)
     head = (
-        '<tr><th>responses</th><th class="number">cooperative</th><th>95 % interval</th>'
+        '<tr><th>responses</th><th class="number">cooperative</th>'
         f'{names}<th class="number">own detector</th><th class="number">perplexity</th>'
         '<th class="number">distinct-2</th><th class="number">words</th>'
         '<th class="number">repeated</th><th class="number">looping</th></tr>'
@@ -163,8 +164,8 @@ def _system_row(row: Mapping[str, Any]) -> str:
     return (
         f"<tr{marked}><td><b>{escape(name.replace('_', ' '))}</b>"
         f'<div class="soft small">{escape(DETAILS.get(name, ""))}</div></td>'
-        f'<td class="number"><b>{_percent(rate)}</b></td>'
-        f"<td>{_interval_bar(rate, row.get('cooperative_ci95'))}</td>{flags}"
+        f'<td class="number"><b>{_percent(rate)}</b>'
+        f"{_interval_bar(rate, row.get('cooperative_ci95'))}</td>{flags}"
         f'<td class="number">{_percent(row.get("detector_cooperative"))}</td>'
         f'<td class="number">{DASH if perplexity is None else f"{perplexity:,.1f}"}</td>'
         f'<td class="number">{_number(row.get("distinct_2"), 2)}</td>'
@@ -183,13 +184,15 @@ def _render_preferences(metrics: Mapping[str, Any]) -> str:
     rows = [
         (name, value, intervals.get(name), counts.get(name)) for name, value in by_maxim.items()
     ]
+    rows += _length_rows(metrics)
     for label, name in (
         ("all pairs", "preference_accuracy"),
         ("length-controlled", "preference_accuracy_length_controlled"),
         ("all, by likelihood per token alone", "likelihood_accuracy_per_token"),
     ):
         if name in metrics:
-            rows.append((label, metrics[name], metrics.get(name + INTERVAL_SUFFIX), None))
+            count = metrics.get(find_figure(name).count)
+            rows.append((label, metrics[name], metrics.get(name + INTERVAL_SUFFIX), count))
     body = "".join(
         f'<tr><td>{escape(str(name))}</td><td class="number">{_percent(value)}</td>'
         f"<td>{_interval_bar(finite(value), interval)}</td>"
@@ -197,11 +200,29 @@ def _render_preferences(metrics: Mapping[str, Any]) -> str:
         for name, value, interval, count in rows
     )
     return (
-        "<h3>Preference accuracy by the violated maxim</h3>"
+        "<h3>Preference accuracy by the violated maxim and by length</h3>"
         '<div class="card scroll"><table><tr><th>rejected response violates</th>'
         '<th class="number">accuracy</th><th>95 % interval</th><th class="number">pairs</th></tr>'
         f"{body}</table></div>"
+        '<p class="soft">Length-controlled: longer and shorter chosen responses weigh the same, '
+        "pairs of equal length keep their share; a rule on length alone gets 50 %.</p>"
     )
+
+
+def _length_rows(metrics: Mapping[str, Any]) -> list[tuple[str, Any, Any, Any]]:
+    """Label, accuracy, interval and number of pairs, by which response is longer."""
+    by_length = metrics.get("preference_accuracy_by_length") or {}
+    intervals = metrics.get("preference_accuracy_by_length_ci95") or {}
+    counts = metrics.get("preference_accuracy_pairs_by_length") or {}
+    labels = {
+        "longer": "chosen response longer",
+        "shorter": "chosen response shorter",
+        "equal": "both as long",
+    }
+    return [
+        (labels.get(name, name), value, intervals.get(name), counts.get(name))
+        for name, value in by_length.items()
+    ]
 
 
 def _render_sample(sample: Mapping[str, Any]) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from parley.platform.config.cartpole import CartPoleImitateConfig, CartPolePPOConfig
-
-SOLVED_RETURN = 475.0
-"""What gymnasium counts as solved for CartPole-v1 (its `reward_threshold`)."""
+from parley.platform.evaluation.report_curve_table import SOLVED_RETURN
 
 
 def plot_learning_curve(
@@ -27,7 +26,7 @@ def plot_learning_curve(
     axes = figure.add_subplot()
     draw_series(axes, rows, "mean_return", "training, mean of 100 episodes", "tab:blue", "-")
     draw_series(axes, rows, "eval_return", "greedy, held-out episodes", "tab:orange", "o-")
-    axes.axhline(SOLVED_RETURN, color="grey", linestyle="--", linewidth=1, label="solved (475)")
+    draw_levels(axes, config.env.max_steps, config.stop.target_return)
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return")
     axes.set_ylim(0, config.env.max_steps * 1.05)
@@ -64,7 +63,7 @@ def plot_imitation_curve(
     losses.set_title(f"{config.experiment}: {config.policy}, {config.env.num_bins} bins")
     label = f"greedy, window of {config.env.window} steps"
     draw_series(returns, rows, "eval_return", label, "tab:orange", "o-", "iteration")
-    returns.axhline(SOLVED_RETURN, color="grey", linestyle="--", linewidth=1, label="solved (475)")
+    draw_levels(returns, config.env.max_steps)
     returns.set_ylabel("return")
     returns.set_ylim(0, config.env.max_steps * 1.05)
     returns.set_xlabel("gradient steps")
@@ -72,6 +71,16 @@ def plot_imitation_curve(
         axes.legend(loc=place)
         axes.grid(alpha=0.3)
     figure.savefig(path)
+
+
+def draw_levels(axes: Axes, max_steps: int, target_return: float | None = None) -> None:
+    """Add the return that counts as solved, where it can be reached, and that ends the run."""
+    levels = [(SOLVED_RETURN, "solved", "--")] if max_steps >= SOLVED_RETURN else []
+    if target_return is not None and target_return != SOLVED_RETURN:
+        levels.append((target_return, "stops at", ":"))
+    for level, name, style in levels:
+        label = f"{name} ({level:g})"
+        axes.axhline(level, color="grey", linestyle=style, linewidth=1, label=label)
 
 
 def draw_series(

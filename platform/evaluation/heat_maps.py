@@ -31,13 +31,16 @@ class Spot:
     """What pointing at a circle shows before the value."""
 
 
-def render_heat_map(title: str, down: str, across: str, spots: Sequence[Spot]) -> str:
+def render_heat_map(
+    title: str, down: str, across: str, spots: Sequence[Spot], marks_best: bool = True
+) -> str:
     """The map as a card; of several figures at one place the largest counts.
 
     Args:
         title: name of the figure.
         down, across: names of the settings.
         spots: at least one, with finite values.
+        marks_best: whether a larger figure is a better one, and the largest stands out.
     """
     rows, columns = (
         ascending(values) for values in zip(*((s.down, s.across) for s in spots), strict=True)
@@ -46,9 +49,9 @@ def render_heat_map(title: str, down: str, across: str, spots: Sequence[Spot]) -
         finite(spot.down) is not None and finite(spot.across) is not None for spot in spots
     )
     if numeric and len(rows) * len(columns) > SPARSE * len(spots):
-        body = _render_circles(title, down, across, spots)
+        body = _render_circles(title, down, across, spots, marks_best)
     else:
-        body = _render_cells(down, across, rows, columns, spots)
+        body = _render_cells(down, across, rows, columns, spots, marks_best)
     return f'<div class="card scroll"><h3>{escape(title)}</h3>{body}</div>'
 
 
@@ -66,7 +69,12 @@ def value_text(value: object) -> str:
 
 
 def _render_cells(
-    down: str, across: str, rows: list[Any], columns: list[Any], spots: Sequence[Spot]
+    down: str,
+    across: str,
+    rows: list[Any],
+    columns: list[Any],
+    spots: Sequence[Spot],
+    marks_best: bool,
 ) -> str:
     best: dict[tuple[Any, Any], float] = {}
     for spot in spots:
@@ -76,30 +84,33 @@ def _render_cells(
     head = "".join(f'<th class="number">{escape(value_text(value))}</th>' for value in columns)
     body = "".join(
         f'<tr><th class="number">{escape(value_text(row))}</th>'
-        + "".join(_cell(best.get((row, column)), low, high) for column in columns)
+        + "".join(_cell(best.get((row, column)), low, high, marks_best) for column in columns)
         + "</tr>"
         for row in rows
     )
-    corner = f"{escape(down)} \\ {escape(across)}"
+    corner = f"{escape(down)} \\ {escape(across)}" if down else escape(across)
     return f'<table class="heat"><tr><th class="corner">{corner}</th>{head}</tr>{body}</table>'
 
 
-def _cell(value: float | None, low: float, high: float) -> str:
+def _cell(value: float | None, low: float, high: float, marks_best: bool) -> str:
     if value is None:
         return '<td class="number soft"></td>'
-    best = " best" if value == high else ""
+    best = " best" if marks_best and value == high else ""
     return (
         f'<td class="number cell{best}" style="--n:{_share(value, low, high):.2f}">{value:.3f}</td>'
     )
 
 
-def _render_circles(title: str, down: str, across: str, spots: Sequence[Spot]) -> str:
+def _render_circles(
+    title: str, down: str, across: str, spots: Sequence[Spot], marks_best: bool
+) -> str:
     low, high = min(spot.value for spot in spots), max(spot.value for spot in spots)
     xs = _places([float(spot.across) for spot in spots], LEFT, WIDTH - RIGHT)
     ys = _places([float(spot.down) for spot in spots], HEIGHT - BOTTOM, TOP)
+    best = high if marks_best else math.inf
     drawn = [
         f"<g><title>{escape(spot.note)}: {spot.value:.3f}</title>"
-        f'<circle class="spot{" best" if spot.value == high else ""}" cx="{x:.1f}" cy="{y:.1f}" '
+        f'<circle class="spot{" best" if spot.value == best else ""}" cx="{x:.1f}" cy="{y:.1f}" '
         f'r="8" style="--n:{_share(spot.value, low, high):.2f}"/></g>'
         for spot, x, y in sorted(zip(spots, xs, ys, strict=True), key=lambda item: item[0].value)
     ]
@@ -120,7 +131,8 @@ def _render_circles(title: str, down: str, across: str, spots: Sequence[Spot]) -
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f"{''.join(labels)}{''.join(drawn)}</svg>"
-        f'<p class="soft small">from {low:.3f} to {high:.3f}; the best is circled</p>'
+        f'<p class="soft small">from {low:.3f} to {high:.3f}'
+        f"{'; the best is circled' if marks_best else ''}</p>"
     )
 
 

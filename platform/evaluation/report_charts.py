@@ -14,7 +14,10 @@ from itertools import pairwise
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 8, 32
-"""Margins of the plot inside the picture, in its units."""
+"""Margins of the plot inside the picture, in its units; the left one grows with its labels."""
+CHAR_WIDTH = 6.8
+"""Of a digit of a label, at most; a label may be cut in no font that a browser takes."""
+LABEL_HEIGHT = 13
 
 NUM_TICKS = 5
 MAX_POINTS = 400
@@ -75,9 +78,20 @@ class _Scale:
     x_range: Point
     y_range: Point
 
+    @property
+    def left(self) -> float:
+        """Where the plot begins, right of the longest label."""
+        longest = max(map(len, self.y_labels))
+        return max(LEFT, 8 + CHAR_WIDTH * longest)
+
+    @property
+    def y_labels(self) -> list[str]:
+        """Of the ticks."""
+        return tick_labels(self.y_ticks)
+
     def x(self, value: float) -> float:
         start, end = self.x_range
-        return LEFT + (value - start) / (end - start) * (WIDTH - LEFT - RIGHT)
+        return self.left + (value - start) / (end - start) * (WIDTH - self.left - RIGHT)
 
     def y(self, value: float) -> float:
         start, end = self.y_range
@@ -135,6 +149,17 @@ def short_number(value: float, like: float | None = None) -> str:
     return _digits(value)
 
 
+def tick_labels(ticks: Sequence[float]) -> list[str]:
+    """Labels that tell all ticks apart, with the letter of the largest."""
+    size = max(map(abs, ticks))
+    labels = [short_number(tick, size) for tick in ticks]
+    if len(set(labels)) == len(ticks):
+        return labels
+    step = min(abs(b - a) for a, b in pairwise(ticks))
+    digits = max(0, math.ceil(-math.log10(step)) + 1)
+    return [f"{tick:.{digits}f}" for tick in ticks]
+
+
 def thin_out(points: Sequence[Point], num: int) -> list[Point]:
     """Every k-th of at least one point, such that about `num` remain; the last one always does."""
     stride = -(-len(points) // num)
@@ -154,8 +179,15 @@ def _fit_scale(chart: Chart) -> _Scale:
     values = [y for _, y in points] + [reference.value for reference in chart.references]
     low = min([*values, *([] if chart.low is None else [chart.low])])
     high = max([*values, *([] if chart.high is None else [chart.high])])
+    if low == high == chart.low:
+        high = low + 1.0  # all values at an end of their range: nothing lies below it
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
-    x_ticks = [tick for tick in nice_ticks(x_low, x_high) if x_low <= tick <= x_high]
+    whole = all(x == round(x) for x, _ in points)
+    x_ticks = [
+        tick
+        for tick in nice_ticks(x_low, x_high)
+        if x_low <= tick <= x_high and (tick == round(tick) or not whole)
+    ]
     if x_high <= x_low:
         x_ticks, x_low, x_high = [x_low], x_low - 1, x_high + 1
     y_ticks = nice_ticks(low, high)
@@ -163,23 +195,20 @@ def _fit_scale(chart: Chart) -> _Scale:
 
 
 def _grid(chart: Chart, scale: _Scale) -> Iterator[str]:
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    y_size, x_size = (max(map(abs, ticks)) for ticks in (scale.y_ticks, scale.x_ticks))
-    for tick in scale.y_ticks:
+    bottom, left, right = HEIGHT - BOTTOM, scale.left, WIDTH - RIGHT
+    for tick, label in zip(scale.y_ticks, scale.y_labels, strict=True):
         y = scale.y(tick)
         kind = "axis" if tick == scale.y_ticks[0] else "grid"
-        yield f'<path class="{kind}" d="M{LEFT} {y:.1f}H{right}"/>'
-        label = short_number(tick, y_size)
-        yield f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="end">{label}</text>'
-    for tick in scale.x_ticks:
+        yield f'<path class="{kind}" d="M{left:.1f} {y:.1f}H{right}"/>'
+        yield f'<text x="{left - 6:.1f}" y="{y + 3.5:.1f}" class="end">{label}</text>'
+    for tick, label in zip(scale.x_ticks, tick_labels(scale.x_ticks), strict=True):
         x = scale.x(tick)
         yield f'<path class="axis" d="M{x:.1f} {bottom}v4"/>'
         anchor = "end" if x > right - 12 else "mid"
         at = right if anchor == "end" else x
-        label = short_number(tick, x_size)
         yield f'<text x="{at:.1f}" y="{bottom + 15}" class="{anchor}">{label}</text>'
-    middle = (LEFT + right) / 2
-    yield f'<text x="{middle}" y="{HEIGHT - 4}" class="mid">{escape(chart.x_label)}</text>'
+    middle = (left + right) / 2
+    yield f'<text x="{middle:.1f}" y="{HEIGHT - 4}" class="mid">{escape(chart.x_label)}</text>'
 
 
 def _band(chart: Chart, scale: _Scale) -> Iterator[str]:
@@ -195,12 +224,16 @@ def _band(chart: Chart, scale: _Scale) -> Iterator[str]:
 
 
 def _references(chart: Chart, scale: _Scale) -> Iterator[str]:
-    for reference in chart.references:
+    """Levels with their names: above the line, or below where the picture or another name ends."""
+    taken = float(TOP)
+    for reference in sorted(chart.references, key=lambda reference: -reference.value):
         y = scale.y(reference.value)
-        yield f'<path class="reference" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
-        above = y - 4 if y > TOP + 16 else y + 12
+        yield f'<path class="reference" d="M{scale.left:.1f} {y:.1f}H{WIDTH - RIGHT}"/>'
+        base = y - 4 if y - 4 - LABEL_HEIGHT >= taken else y + LABEL_HEIGHT - 1
+        base = max(base, taken + LABEL_HEIGHT - 1)
+        taken = base + 2
         text = f"{reference.label} {short_number(reference.value)}"
-        yield f'<text x="{LEFT + 4}" y="{above:.1f}" class="start">{escape(text)}</text>'
+        yield f'<text x="{scale.left + 4:.1f}" y="{base:.1f}" class="start">{escape(text)}</text>'
 
 
 def _line(chart: Chart, index: int, scale: _Scale) -> Iterator[str]:
@@ -220,7 +253,7 @@ def _readouts(chart: Chart, scale: _Scale) -> Iterator[str]:
     places = sorted({x for table in tables for x in table})
     shown = [x for x, _ in thin_out([(x, 0.0) for x in places], MAX_READOUTS)]
     inner = [(scale.x(a) + scale.x(b)) / 2 for a, b in pairwise(shown)]
-    edges = [float(LEFT), *inner, float(WIDTH - RIGHT)]
+    edges = [scale.left, *inner, float(WIDTH - RIGHT)]
     for place, (start, end) in zip(shown, pairwise(edges), strict=True):
         rows = [
             f"{line.label}: {table[place]:,.4g}"

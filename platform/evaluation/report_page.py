@@ -10,6 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from parley.platform.evaluation.figures import (
+    INTERVAL_SUFFIX,
+    count_text,
+    find_figure,
+    shown_names,
+)
 from parley.platform.evaluation.report_charts import Chart, render_chart
 from parley.platform.evaluation.report_curves import finite
 from parley.platform.evaluation.report_style import STYLE
@@ -17,45 +23,9 @@ from parley.platform.evaluation.report_style import STYLE
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Nothing from the network and no script: the replies of a model stay text."""
 
-INTERVAL_SUFFIX, START_SUFFIX = "_ci95", "_start"
+START_SUFFIX = "_start"
 UNFINISHED = "unfinished"
 """Status of a run without a result."""
-
-NAMES = {
-    "exact_match": ("Exact match", "executed traces, held out, trained sizes"),
-    "illegal_rate": ("Illegal traces", "share with an illegal step"),
-    "nats_over_optimal": ("Over the optimum", "nats per label"),
-    "label_accuracy": ("Labels right", "true traces, read"),
-    "first_error_position": ("First error", "tokens right before it, mean"),
-    "first_error_position_median": ("First error, median", "tokens right before it"),
-    "first_error_position_relative": ("First error, relative", "share of the trace before it"),
-    "kl_per_state": ("KL per state", "nats, mean over states"),
-    "kl_per_state_max": ("KL, worst state", "nats"),
-    "belief_accuracy": ("Hidden states, belief", "share read off by a linear probe"),
-    "optimal_filter_accuracy": ("Hidden states, optimal filter", "share"),
-    "base_rate": ("Hidden states, most frequent", "share"),
-    "competitor_nll": ("Competitor's NLL", "nats per token"),
-    "kl": ("KL to the starting point", "nats per token"),
-    "distinct_2": ("Distinct-2", "share of bigrams"),
-    "reply_length": ("Reply length", "tokens"),
-    "tokens_per_s": ("Speed", "tokens per second"),
-    "steps_per_s": ("Speed", "environment steps per second"),
-    "mean_return": ("Mean return", "greedy episodes"),
-    "min_return": ("Least return", "greedy episodes"),
-    "env_steps": ("Environment steps", ""),
-    "cooperative_rate": ("Cooperative rate", "greedy, by the independent judge"),
-    "cooperative_rate_reranked": ("Re-ranked", "cooperative rate, best of n"),
-    "cooperative_rate_repaired": ("Re-ranked and repaired", "cooperative rate"),
-    "cooperative_rate_human": ("Human responses", "cooperative rate"),
-    "preference_accuracy": ("Preference accuracy", "implicit reward, held-out pairs"),
-    "preference_accuracy_length_controlled": ("Length-controlled", "preference accuracy"),
-    "chosen_perplexity_ratio": ("Perplexity of the chosen", "tuned over reference"),
-    "eval_loss": ("Held-out loss", "nats"),
-    "response_words": ("Response length", "words, greedy"),
-    "looping_words": ("Loops", "share of runs of four words"),
-    "repeated_responses": ("Repeated responses", "share, word for word"),
-}
-"""Figure -> how it is called, and its unit."""
 
 
 def render_page(title: str, parts: Sequence[str]) -> str:
@@ -97,16 +67,23 @@ def render_charts(charts: Sequence[Chart]) -> str:
     return f'<div class="charts">\n{chr(10).join(render_chart(chart) for chart in charts)}\n</div>'
 
 
-def render_figures(metrics: Mapping[str, object]) -> str:
-    """A tile for each number, with its interval and its value at the start where there are any."""
+def render_figures(
+    metrics: Mapping[str, object], counts: Mapping[str, object] | None = None
+) -> str:
+    """A tile for each number, with its interval and its value at the start where there are any.
+
+    Args:
+        metrics: what is shown.
+        counts: figures that say how many things others are of; None: `metrics` holds them.
+    """
     tiles = [
-        _tile(name, value, metrics)
-        for name, given in metrics.items()
-        if not name.endswith((INTERVAL_SUFFIX, START_SUFFIX))
-        and (value := finite(given)) is not None
+        _tile(name, value, metrics, metrics if counts is None else counts)
+        for name in shown_names(metrics)
+        if not (name.endswith(START_SUFFIX) and name.removesuffix(START_SUFFIX) in metrics)
+        and (value := finite(metrics[name])) is not None
     ]
     tables = [
-        f'<div class="card"><h3>{escape(_name(name)[0])}</h3>{render_table(given)}</div>'
+        f'<div class="card"><h3>{escape(find_figure(name).title)}</h3>{render_table(given)}</div>'
         for name, given in metrics.items()
         if isinstance(given, Mapping) and given
     ]
@@ -134,24 +111,24 @@ def render_table(values: Mapping[str, object]) -> str:
     return f'<table class="names">{"".join(rows)}</table>'
 
 
-def _tile(name: str, value: float, metrics: Mapping[str, object]) -> str:
-    title, unit = _name(name)
+def _tile(
+    name: str, value: float, metrics: Mapping[str, object], counts: Mapping[str, object]
+) -> str:
+    figure = find_figure(name)
     start = finite(metrics.get(name + START_SUFFIX))
     was = (
         "" if start is None else f'<span class="was">{_figure(start)} \N{RIGHTWARDS ARROW}</span> '
     )
-    notes = [unit, _interval(metrics.get(name + INTERVAL_SUFFIX))]
+    interval, of = _interval(metrics.get(name + INTERVAL_SUFFIX)), count_text(name, counts)
+    notes = [figure.unit, f"{interval}, {of}" if interval and of else interval]
     if start is not None:
         notes.insert(1, f"change {value - start:+.3g}")
     note = "".join(f'<div class="note">{escape(text)}</div>' for text in notes if text)
     return (
-        f'<div class="tile"><div class="name">{escape(title)}</div>'
+        f'<div class="tile" title="{escape(figure.meaning, quote=True)}">'
+        f'<div class="name">{escape(figure.title)}</div>'
         f'<div class="value">{was}{_figure(value)}</div>{note}</div>'
     )
-
-
-def _name(key: str) -> tuple[str, str]:
-    return NAMES.get(key, (key.replace("_", " ").capitalize(), ""))
 
 
 def _interval(value: object) -> str:

@@ -36,7 +36,8 @@ header .facts b { color: var(--text); font-weight: 600; }
 .status.stopped, .status.unfinished { color: var(--warn); }
 .error { border-left: 3px solid var(--bad); padding: 6px 12px; margin-top: 12px;
   background: var(--card); overflow-wrap: anywhere; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(205px, 1fr)); gap: 12px; }
+.tiles { display: grid; gap: 12px;
+  grid-template-columns: repeat(auto-fill, minmax(min(205px, 45%), 1fr)); }
 .tile, .card, .chart {
   background: var(--card); border: 1px solid var(--edge); border-radius: 10px; padding: 12px 14px;
   margin: 0; min-width: 0;
@@ -52,6 +53,7 @@ header .facts b { color: var(--text); font-weight: 600; }
 .chart svg text { font-size: 11px; fill: var(--soft); }
 .chart svg .end { text-anchor: end; } .chart svg .mid { text-anchor: middle; }
 .chart svg .grid { stroke: var(--grid); } .chart svg .axis { stroke: var(--axis); }
+.chart svg .start { paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 .chart svg .reference { stroke: var(--soft); stroke-dasharray: 4 4; }
 .chart svg .band { fill: var(--accent); fill-opacity: 0.1; }
 .chart svg .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
@@ -69,7 +71,8 @@ header .facts b { color: var(--text); font-weight: 600; }
 .key.s4 { background: var(--s4); }
 .legend { list-style: none; margin: 6px 0 0; padding: 0; font-size: 13px; color: var(--soft);
   display: flex; flex-wrap: wrap; gap: 2px 16px; }
-.legend b { color: var(--text); font-weight: 600; font-variant-numeric: tabular-nums; }
+.legend b { color: var(--text); font-weight: 600; font-variant-numeric: tabular-nums;
+  white-space: nowrap; }
 .pair { display: grid; gap: 14px; margin-bottom: 14px;
   grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); }
 .dialogue .head { display: flex; justify-content: space-between; gap: 10px; color: var(--soft);
@@ -95,7 +98,9 @@ tr:last-child td { border-bottom: 0; }
 th { color: var(--soft); font-weight: 500; font-size: 13px; }
 .names td:first-child { white-space: nowrap; }
 td.setting { text-align: right; padding-right: 0; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { white-space: nowrap; }
+th { overflow-wrap: normal; }
 td .meter { display: block; height: 7px; min-width: 90px; border-radius: 4px; margin-top: 7px;
   background: linear-gradient(to right, var(--accent) var(--share), var(--grid) var(--share)); }
 .scroll { overflow-x: auto; }
@@ -106,6 +111,8 @@ td .meter { display: block; height: 7px; min-width: 90px; border-radius: 4px; ma
 .criteria { list-style: none; margin: 0 0 12px; padding: 0; }
 .criteria li { padding: 2px 0; }
 .systems td, .systems th { padding-right: 9px; }
+.systems td:first-child { overflow-wrap: normal; min-width: 110px; }
+.systems .interval { min-width: 84px; }
 .systems tr.marked td { background: rgb(from var(--accent) r g b / 0.08); }
 .interval { display: block; height: 12px; min-width: 110px; margin-top: 5px; border-radius: 3px;
   position: relative; background: linear-gradient(to right, var(--grid) var(--low),
@@ -141,11 +148,18 @@ td .meter { display: block; height: 7px; min-width: 90px; border-radius: 4px; ma
 .trace .illegal b { background: var(--bad); color: var(--card); border-radius: 3px; }
 .trace u { text-decoration: none; border-radius: 2px; margin-top: 1px; min-height: 17px;
   background: hsl(var(--h, 0) 75% 55% / var(--p, 0)); }
+section > .card + .card, section > .charts + .card { margin-top: 14px; }
 details { margin-top: 14px; }
 summary { cursor: pointer; color: var(--accent); margin-bottom: 10px; }
 .sections { columns: 310px; column-gap: 14px; }
 .sections .card { break-inside: avoid; margin-bottom: 14px; }
 .sections td:first-child { color: var(--soft); }
+@media (max-width: 600px) {
+  main { padding: 20px 12px 40px; }
+  .heat td, .heat th { padding: 5px 3px; font-size: 11.5px; }
+  .heat .corner { white-space: normal; }
+  .answer { grid-template-columns: 84px 1fr; }
+}
 @media print {
   body { background: none; } .card, .tile, .chart { break-inside: avoid; }
 }

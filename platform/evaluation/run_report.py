@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from parley.platform.config.distort import DialogueDistortConfig
+from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.errors import display_path
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.config.trace import TraceConfig
@@ -20,7 +22,7 @@ from parley.platform.evaluation.dialogue_report import (
     render_phrases,
     summarise_phrases,
 )
-from parley.platform.evaluation.report_curves import finite, make_charts
+from parley.platform.evaluation.report_curves import finite, make_charts, name_iterations
 from parley.platform.evaluation.report_page import (
     UNFINISHED,
     render_charts,
@@ -77,7 +79,7 @@ def render_report(run_folder: RunFolder) -> str:
     metrics = evaluation["metrics"] if evaluation else result.get("metrics")
     metrics = metrics if isinstance(metrics, Mapping) else {}
     if metrics:
-        figures = render_figures(overall_figures(headline_figures(metrics)))
+        figures = render_figures(overall_figures(headline_figures(metrics)), metrics)
         parts.append(render_section("Final figures", figures))
     if isinstance(run_folder.config, TraceConfig):
         parts += render_trace_sections(run_folder.config, metrics, run_folder.path)
@@ -114,11 +116,34 @@ def _header(
     result: Mapping[str, Any],
 ) -> str:
     """The status and the first facts; a run without a result may still go on."""
-    facts = {"algorithm": config.algorithm, "seed": f"{config.seed}"}
+    facts = {"algorithm": config.algorithm, **_who_learns(config, result), "seed": f"{config.seed}"}
     if rows:
-        facts["iterations"] = f"{rows[-1]['iteration']:,}"
+        counted = "measures" if "trial" in rows[-1] else name_iterations(config.model_dump())
+        facts[counted] = f"{rows[-1]['iteration']:,}"
     seconds = finite(result.get("seconds"))
     if seconds is not None:
         facts["took"] = duration_text(seconds)
     status = str(result.get("status", UNFINISHED))
     return render_header(title, status, facts, str(result.get("error", "")))
+
+
+def _who_learns(config: ExperimentConfig, result: Mapping[str, Any]) -> dict[str, str]:
+    """The policy of a run and its language, or the models that it names."""
+    facts = {}
+    if policy := getattr(config, "policy", ""):
+        facts["policy"] = str(policy)
+    if isinstance(config, TraceConfig):
+        facts["language"] = config.language.name
+    if isinstance(config, DialogueDPOConfig):
+        facts["model"] = _short_model(config.model)
+    if isinstance(config, DialogueDistortConfig):
+        found = result.get("models") or {}
+        for name, seat in config.seats.items():
+            model = _short_model(str(found.get(name, seat.model)))
+            facts[name] = f"{model}, {'learns' if seat.trained else 'frozen'}"
+    return facts
+
+
+def _short_model(name: str) -> str:
+    """A model's name; of a folder the last part."""
+    return Path(name).name if Path(name).is_absolute() else name

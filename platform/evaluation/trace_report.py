@@ -10,11 +10,11 @@ from typing import Any
 from parley.envs.trace.markov import Markov
 from parley.envs.trace.source import FIRST_SYMBOL
 from parley.platform.config.trace import TraceConfig
+from parley.platform.evaluation.figures import INTERVAL_SUFFIX
 from parley.platform.evaluation.heat_maps import Spot, render_heat_map
 from parley.platform.evaluation.report_charts import Chart, Line
 from parley.platform.evaluation.report_curves import finite
 from parley.platform.evaluation.report_page import (
-    INTERVAL_SUFFIX,
     render_charts,
     render_section,
 )
@@ -75,11 +75,19 @@ def render_trace_sections(
             if (value := finite(given)) is not None
         ]
         title = "KL of the next-state distribution from the true chain's, nats"
-        maps = [render_heat_map(title, "", "state", spots), *_make_chains(config, metrics)]
+        maps = [
+            render_heat_map(title, "", "state", spots, marks_best=False),
+            *_make_chains(config, metrics),
+        ]
         yield render_section("States of the chain", "".join(maps))
     view = read_view(folder / VIEW_FILE)
     if view is not None:
         yield render_section("A held-out trace", render_view(view))
+
+
+def _render_map(title: str, down: str, spots: Sequence[Spot]) -> str:
+    """A map of what is no score: no cell is the best one."""
+    return render_heat_map(title, down, "next" if down else "state", spots, marks_best=False)
 
 
 def _make_chains(config: TraceConfig, metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -94,7 +102,9 @@ def _make_chains(config: TraceConfig, metrics: Mapping[str, Any]) -> Iterator[st
         for after, given in row.items()
         if (value := finite(given)) is not None
     ]
-    yield render_heat_map("Next state, as the model expects it", "state", "next", spots)
+    yield render_heat_map(
+        "Next state, as the model expects it", "state", "next", spots, marks_best=False
+    )
     chain = language.transition_matrix().tolist()
     spots = [
         Spot(state, after, value, f"{state} {after}")
@@ -102,7 +112,7 @@ def _make_chains(config: TraceConfig, metrics: Mapping[str, Any]) -> Iterator[st
         for after, value in zip(states, row, strict=True)
         if state in learned
     ]
-    yield render_heat_map("Next state, the true chain", "state", "next", spots)
+    yield _render_map("Next state, the true chain", "state", spots)
 
 
 def _make_charts(
@@ -157,5 +167,5 @@ def _render_cell(value: object, interval: Sequence[object] | None) -> str:
     ends = [end for given in interval or () if (end := finite(given)) is not None]
     note = ""
     if len(ends) == 2:
-        note = f' <span class="soft small">{ends[0]:.4g} to {ends[1]:.4g}</span>'
+        note = f'<div class="soft small">{ends[0]:.3g} to {ends[1]:.3g}</div>'
     return f'<td class="number">{number:,.4g}{note}</td>'

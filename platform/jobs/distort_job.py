@@ -253,6 +253,7 @@ class DistortRun:
         checkpoint = self.store.find("last")
         metrics = {
             **with_start(self.start, self.evaluated or self.start),
+            "episodes": self.config.evaluation.episodes,
             "tokens_per_s": _median(rows, "tokens_per_s"),
             "iterations": self.iteration,
             "env_steps": self.algorithm.num_env_steps,

@@ -187,6 +187,7 @@ def test_a_checkpoint_is_measured_as_its_policies_are(
     found = evaluate_path(tmp_path, episodes=6, seed=9)
     assert found.pop("steps_per_s") > 0
     assert expected.pop("steps_per_s") > 0
+    assert found.pop("evaluation_env_steps") == expected["env_steps"]
     assert found == expected
     assert evaluate_path(tmp_path, 6, seed=0)["mean_return"] != found["mean_return"]
 

@@ -32,7 +32,8 @@ from parley.platform.evaluation.report_charts import (
     short_number,
     thin_out,
 )
-from parley.platform.evaluation.report_curves import CURVES, make_charts
+from parley.platform.evaluation.report_curve_table import CURVES
+from parley.platform.evaluation.report_curves import make_charts
 from parley.platform.evaluation.report_style import STYLE
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.platform.telemetry.transcripts import (
@@ -148,6 +149,7 @@ def test_a_dialogue_run_as_one_page(run: Path, capsys: pytest.CaptureFixture[str
     assert "Brand new" in page.text
     assert {"2.00 nats", "nan nats"} <= set(page.titles())
     assert "took 1m15s" in page.text
+    assert "distorter auto, learns" in page.text and "competitor auto, frozen" in page.text
     first = (run / "report.html").read_bytes()
     report_of(run)
     assert (run / "report.html").read_bytes() == first
@@ -177,6 +179,7 @@ def test_a_run_of_another_workflow_has_curves_and_figures(tmp_path: Path) -> Non
         folder.write_result(result)
     page = report_of(folder.path)
     assert "environment steps" in page.text
+    assert "policy dhmm_gpt2" in page.text
     assert "95 % interval 470 to 490" in page.text
     assert "Attractors" not in page.text
     assert "dialogues" not in page.text
@@ -287,6 +290,76 @@ def test_rows_become_lines_without_what_is_missing() -> None:
     assert make_charts([], {}) == []
     other, unnamed = make_charts(rows, {"workflow": "cartpole"})
     assert (other.title, unnamed.title) == ("KL of an update", "Eval kl")
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0005, 0.0032), (1.25, 1.2504), (-0.03, 0.02), (0, 123_456), (1e-7, 4e-7)]
+)
+def test_labels_of_the_vertical_axis_fit_and_differ(low: float, high: float) -> None:
+    source = render_chart(Chart("t", "", "iterations", [Line("a", [(1.0, low), (2.0, high)])]))
+    found = re.findall(r'<text x="([\d.]+)" y="[\d.]+" class="end">([^<]+)</text>', source)
+    labels = [text for x, text in found if float(x) < 180]
+    assert len(labels) >= 3 and len(set(labels)) == len(labels)
+    assert all(float(x) >= 6.7 * len(text) for x, text in found)
+    (line,) = re.findall(r'class="line s0" d="M([\d.]+) ', source)
+    assert float(line) > max(float(x) for x, text in found if text in labels)
+
+
+def test_names_of_levels_do_not_cover_each_other() -> None:
+    levels = (Reference("stops at", 495.0), Reference("solved", 475.0))
+    source = render_chart(Chart("t", "", "x", [Line("a", [(1, 10), (2, 500)])], levels, low=0.0))
+    places = [float(y) for y in re.findall(r'y="([\d.]+)" class="start"', source)]
+    assert len(places) == 2 and places[1] - places[0] >= 12
+    assert places[0] >= 12
+
+
+def test_values_at_an_end_of_their_range_stay_in_it() -> None:
+    source = render_chart(Chart("t", "", "x", [Line("a", [(1, 0), (2, 0)])], low=0.0))
+    labels = re.findall(r'class="end">([^<]+)</text>', source)
+    assert labels[0] == "0" and not any(label.startswith("-") for label in labels)
+
+
+def test_sizes_and_steps_have_no_ticks_between_them() -> None:
+    source = render_chart(Chart("t", "", "size", [Line("a", [(1, 0.1), (2, 0.2), (3, 0.3)])]))
+    assert re.findall(r'class="mid">([^<]+)</text>', source) == ["1", "2", "size"]
+
+
+def test_gradient_steps_are_called_so() -> None:
+    rows: list[dict[str, object]] = [
+        {"iteration": step, "steps_per_s": 4.0, "eval_seconds": 0.5, "other_token_rate": 0.0}
+        for step in (50, 100)
+    ]
+    for algorithm, axis, speed in (
+        ("imitate", "gradient steps", "gradient steps per second"),
+        ("ppo", "iterations", "environment steps per second"),
+    ):
+        settings = {"workflow": "cartpole", "algorithm": algorithm}
+        charts = {chart.title: chart for chart in make_charts(rows, settings)}
+        assert {chart.x_label for chart in charts.values()} == {axis}
+        assert charts["Speed"].unit == speed
+        assert "Time of an evaluation" in charts and "Eval seconds" not in charts
+        assert (charts["Decisions where no action is likeliest"].high) == 1.0
+
+
+def test_the_return_has_the_levels_of_the_picture() -> None:
+    rows: list[dict[str, object]] = [{"iteration": 1, "env_steps": 9, "mean_return": 20.0}]
+    settings: dict[str, Any] = {
+        "workflow": "cartpole",
+        "algorithm": "ppo",
+        "stop": {"target_return": 495.0},
+    }
+    (chart,) = make_charts(rows, settings)
+    assert chart.references == (Reference("stops at", 495.0), Reference("solved", 475.0))
+    (chart,) = make_charts(rows, settings | {"env": {"max_steps": 200}})
+    assert chart.references == (Reference("stops at", 495.0),)
+
+
+def test_old_rows_of_dpo_have_an_objective_that_was_called_loss() -> None:
+    settings = {"workflow": "dialogue", "algorithm": "dpo"}
+    old: dict[str, object] = {"iteration": 1, "loss": 3.0, "reward_chosen": 0.1, "eval_loss": 0.6}
+    charts = {chart.title: chart for chart in make_charts([old], settings)}
+    assert [line.points for line in charts["Objective"].lines] == [[(1, 3.0)]]
+    assert [line.label for line in charts["DPO loss"].lines] == ["held out"]
 
 
 def test_every_line_of_a_chart_has_a_colour() -> None:

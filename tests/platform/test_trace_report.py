@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from parley.platform.cli import main
-from parley.platform.commands.tables import print_metrics
+from parley.platform.commands.tables import print_meanings, print_metrics
 from parley.platform.config.trace import TraceConfig
+from parley.platform.evaluation.figures import find_figure, shown_names
 from parley.platform.evaluation.run_report import write_report
+from parley.platform.evaluation.trace import evaluate_path
 from parley.platform.evaluation.trace_curves import plot_length_curve, plot_trace_curve
 from parley.platform.evaluation.trace_outcome import LENGTH_CURVE_FILE, keep_outcome
 from parley.platform.evaluation.trace_report import overall_figures
@@ -149,6 +151,40 @@ def test_tables_of_figures_keep_keys_in_line(capsys: pytest.CaptureFixture[str])
         "3       1     0.9 to 1    10\n"
         "12      0.25  0.2 to 0.3  1,000\n"
     )
+
+
+def test_a_figure_stands_beside_what_it_is_of(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics: dict[str, object] = {
+        "exact_match": 1.0,
+        "exact_match_ci95": [0.9647, 1.0],
+        "exact_match_beyond_training": 0.0,
+        "exact_match_beyond_training_ci95": [0.0, 0.037],
+        "inputs_trained_sizes": 105,
+        "inputs_beyond_training": 100,
+        "trained_sizes": [1, 2],
+        "env_steps": 7,
+        "evaluation_env_steps": 7,
+    }
+    print_metrics(metrics)
+    out = capsys.readouterr().out
+    assert "exact_match                  1  95 % interval 0.9647 to 1, 105 held-out inputs\n" in out
+    assert "95 % interval 0 to 0.037, 100 held-out inputs\n" in out
+    assert "trained_sizes                1, 2\n" in out
+    assert "\nenv_steps" not in out and "\nevaluation_env_steps" in out
+    print_meanings(metrics)
+    meanings = capsys.readouterr().out
+    assert "whose written trace" in meanings and "exact_match of sizes beyond training" in meanings
+    assert max(map(len, meanings.splitlines())) <= 100
+    print_meanings({"brand_new": 1.0})
+    assert capsys.readouterr().out == ""
+
+
+def test_every_figure_of_a_trace_run_has_a_meaning(tmp_path: Path) -> None:
+    config = make_config()
+    checkpoint = save_untrained(tmp_path, config)
+    metrics = evaluate_path(checkpoint.path, 4, 0)
+    stems = {name.partition("_by_")[0] for name in shown_names(metrics)}
+    assert [name for name in stems if not find_figure(name).meaning] == []
 
 
 def test_wide_tables_go_on_below(capsys: pytest.CaptureFixture[str]) -> None:
