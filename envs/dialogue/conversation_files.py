@@ -12,17 +12,19 @@ end of a turn (see `spelt_ends`) is that turn's end and left out.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from parley.envs.dialogue.conversations import Conversation
 from parley.envs.dialogue.spelt_ends import split_at_spelt_ends, strip_spelt_ends
 from parley.envs.dialogue.text_files import (
     KINDS,
     Kind,
+    holds_json_lines,
     kind_of,
     parse_json,
     parse_json_lines,
@@ -39,6 +41,8 @@ UNSPOKEN_ROLES = ("system", "developer")
 """Of messages that are instructions: nobody says them, they are left out."""
 OTHER_ROLES = ("tool", "function")
 """Of messages that are no talk: a conversation with one is refused."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,13 @@ def read_conversations(file: Path, min_messages: int = MIN_MESSAGES) -> list[Con
     text = read_text(file)
     if kind == "text":
         return list(_parse_text(file, text, min_messages))
-    value = parse_json(text, file) if kind == "json" else None
-    if isinstance(value, Mapping) and not any(form.turns in value for form in LISTED):
+    rows = json_rows(file, kind, text)
+    if kind == "json" and len(rows) == 1 and _is_table(rows[0].value):
         return [
             _listed(f"{file}: conversation {name}", str(name), entry, TOPICAL_CHAT, min_messages)
-            for name, entry in value.items()
+            for name, entry in cast("Mapping[str, object]", rows[0].value).items()
         ]
-    return parse_rows(file, json_rows(file, kind, text), min_messages)
+    return parse_rows(file, rows, min_messages)
 
 
 def json_rows(file: Path, kind: Kind, text: str) -> list[Row]:
@@ -137,7 +141,8 @@ def json_rows(file: Path, kind: Kind, text: str) -> list[Row]:
     Raises:
         ValueError: not JSON.
     """
-    if kind == "json lines" and not text.lstrip().startswith("["):
+    is_list = text.lstrip().startswith("[")
+    if (kind == "json lines" and not is_list) or holds_json_lines(text):
         found = parse_json_lines(text, file)
         return [Row(f"{file}, line {number}", number, value) for number, value in found]
     value = parse_json(text, file)
@@ -172,6 +177,12 @@ def _files(path: Path) -> list[Path]:
     if not files:
         raise ValueError(f"{path}: no file in this folder ends in {_suffixes()}")
     return files
+
+
+def _is_table(value: object) -> bool:
+    """Whether a value is Topical-Chat's object of conversations, and no row of any form."""
+    forms = {form.turns or form.text for form in (*LISTED, *FLAT)}
+    return isinstance(value, Mapping) and forms.isdisjoint(value)
 
 
 def _parse_text(file: Path, text: str, min_messages: int) -> Iterator[Conversation]:
@@ -292,6 +303,11 @@ def _turn(row: object, form: Form, where: str, what: str) -> Turn | None:
         raise ValueError(
             f"{where}: {what} has no text under `{form.text}` but {row!r:.80}; "
             f"write one or delete the row"
+        )
+    if _SURROGATE.search(text):
+        raise ValueError(
+            f"{where}: the {form.text} of {what} holds half a character (a lone surrogate), which "
+            f"UTF-8 cannot hold; write the whole character or delete the row"
         )
     if not strip_spelt_ends(text):
         raise ValueError(

@@ -160,11 +160,18 @@ def parse_json(text: str, path: Path, line: int | None = None) -> object:
         elif not text[error.pos :].strip() or error.msg.startswith("Unterminated string"):
             reason = "the JSON ends in the middle; the file is cut short or damaged"
         else:
-            reason = f"not JSON: {error.msg}"
+            found = text[error.pos :].strip()[:40]
+            reason = f"not JSON: {error.msg}, but {found!r} stands there; write JSON, or rename it"
         raise TextFileError(f"{path}, {place}: {reason}") from None
     except RecursionError:
         raise TextFileError(f"{path}: the JSON is nested too deeply to be rows") from None
     return value
+
+
+def holds_json_lines(text: str) -> bool:
+    """Whether JSON text is a value a line, whatever the file is called."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    return len(lines) > 1 and _is_json(lines[0])
 
 
 def parse_json_lines(text: str, path: Path) -> list[tuple[int, object]]:

@@ -17,7 +17,12 @@ from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.reading import SourceRow, read_rows
-from parley.platform.preferences.rows import RowError, read_prompt
+from parley.platform.preferences.rows import (
+    RowError,
+    has_spelt_end,
+    prompt_context,
+    read_prompt,
+)
 from parley.platform.preferences.tagged import TaggedTextError, parse_tagged
 from parley.platform.preferences.wording import clean_context, clean_response, squeeze
 
@@ -60,6 +65,8 @@ class LabelledRows:
 
     rows: list[LabelledRow]
     problems: list[RowProblem]
+    spelt_ends: int = 0
+    """Rows that spelt an end token at the end of a turn or of the response; it was left out."""
 
 
 class NoRowsError(InputError):
@@ -75,9 +82,12 @@ def read_labelled(path: Path) -> LabelledRows:
     """
     rows: list[LabelledRow] = []
     problems: list[RowProblem] = []
+    spelt_ends = 0
     for source in read_rows(path):
         try:
-            rows.append(_parse(source))
+            row, spells_end = _parse(source)
+            rows.append(row)
+            spelt_ends += spells_end
         except (RowError, TaggedTextError) as error:
             problems.append(RowProblem(path, f"{source.unit} {source.number}", str(error)))
     if not rows:
@@ -87,57 +97,56 @@ def read_labelled(path: Path) -> LabelledRows:
             f"needs a response with its context: tagged text in input_text, or context and "
             f"response, or prompt and response"
         )
-    return LabelledRows(rows, problems)
+    return LabelledRows(rows, problems, spelt_ends)
 
 
-def _parse(source: SourceRow) -> LabelledRow:
+def _parse(source: SourceRow) -> tuple[LabelledRow, bool]:
+    """A row, and whether it spelt an end token."""
     value = source.value
     if not isinstance(value, Mapping):
         raise RowError("not an object")
-    exchange, named = _exchange(value)
+    raw, named = _exchange(value)
+    exchange = Exchange(
+        clean_context(raw.context), squeeze(raw.evidence), clean_response(raw.response)
+    )
     if not exchange.response:
         raise RowError("empty response")
     labels = _labels(value, named)
     kind = value.get("violation_type") or (NO_VIOLATION if labels and not any(labels) else "")
     if not kind and labels:
         kind = "+".join(maxim for maxim, label in zip(MAXIMS, labels, strict=True) if label)
-    human = next((value[key] for key in HUMAN_KEYS if isinstance(value.get(key), str)), "")
+    human = next((str(value[key]) for key in HUMAN_KEYS if isinstance(value.get(key), str)), "")
     ids = (value.get(key) for key in CONVERSATION_KEYS)
-    return LabelledRow(
+    row = LabelledRow(
         exchange,
         labels,
         str(kind),
-        clean_response(str(human)),
+        clean_response(human),
         next((found for found in ids if isinstance(found, str) and found), None),
         f"{source.unit} {source.number}",
     )
+    return row, has_spelt_end(raw.context, raw.response, human)
 
 
 def _exchange(value: Mapping[str, object]) -> tuple[Exchange, tuple[str, ...]]:
-    """The exchange of a row, and the violations that its tags name."""
+    """The exchange of a row as it stands there, and the violations that its tags name."""
     if "input_text" in value:
         parts = parse_tagged(_text(value, "input_text"))
-        texts = (
-            clean_context(parts.context),
-            squeeze(parts.evidence),
-            clean_response(parts.response),
-        )
-        return Exchange(*texts), parts.violations
+        return Exchange(parts.context, parts.evidence, parts.response), parts.violations
     key = next((key for key in RESPONSE_KEYS if key in value), None)
     if key is None:
         raise RowError(f"no response: none of the keys input_text, {', '.join(RESPONSE_KEYS)}")
-    response = clean_response(_text(value, key))
+    response = _text(value, key)
     if "prompt" in value:
         prompt = _text(value, "prompt")
         try:
-            context, evidence = read_prompt(prompt)
+            context, evidence = prompt_context(prompt), read_prompt(prompt)[1]
         except RowError:  # any other prompt is what was said before
-            context, evidence = clean_context(prompt), ""
+            context, evidence = prompt, ""
         return Exchange(context, evidence, response), ()
     if "context" not in value:
         raise RowError("neither context nor prompt")
-    context = clean_context(_text(value, "context"))
-    return Exchange(context, _evidence(value), response), ()
+    return Exchange(_text(value, "context"), _evidence(value), response), ()
 
 
 def _evidence(value: Mapping[str, object]) -> str:
@@ -147,7 +156,7 @@ def _evidence(value: Mapping[str, object]) -> str:
         evidence = " ".join(evidence)
     if not isinstance(evidence, str):
         raise RowError("evidence is not text")
-    return squeeze(evidence)
+    return evidence
 
 
 def _labels(value: Mapping[str, object], named: tuple[str, ...]) -> Labels | None:

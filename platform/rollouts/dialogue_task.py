@@ -165,7 +165,8 @@ def _split_openers(dialogue: DialogueConfig) -> tuple[list[str], list[str]]:
 
 def _encode(text: str, encoder: TextEncoder, settings: DialogueSettings) -> Tokens:
     """The ids of an opener, checked by the rules."""
-    tokens = np.array(*encoder.encode_turns([text]), np.int32)
+    (ids,) = encoder.encode_turns([text])
+    tokens = np.array(ids, np.int32)
     try:
         Dialogue(settings, tokens)
     except ValueError as error:

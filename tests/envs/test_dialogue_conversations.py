@@ -129,6 +129,8 @@ FILES = {
         for n, talk in enumerate(TURNS)
     ),
     "flat messages.jsonl": "\n".join(lines_of(row["messages"]) for row in MESSAGES),
+    "lines.json": lines_of(MESSAGES),
+    "list.jsonl": json.dumps(MESSAGES, indent=1),
     "list.json": json.dumps([{"id": n, **t} for n, talk in enumerate(TURNS) for t in talk]),
     "system.jsonl": lines_of(
         {"messages": [{"role": "system", "content": "Be kind."}, *row["messages"]]}
@@ -225,6 +227,7 @@ def test_what_a_speaker_says_in_a_row_is_one_turn(tmp_path: Path) -> None:
             lines_of([*TURNS[0], {"speaker": "bo", "text": " <|endoftext|> "}]),
             r"line 3: the text of the row is blank",
         ),
+        ("talks.jsonl", r'{"speaker": "a", "text": "\ud83d"}', r"line 1: .* half a character"),
         (
             "talks.jsonl",
             lines_of([{"messages": [{"role": "user", "content": [1]}, {"role": "assistant"}]}]),

@@ -124,8 +124,10 @@ def test_folders_of_others_may_spell_ends_too(tmp_path: Path) -> None:
 
 
 def test_what_is_judged_ends_where_it_ends(tmp_path: Path) -> None:
-    rows = read_labelled(pairs_file(tmp_path / "spelt.JSON", END_OF_TEXT)).rows
-    assert rows == read_labelled(pairs_file(tmp_path / "plain.json")).rows
+    spelt = read_labelled(pairs_file(tmp_path / "spelt.JSON", END_OF_TEXT))
+    plain = read_labelled(pairs_file(tmp_path / "plain.json"))
+    assert spelt.rows == plain.rows
+    assert (spelt.spelt_ends, plain.spelt_ends) == (20, 0)
 
 
 @pytest.mark.parametrize(
