@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from parley.envs.dialogue.openers import load_openers
 from parley.platform.checkpoints.store import CheckpointStore
@@ -17,6 +17,7 @@ from parley.platform.config.loading import load_experiment
 from parley.platform.errors import InputError
 from parley.platform.rollouts.dialogue_task import DialogueTask, make_dialogue_task
 from parley.policies.dialogue.loading import load_language_model, save_language_model
+from tests.platform.tokenizer_fixtures import MAKERS
 
 
 def make_task(folder: Path, *overrides: str, **sources: str) -> DialogueTask:
@@ -42,6 +43,25 @@ def test_models_rules_and_openers_fit_together(quick_model_folder: Path) -> None
     assert task.settings.vocab_size == 600
     assert task.settings.window + task.settings.max_reply_tokens + 1 == model.context
     assert (task.sampling.top_k, task.sampling.max_reply_tokens) == (50, 24)
+
+
+@pytest.mark.parametrize("kind", ["llama", "metaspace first", "byte level"])
+def test_a_beginning_takes_room_and_stands_in_no_opener(tmp_path: Path, kind: str) -> None:
+    tokenizer = MAKERS[kind]()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "openers.jsonl").write_text('"Hello Ann</s>"\n{"text": "Do you like jazz?"}\n')
+    task = make_task(tmp_path, f"dialogue.openers={tmp_path / 'openers.jsonl'}")
+    beginning = [] if kind == "byte level" else [tokenizer.bos_token_id]
+    assert list(task.beginning) == beginning
+    assert task.settings.window + task.settings.max_reply_tokens + 1 + len(beginning) == 128
+    openers = [tokens.tolist() for tokens in (*task.train_openers, *task.heldout_openers)]
+    expected = (tokenizer(text)["input_ids"] for text in ("Hello Ann", "Do you like jazz?"))
+    assert sorted(openers) == sorted(ids[len(beginning) :] for ids in expected)
 
 
 def test_every_opener_is_for_training_or_for_evaluation(quick_model_folder: Path) -> None:

@@ -189,6 +189,7 @@ def test_chat_reads_the_beginning_once_and_keeps_it_when_turns_drop_out(
     partner = ChatPartner("seat", model, greedy, window=40)
     encoder = TextEncoder(model.tokenizer)
     conversation = Conversation(model.end_token)
+    history: list[int] = []
     rng = np.random.default_rng(0)
     for text in [*TEXTS[:4], f"{RESPONSE}{model.tokenizer.eos_token}"] * 2:
         conversation.turns.append(ChatTurn("you", partner.encode(text)))
@@ -209,12 +210,14 @@ def test_a_speakers_figures_count_what_it_reads_before_a_history(model: Language
         model.model, model.end_token, 2, Sampling(max_reply_tokens=4), beginning=encoder.beginning
     )
     assert speaker.context == CONTEXT - 1
-    histories = [[*ids, model.end_token] for ids in encoder.encode_turns(TEXTS[:2])]
+    histories = [
+        np.array([*ids, model.end_token], np.int32) for ids in encoder.encode_turns(TEXTS[:2])
+    ]
     scores = speaker.score([0, 1], histories, [len(history) for history in histories])
     for history, found in zip(histories, scores, strict=True):
         expected = score_plainly(model, [*encoder.beginning, *history], len(history))
         np.testing.assert_allclose(found, expected, atol=1e-4)
-    longer = [[*history, *history] for history in histories]  # what was read is not read again
+    longer = [np.tile(history, 2) for history in histories]  # what was read is not read again
     replies = speaker.reply([0, 1], longer, np.full((2, 4), 0.5), [3, 3])
     for history, reply in zip(longer, replies, strict=True):
         assert reply.scored is not None

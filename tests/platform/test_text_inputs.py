@@ -53,7 +53,7 @@ def learn_from(path: Path) -> LanguageData:
 
 def ids_of(data: LanguageData) -> list[str]:
     parts = (data.training, data.selection, data.heldout)
-    return sorted(data.tokenizer.decode(part[n]) for part in parts for n in range(len(part)))
+    return sorted(str(data.tokenizer.decode(part[n])) for part in parts for n in range(len(part)))
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
