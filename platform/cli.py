@@ -158,12 +158,23 @@ def _add_train_arguments(parser: argparse.ArgumentParser, optional: bool = False
 
 def _add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="RUN|CHECKPOINT", type=Path, help="folder to measure")
+    _add_moved_argument(parser)
     parser.add_argument("--data", metavar="FILE", type=Path, help="data to measure on")
     parser.add_argument(
         "--episodes", metavar="N", type=_positive, help="episodes to play, or traces of each size"
     )
     parser.add_argument("--seed", metavar="S", type=_count, help="seed of the episodes")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures here")
+
+
+def _add_moved_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        default=[],
+        help="where a model or data of the run lies now, such as competitor=FOLDER",
+    )
 
 
 def _add_detect_arguments(parser: argparse.ArgumentParser) -> None:
@@ -202,6 +213,7 @@ def _add_watch_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_chat_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="RUN|CHECKPOINT", type=Path, help="folder of the agents")
+    _add_moved_argument(parser)
     parser.add_argument(
         "--seat", metavar="NAME", help="agent to talk to (default: the trained one; /swap changes)"
     )

@@ -3,7 +3,7 @@
     checkpoints/
       iteration_000010/
         policies/<module>/     a policy's files, see `policies.building`; loads without Ray
-        policy.json            what the policies speak: environment, bins, window
+        policy.json            what the policies speak: environment, bins, window; the run's inputs
         trainer.json, .safetensors   optimisers, counters, environments, random streams
         manifest.json          size and SHA-256 of every file above
       best.json, last.json     which of them is the best and the newest
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from parley.platform.checkpoints.inputs import FACT, read_inputs, to_table
 from parley.platform.checkpoints.state_tree import load_tree, save_tree
 from parley.platform.config.errors import display_path
 from parley.platform.config.names import check_name, member_path
@@ -65,6 +66,14 @@ class Checkpoint:
                 f"{display_path(self.path / MANIFEST_FILE)} names no policy; use another checkpoint"
             )
         return {name: self.path / POLICIES_DIR / name for name in sorted(modules)}
+
+    def policy_hashes(self) -> dict[str, str]:
+        """The SHA-256 of the policies' files, by their paths inside."""
+        return {
+            name: str(entry["sha256"])
+            for name, entry in _read_manifest(self.path).items()
+            if PurePosixPath(name).parts[0] == POLICIES_DIR
+        }
 
     def read_policy_facts(self) -> dict[str, Any]:
         """The content of `policy.json`."""
@@ -108,13 +117,15 @@ class CheckpointStore:
         Args:
             iteration: names it; one that exists already is replaced.
             save_policies: writes the policies' folders into the folder it is given.
-            facts: for `policy.json`.
+            facts: for `policy.json`; what the run notes of its inputs is added.
             trainer_state: for `--resume`; see `state_tree`.
             best_score: given where this is the best policy so far.
         """
         started = time.perf_counter()
         final = self._path(iteration)
         self._tidy()
+        if inputs := read_inputs(self.folder.parent):
+            facts = {**facts, FACT: to_table(inputs)}
         write_checkpoint(final, save_policies, facts, trainer_state)
         checkpoint = self._register(final, iteration, best_score)
         announce(CheckpointSaved(time.perf_counter() - started))
@@ -152,6 +163,10 @@ class CheckpointStore:
         if first_error is not None:
             raise first_error
         return None
+
+    def has_any(self) -> bool:
+        """Whether anything was saved, sound or not."""
+        return any(self.folder.glob("iteration_*"))
 
     def best_score(self) -> float | None:
         """The score with which the best checkpoint was saved."""

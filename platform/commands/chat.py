@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -12,8 +12,9 @@ from parley.platform.commands.targets import workflow_at
 from parley.platform.config.errors import display_path
 from parley.platform.errors import EXIT_DONE, InputError
 
-ChatFunction = Callable[[Path, str | None, int, float | None], None]
-"""(run or checkpoint, seat or None, seed, temperature or None): talks until the input ends."""
+ChatFunction = Callable[[Path, str | None, int, float | None, Sequence[str]], None]
+"""(run or checkpoint, seat or None, seed, temperature or None, overrides): talks until the input
+ends."""
 
 
 def run_chat(arguments: argparse.Namespace) -> int:
@@ -31,5 +32,11 @@ def run_chat(arguments: argparse.Namespace) -> int:
             f"name a run of {' or '.join(speaking) or 'another workflow'}"
         )
     talk = cast("ChatFunction", load_function(chat))
-    talk(arguments.path, arguments.seat, arguments.seed, arguments.temperature)
+    talk(
+        arguments.path,
+        arguments.seat,
+        arguments.seed,
+        arguments.temperature,
+        arguments.overrides,
+    )
     return EXIT_DONE

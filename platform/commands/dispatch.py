@@ -20,6 +20,8 @@ class WorkflowFunctions:
     watch: str
     evaluates_data: bool = False
     """Whether `evaluate` may be given a file to measure on."""
+    names_inputs: bool = False
+    """Whether figures come from models and data outside of the run, whose places may be given."""
     watched: str = "episode"
     """What `watch` writes into a file, in a word."""
     watch_options: frozenset[str] = frozenset()
@@ -42,6 +44,7 @@ WORKFLOWS = {
         tune="parley.platform.jobs.tuning:tune_experiment",
         evaluate="parley.platform.evaluation.dialogue_runs:evaluate_path",
         evaluates_data=True,
+        names_inputs=True,
         watch="parley.platform.evaluation.dialogue_watch:watch_path",
         watched="transcripts",
         watch_options=frozenset({"iteration", "show_all", "follow"}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +16,7 @@ from parley.platform.telemetry.progress import Progress
 from parley.platform.telemetry.quiet import quiet_libraries
 
 EvaluateFunction = Callable[..., Mapping[str, object]]
-"""(run or checkpoint, episodes, seed, data where the workflow takes it) -> the figures."""
+"""(run or checkpoint, episodes, seed; data, overrides where the workflow takes them) -> figures."""
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
@@ -24,7 +24,9 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     out: Path | None = arguments.json
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--json {out}: there is no folder {out.parent}; make it first")
-    metrics = measure(arguments.path, arguments.episodes, arguments.seed, arguments.data)
+    metrics = measure(
+        arguments.path, arguments.episodes, arguments.seed, arguments.data, arguments.overrides
+    )
     if out is not None:
         atomic_write_text(out, to_json(metrics, indent=2) + "\n")
     print_metrics(metrics)
@@ -33,12 +35,16 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
 
 def measure(
-    path: Path, episodes: int | None, seed: int | None, data: Path | None
+    path: Path,
+    episodes: int | None,
+    seed: int | None,
+    data: Path | None,
+    overrides: Sequence[str] = (),
 ) -> Mapping[str, object]:
     """The figures of a run or checkpoint.
 
     Raises:
-        InputError: there is none, or its workflow takes no data.
+        InputError: there is none, or its workflow takes no data or overrides.
     """
     workflow = workflow_at(path)
     functions = functions_of(workflow)
@@ -46,7 +52,14 @@ def measure(
         raise InputError(
             f"{workflow} runs are measured by playing episodes and take no --data; leave it out"
         )
+    if overrides and not functions.names_inputs:
+        raise InputError(
+            f"{workflow} runs are measured with nothing but their checkpoint: leave out "
+            f"{overrides[0]}"
+        )
     quiet_libraries()
+    more: dict[str, object] = {"data": data, "overrides": overrides}
+    more = {name: value for name, value in more.items() if value}
     evaluate = cast("EvaluateFunction", load_function(functions.evaluate))
     with Progress(()) as progress, progress.status("evaluating"):
-        return evaluate(path, episodes, seed, **({} if data is None else {"data": data}))
+        return evaluate(path, episodes, seed, **more)

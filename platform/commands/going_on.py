@@ -58,6 +58,9 @@ def resuming_call(command: str, experiment: str, run_folder: RunFolder) -> str:
 def _names_run(experiment: str, run_folder: RunFolder) -> bool:
     """Whether the run is one of the experiment: `experiment=` may have filed it elsewhere."""
     try:
-        return load_experiment(experiment).experiment == run_folder.config.experiment
+        return (
+            load_experiment(experiment, allow_unread=True).experiment
+            == run_folder.config.experiment
+        )
     except ConfigError:
         return False

@@ -18,9 +18,15 @@ from typing import Any, cast
 from parley.platform.commands.dispatch import functions_of
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.keys import field_types
-from parley.platform.config.loading import list_experiments, load_experiment, setting_at
+from parley.platform.config.loading import (
+    list_experiments,
+    load_experiment,
+    override_values,
+    setting_at,
+)
 from parley.platform.config.names import check_name
 from parley.platform.config.sections import ExperimentConfig
+from parley.platform.config.unread import refuse_sweep_settings
 from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
 from parley.platform.telemetry.quiet import quiet_libraries
 from parley.platform.telemetry.run_folder import RUNS_DIR
@@ -71,6 +77,8 @@ def _make_request(arguments: argparse.Namespace) -> Any:
     if arguments.data is not None:
         overrides.append(f"{DATA_KEY}={arguments.data}")
     config = load_experiment(arguments.experiment, overrides, quick=arguments.quick)
+    if not arguments.tune:
+        refuse_sweep_settings([*override_values(config, overrides)])
     if arguments.tune and functions_of(config.workflow).tune is None:
         raise ConfigError(f"experiments of {config.workflow} have no settings to search")
     if config.ray.address:

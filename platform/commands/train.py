@@ -18,9 +18,10 @@ from parley.platform.commands.dispatch import functions_of, load_function
 from parley.platform.commands.going_on import RunStopped, describe_stop
 from parley.platform.commands.tables import print_meanings, print_metrics
 from parley.platform.config.errors import ConfigError, display_path
-from parley.platform.config.loading import load_experiment
-from parley.platform.config.resuming import resumed_settings
+from parley.platform.config.loading import load_experiment, override_values
+from parley.platform.config.resuming import resumed_settings, split_moved
 from parley.platform.config.sections import ExperimentConfig
+from parley.platform.config.unread import refuse_sweep_settings
 from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED, InputError
 from parley.platform.telemetry.full_disk import DiskFullError
 from parley.platform.telemetry.run_folder import (
@@ -150,8 +151,10 @@ def _open_run(request: RunRequest, check_resumed: Callable[[Path], None]) -> tup
         resume = (run_dir / CONFIG_FILE).is_file()
     if not resume:
         config = load_experiment(request.experiment, request.overrides, quick=request.quick)
+        if request.command == "train":
+            refuse_sweep_settings([*override_values(config, request.overrides)])
         return RunFolder.create(config, run_dir), False
-    experiment = load_experiment(request.experiment).experiment
+    experiment = load_experiment(request.experiment, allow_unread=True).experiment
     path: Path = run_dir or latest_run(experiment)
     stored = RunFolder.open(path).config
     check_resumed(path)
@@ -161,7 +164,10 @@ def _open_run(request: RunRequest, check_resumed: Callable[[Path], None]) -> tup
             f"parley {request.command} {stored.experiment} --run-dir {path} --resume"
         )
     settings = resumed_settings(stored, request.experiment, request.overrides, request.quick)
-    return RunFolder.resume(path, settings), True
+    kept, moved = split_moved(stored, settings)
+    run_folder = RunFolder.resume(path, kept)
+    run_folder.moved = moved
+    return run_folder, True
 
 
 def refuse_sweep(path: Path) -> None:

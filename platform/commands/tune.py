@@ -26,7 +26,7 @@ def run_tune(arguments: argparse.Namespace) -> int:
         ConfigError, RunFolderError: before anything is started.
         Exception: whatever stopped the sweep, after it was recorded in the result.
     """
-    experiment = load_experiment(arguments.experiment)
+    experiment = load_experiment(arguments.experiment, allow_unread=True)
     _find_tune(experiment.workflow)
     if arguments.resume and arguments.run_dir is None:
         arguments.run_dir = _latest_sweep(experiment.experiment)

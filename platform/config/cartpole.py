@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from parley.platform.config.inputs import Input
 from parley.platform.config.sections import (
     Count,
     Discount,
@@ -16,13 +17,43 @@ from parley.platform.config.sections import (
     NonNegative,
     Positive,
     Rate,
+    ReadIf,
     RunnerConfig,
     Section,
+    When,
     conflict,
 )
 
 STEP_TOKENS = 5
 """Tokens of one CartPole time step: what led here, then four state tokens."""
+
+
+FILTER_SETTINGS = (
+    "model.num_states",
+    "model.counter_heads",
+    "model.filter_heads",
+    "model.filter_layers",
+    "model.mutation_rate",
+    "model.mutation_noise",
+    "model.snap_transitions",
+    "ppo.filter_lr_scale",
+    "training.filter_lr_scale",
+    "training.mutation_noise",
+    "training.mutation_loss",
+    "training.mutation_ramp_steps",
+)
+"""What is about the HMM filter, which one policy has."""
+READ_WITH_FILTER = (
+    ReadIf(FILTER_SETTINGS, (When("policy", ("dhmm_gpt2",)),)),
+    ReadIf(
+        ("model.num_states", "model.mutation_rate"),
+        (When("model.counter_heads"), When("model.filter_heads")),
+    ),
+    ReadIf(
+        ("model.mutation_noise", "training.mutation_noise", "model.snap_transitions"),
+        (When("model.counter_heads"),),
+    ),
+)
 
 
 class CartPoleEnvConfig(Section):
@@ -157,12 +188,18 @@ class EvaluationConfig(Section):
 class CartPolePPOConfig(ExperimentConfig):
     """CartPole as a token language, learned by PPO through RLlib."""
 
+    READ_IF: ClassVar[tuple[ReadIf, ...]] = (
+        *ExperimentConfig.READ_IF,
+        ReadIf(("model.",), (When("policy", ("dhmm_gpt2", "gpt2")),)),
+        *READ_WITH_FILTER,
+    )
+
     workflow: Literal["cartpole"] = "cartpole"
     algorithm: Literal["ppo"] = "ppo"
     experiment: ExperimentName = "cartpole/ppo"
     policy: Literal["dhmm_gpt2", "gpt2", "mlp"] = "dhmm_gpt2"
     """The model; `parley list` names them."""
-    init_from: str = ""
+    init_from: Annotated[str, Input("checkpoint", only_at_start=True)] = ""
     """Run or checkpoint folder to start from; empty: from random weights."""
     evaluation: EvaluationConfig = EvaluationConfig()
     env: CartPoleEnvConfig = CartPoleEnvConfig()
@@ -190,7 +227,7 @@ class CartPolePPOConfig(ExperimentConfig):
 class ImitationDataConfig(Section):
     """The episodes to imitate."""
 
-    path: str = ""
+    path: Annotated[str, Input("data", only_at_start=True)] = ""
     """File (`.parquet`, `.npz`) or folder of recorded episodes; empty: record new ones."""
     num_expert_episodes: Count = 128
     """Episodes of the hand-written controller."""
@@ -261,6 +298,21 @@ class ImitationTrainingConfig(Section):
 
 class CartPoleImitateConfig(ExperimentConfig):
     """CartPole episodes as sequences: a language model of states and actions."""
+
+    READ_IF: ClassVar[tuple[ReadIf, ...]] = (
+        *ExperimentConfig.READ_IF,
+        *READ_WITH_FILTER,
+        ReadIf(
+            (
+                "data.num_expert_episodes",
+                "data.expert_epsilon",
+                "data.num_random_episodes",
+                "data.num_workers",
+            ),
+            (When("data.path", ("",)),),
+        ),
+        ReadIf(("evaluation.interval_env_steps",), instead="set training.eval_interval"),
+    )
 
     workflow: Literal["cartpole"] = "cartpole"
     algorithm: Literal["imitate"] = "imitate"

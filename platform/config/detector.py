@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from parley.platform.config.inputs import Input
 from parley.platform.config.sections import (
     Count,
     ExperimentConfig,
@@ -13,7 +14,9 @@ from parley.platform.config.sections import (
     NonNegative,
     Positive,
     Rate,
+    ReadIf,
     Section,
+    When,
     conflict,
 )
 
@@ -35,9 +38,9 @@ class DetectorDataConfig(Section):
     SHORT_KEY: ClassVar[str] = "conversations"
     """`data=FOLDER` means `data.conversations=FOLDER`."""
 
-    labelled: FileNames = ()
+    labelled: Annotated[FileNames, Input("data")] = ()
     """Files of labelled responses and of repairs, JSON or JSONL; empty: injections only."""
-    conversations: str = ""
+    conversations: Annotated[str, Input("data")] = ""
     """File or folder of conversations between people (JSON, JSON lines or plain text), taken as
     free of violations; empty: small talk that parley generates."""
     num_dialogues: Annotated[int, Field(ge=20)] = 1_500
@@ -82,6 +85,12 @@ class DetectorEvaluationConfig(Section):
 
 class DialogueDetectorConfig(ExperimentConfig):
     """A detector of violated maxims."""
+
+    READ_IF: ClassVar[tuple[ReadIf, ...]] = (
+        *ExperimentConfig.READ_IF,
+        ReadIf(("data.num_dialogues",), (When("data.conversations", ("",)),)),
+        ReadIf(("checkpoint.interval_iterations", "checkpoint.stop_grace_s")),
+    )
 
     workflow: Literal["dialogue"] = "dialogue"
     algorithm: Literal["detector"] = "detector"

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from parley.platform.config.inputs import Input
 from parley.platform.config.sections import (
     Count,
     Discount,
@@ -16,8 +17,10 @@ from parley.platform.config.sections import (
     NonNegative,
     Positive,
     Rate,
+    ReadIf,
     RunnerConfig,
     Section,
+    When,
     conflict,
 )
 
@@ -30,7 +33,7 @@ class SeatConfig(Section):
     SHORT_KEY: ClassVar[str] = "model"
     """`competitor=gpt2` means `seats.competitor.model=gpt2`."""
 
-    model: Annotated[str, Field(min_length=1)] = "auto"
+    model: Annotated[str, Field(min_length=1), Input("model")] = "auto"
     """Hugging Face name or folder of a causal language model, `parley-tiny`, or `auto`."""
     trained: bool = False
     """Whether it learns."""
@@ -50,7 +53,7 @@ class DialogueConfig(Section):
     """Longest reply, in tokens."""
     window: Count = 0
     """Tokens of history that an agent sees; 0: as many as its model has room for."""
-    openers: str = ""
+    openers: Annotated[str, Input("data")] = ""
     """File of openers (plain text, one a line, or JSON); empty: the built-in ones."""
     openers_holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
     """Share of the openers that only evaluation uses."""
@@ -192,6 +195,16 @@ class TranscriptConfig(Section):
 
 class DialogueDistortConfig(ExperimentConfig):
     """Adversarial self-play: trained seats are paid for what a frozen one cannot predict."""
+
+    READ_IF: ClassVar[tuple[ReadIf, ...]] = (
+        *ExperimentConfig.READ_IF,
+        ReadIf(("ppo.",), (When("algorithm", ("ppo",)),)),
+        ReadIf(("reinforce.",), (When("algorithm", ("reinforce",)),)),
+        ReadIf(
+            ("pool.seat", "pool.of", "pool.size", "pool.interval_iterations"),
+            (When("pool.share"),),
+        ),
+    )
 
     workflow: Literal["dialogue"] = "dialogue"
     algorithm: Literal["ppo", "reinforce"] = "ppo"

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from parley.platform.config.inputs import Input
 from parley.platform.config.keys import field_types
 from parley.platform.config.sections import (
     CheckpointConfig,
@@ -16,7 +17,9 @@ from parley.platform.config.sections import (
     NonNegative,
     Positive,
     Rate,
+    ReadIf,
     Section,
+    When,
     conflict,
 )
 from parley.platform.config.spelling import nearest
@@ -34,7 +37,7 @@ class PreferenceDataConfig(Section):
     SHORT_KEY: ClassVar[str] = "path"
     """`data=FOLDER` means `data.path=FOLDER`."""
 
-    path: str = ""
+    path: Annotated[str, Input("pairs")] = ""
     """Folder that `parley data prepare` wrote; empty: pairs that parley generates from small
     talk."""
     num_generated: Annotated[int, Field(ge=40)] = 2_000
@@ -133,9 +136,9 @@ class GenerationConfig(Section):
 class JudgesConfig(Section):
     """The detectors: `embedded` is built on first use; else a folder or Hugging Face name."""
 
-    detector: Text = "embedded"
+    detector: Annotated[Text, Input("detector")] = "embedded"
     """Ranks and repairs; belongs to the pipeline."""
-    judge: Text = "embedded"
+    judge: Annotated[Text, Input("judge")] = "embedded"
     """Counts cooperative responses and chooses among trials; takes no part in the pipeline."""
 
 
@@ -158,10 +161,22 @@ class DPOEvaluationConfig(Section):
 class DialogueDPOConfig(ExperimentConfig):
     """A generator that learns which of two responses is the more cooperative one."""
 
+    READ_IF: ClassVar[tuple[ReadIf, ...]] = (
+        *ExperimentConfig.READ_IF,
+        ReadIf(("data.num_generated",), (When("data.path", ("",)),)),
+        ReadIf(("lora.alpha", "lora.dropout"), (When("lora.rank"),)),
+        ReadIf(("sweep.asha.",), (When("sweep.scheduler", ("asha",)),)),
+        ReadIf(("sweep.pbt.",), (When("sweep.scheduler", ("pbt",)),)),
+        ReadIf(
+            ("checkpoint.interval_iterations",),
+            instead="a checkpoint is saved at every measure: set evaluation.interval_steps",
+        ),
+    )
+
     workflow: Literal["dialogue"] = "dialogue"
     algorithm: Literal["dpo"] = "dpo"
     experiment: ExperimentName = "dialogue/dpo"
-    model: Text = "auto"
+    model: Annotated[Text, Input("model")] = "auto"
     """Hugging Face name or folder of a causal language model, a run of `dialogue/pretrain`,
     `parley-tiny`, or `auto`."""
     data: PreferenceDataConfig = PreferenceDataConfig()
@@ -174,6 +189,16 @@ class DialogueDPOConfig(ExperimentConfig):
     evaluation: DPOEvaluationConfig = DPOEvaluationConfig()
     sweep: SweepConfig = SweepConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(keep=2)
+
+    def values_of(self, key: str) -> list[object]:
+        """The value of a dotted key, and those that a sweep searches."""
+        searched = self.sweep.ranges.get(key)
+        return [*super().values_of(key), *(() if searched is None else searched.values)]
+
+    def setting_behind(self, key: str) -> str:
+        """The searched setting of `sweep.space.<setting>.<kind of range>`, else `key` itself."""
+        searched = key.removeprefix("sweep.space.")
+        return key if searched == key else searched.rpartition(".")[0]
 
     @model_validator(mode="after")
     def _check_batches(self) -> Self:

@@ -20,6 +20,7 @@ from parley.platform.config.keys import TomlTable, apply_override, field_types, 
 from parley.platform.config.schema import EXPERIMENT_KINDS
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.config.spelling import nearest
+from parley.platform.config.unread import explain_unread, refuse_unread
 
 EXPERIMENTS_DIR = Path(parley.__file__).parent / "tune_configs"
 """The experiments that come with the package; a name is a path below it without `.toml`."""
@@ -54,7 +55,10 @@ class Change:
 
 
 def load_experiment(
-    name_or_path: str | Path, overrides: Sequence[str] = (), quick: bool = False
+    name_or_path: str | Path,
+    overrides: Sequence[str] = (),
+    quick: bool = False,
+    allow_unread: bool = False,
 ) -> ExperimentConfig:
     """Read an experiment, apply its `[quick]` table if asked, then the overrides, and check it.
 
@@ -62,6 +66,7 @@ def load_experiment(
         name_or_path: a name below `tune_configs/` such as `cartpole/ppo`, or a TOML file.
         overrides: `key=value`, the key dotted (`ppo.clip=0.1`) or an unambiguous last part.
         quick: the same path at about a tenth of the work, as the file's `[quick]` table says.
+        allow_unread: whether overrides and the file may set what nothing reads, as older runs do.
 
     Raises:
         ConfigError: with file, line and key, what is wrong and what to write instead.
@@ -71,8 +76,12 @@ def load_experiment(
     table = {key: value for key, value in file.table.items() if key != "quick"}
     table.setdefault("experiment", file.name)
     quick_changes = _quick_changes(file, kind)
-    changes = [*(quick_changes if quick else ()), *map(Change.by_override, overrides)]
-    return _validate(kind, table, file, changes)
+    own = [*map(Change.by_override, overrides)]
+    config = _validate(kind, table, file, [*(quick_changes if quick else ()), *own])
+    if not allow_unread:
+        refuse_unread(config, _unread_in_file(config, file))
+        refuse_unread(config, {apply_override(table, item.text, kind): item.origin for item in own})
+    return config
 
 
 def replace_overrides(config: ExperimentConfig, overrides: Sequence[str]) -> ExperimentConfig:
@@ -80,6 +89,14 @@ def replace_overrides(config: ExperimentConfig, overrides: Sequence[str]) -> Exp
     kind = type(config)
     table = config.model_dump(exclude_none=True)
     return _validate(kind, table, None, [*map(Change.by_override, overrides)])
+
+
+def override_values(config: ExperimentConfig, overrides: Sequence[str]) -> dict[str, object]:
+    """Dotted key -> value of `key=value` overrides, whether they change the settings or not."""
+    table = config.model_dump(exclude_none=True)
+    keys = [apply_override(table, text, type(config)) for text in overrides]
+    changed = replace_overrides(config, overrides)
+    return {key: setting_at(changed, key) for key in keys}
 
 
 def quick_overrides(name_or_path: str | Path) -> list[str]:
@@ -136,6 +153,27 @@ def list_experiments() -> dict[str, str]:
         for path in EXPERIMENTS_DIR.rglob("*.toml")
     )
     return {name: str(read_experiment_file(name).table.get("summary", "")) for name in names}
+
+
+def _unread_in_file(config: ExperimentConfig, file: ExperimentFile) -> dict[str, str]:
+    """Settings of a file that nothing reads, unless they are as the package gives them -> place."""
+    if file.path.is_relative_to(EXPERIMENTS_DIR):
+        return {}
+    own = {key: value for key, value in file.table.items() if key != "quick"}
+    return {
+        key: file.place(key)
+        for key, value in _flatten(own).items()
+        if explain_unread(config, key) and value not in _packaged_values(type(config), key)
+    }
+
+
+def _packaged_values(kind: type[ExperimentConfig], key: str) -> list[object]:
+    """What a setting is by default, and in the files that come with the package."""
+    files = [read_experiment_file(path) for path in EXPERIMENTS_DIR.rglob("*.toml")]
+    tables = [file.table for file in files if _find_kind(file) is kind]
+    quick = [cast("Mapping[str, object]", table.get("quick", {})) for table in tables]
+    flat = [_flatten(table) for table in (kind().model_dump(), *tables, *quick)]
+    return [table[key] for table in flat if key in table]
 
 
 def _locate(name_or_path: str | Path) -> tuple[Path, str]:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from parley.platform.config.inputs import Input
 from parley.platform.config.sections import (
     Count,
     ExperimentConfig,
@@ -13,7 +14,9 @@ from parley.platform.config.sections import (
     NonNegative,
     Positive,
     Rate,
+    ReadIf,
     Section,
+    When,
     conflict,
 )
 
@@ -26,7 +29,7 @@ class DialogueDataConfig(Section):
     SHORT_KEY: ClassVar[str] = "path"
     """`data=FOLDER` means `data.path=FOLDER`."""
 
-    path: str = ""
+    path: Annotated[str, Input("data")] = ""
     """File or folder of conversations (JSON, JSON lines or plain text); empty: small talk that
     parley generates."""
     num_dialogues: Annotated[int, Field(ge=10)] = 20_000
@@ -128,6 +131,12 @@ class PretrainEvaluationConfig(Section):
 
 class PretrainConfig(ExperimentConfig):
     """A tokenizer and a GPT-2 from dialogues, in DialoGPT's format."""
+
+    READ_IF: ClassVar[tuple[ReadIf, ...]] = (
+        *ExperimentConfig.READ_IF,
+        ReadIf(("data.num_dialogues",), (When("data.path", ("",)),)),
+        ReadIf(("checkpoint.stop_grace_s",)),
+    )
 
     workflow: Literal["dialogue"] = "dialogue"
     algorithm: Literal["pretrain"] = "pretrain"

@@ -1,11 +1,17 @@
-"""Which settings may change when a run goes on: those that decide none of its figures."""
+"""What a command may change of a run that exists: what decides none of its figures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from parley.platform.config.errors import ConfigError
-from parley.platform.config.loading import changed_keys, quick_overrides, replace_overrides
+from parley.platform.config.inputs import list_inputs, with_places
+from parley.platform.config.loading import (
+    changed_keys,
+    override_values,
+    quick_overrides,
+    replace_overrides,
+)
 from parley.platform.config.sections import ExperimentConfig
 
 CHANGEABLE = (
@@ -28,14 +34,16 @@ def resumed_settings(
     """The run's stored settings with the overrides that a resumed run accepts.
 
     Overrides that repeat a stored value are accepted, so that a command can be given again with
-    `--resume` added.
+    `--resume` added; and new places of its inputs, see `split_moved`.
 
     Raises:
         ConfigError: an override would change more than `CHANGEABLE`.
     """
     repeated = quick_overrides(name_or_path) if quick else []
     settings = replace_overrides(stored, [*repeated, *overrides])
-    refused = [key for key in changed_keys(stored, settings) if not key.startswith(CHANGEABLE)]
+    moved = split_moved(stored, settings)[1]
+    changed = changed_keys(stored, settings)
+    refused = [key for key in changed if not key.startswith(CHANGEABLE) and key not in moved]
     if refused:
         changeable = [f"{key}*" if key.endswith(".") else key for key in CHANGEABLE]
         raise ConfigError(
@@ -44,3 +52,37 @@ def resumed_settings(
             f"start a new run without --resume"
         )
     return settings
+
+
+def split_moved(
+    stored: ExperimentConfig, settings: ExperimentConfig
+) -> tuple[ExperimentConfig, dict[str, str]]:
+    """What `settings` change, without the names of inputs; and those by their keys.
+
+    A run keeps the names that it began with. That what lies under a new one is the same is checked
+    when it is read.
+    """
+    names = {entry.key: entry.name for entry in list_inputs(stored)}
+    moved = {
+        entry.key: entry.name
+        for entry in list_inputs(settings)
+        if entry.key in names and entry.name != names[entry.key]
+    }
+    return with_places(settings, {key: names[key] for key in moved}), moved
+
+
+def moved_inputs(config: ExperimentConfig, overrides: Sequence[str]) -> Mapping[str, str]:
+    """Where the inputs of a run lie now, as `key=value` arguments of a command say.
+
+    Raises:
+        ConfigError: one of them is no input of the run.
+    """
+    values = override_values(config, overrides)
+    known = [entry.key for entry in list_inputs(config)]
+    refused = [key for key in values if key not in known]
+    if refused:
+        raise ConfigError(
+            f"{', '.join(refused)}: a run is measured with the settings that it was trained with; "
+            f"only where its models, data and judges lie can be said: {', '.join(known) or 'none'}"
+        )
+    return {key: str(value) for key, value in values.items()}

@@ -6,11 +6,13 @@ and rules between fields live in the experiment that owns both.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from parley.platform.config.section import ReadIf as ReadIf
 from parley.platform.config.section import Section as Section
+from parley.platform.config.section import When as When
 from parley.platform.config.section import conflict as conflict
 from parley.platform.config.tracking import TrackingConfig
 
@@ -102,6 +104,15 @@ class RayConfig(Section):
 class ExperimentConfig(Section):
     """What every experiment has."""
 
+    READ_IF: ClassVar[tuple[ReadIf, ...]] = (
+        ReadIf(("ray.dashboard_host", "ray.dashboard_port"), (When("ray.dashboard"),)),
+        ReadIf(("ray.num_cpus", "ray.dashboard"), (When("ray.address", ("",)),)),
+        ReadIf(("tracking.wandb.",), (When("tracking.callbacks", ("wandb",)),)),
+        ReadIf(("tracking.mlflow.",), (When("tracking.callbacks", ("mlflow",)),)),
+        ReadIf(("tracking.aim.",), (When("tracking.callbacks", ("aim",)),)),
+    )
+    """What is read under a condition only; see `unread`."""
+
     workflow: str
     """The part of parley that runs it."""
     algorithm: str
@@ -115,3 +126,14 @@ class ExperimentConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     ray: RayConfig = RayConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    def values_of(self, key: str) -> list[object]:
+        """What a dotted key may be in this experiment: its value first, then what is searched."""
+        value: object = self
+        for part in key.split("."):
+            value = getattr(value, part)
+        return [value]
+
+    def setting_behind(self, key: str) -> str:
+        """The setting of which `key` is a search range, else itself."""
+        return key

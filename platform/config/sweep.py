@@ -24,6 +24,11 @@ class SearchRange(Section):
     log_uniform: Annotated[tuple[float, float], Field(strict=False)] | None = None
     """A number between these two, uniform in its logarithm."""
 
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The values, of an interval its ends."""
+        return self.grid or self.choice or self.uniform or self.log_uniform or ()
+
     @model_validator(mode="after")
     def _check_fields(self) -> Self:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from parley.platform.config.cartpole import ModelConfig
+from parley.platform.config.cartpole import READ_WITH_FILTER, ModelConfig
+from parley.platform.config.inputs import Input
 from parley.platform.config.sections import (
     Count,
     Discount,
@@ -18,8 +19,10 @@ from parley.platform.config.sections import (
     NonNegative,
     Positive,
     Rate,
+    ReadIf,
     RunnerConfig,
     Section,
+    When,
     conflict,
 )
 
@@ -184,12 +187,32 @@ class TracePPOConfig(Section):
 class TraceConfig(ExperimentConfig):
     """An algorithm as a token language, learned from true traces or by PPO."""
 
+    READ_IF: ClassVar[tuple[ReadIf, ...]] = (
+        *ExperimentConfig.READ_IF,
+        *READ_WITH_FILTER,
+        ReadIf(
+            (
+                "training.",
+                "stream.num_workers",
+                "stream.block_batches",
+                "stream.prefetch_blocks",
+            ),
+            (When("algorithm", ("next_token",)),),
+        ),
+        ReadIf(("ppo.", "rollouts."), (When("algorithm", ("ppo",)),)),
+        ReadIf(
+            ("training.mutation_loss", "training.mutation_ramp_steps"),
+            (When("training.mutation_noise"),),
+        ),
+        ReadIf(("model.max_len",), (When("model.positions", ("learned",)),)),
+    )
+
     workflow: Literal["trace"] = "trace"
     algorithm: Literal["next_token", "ppo"] = "next_token"
     experiment: ExperimentName = "trace/addition"
     policy: Literal["dhmm_gpt2", "gpt2"] = "dhmm_gpt2"
     """The model; `parley list` names them."""
-    init_from: str = ""
+    init_from: Annotated[str, Input("checkpoint", only_at_start=True)] = ""
     """Run or checkpoint folder to start from; empty: from random weights."""
     language: LanguageConfig = LanguageConfig()
     model: TraceModelConfig = TraceModelConfig()

@@ -6,7 +6,7 @@ encoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.platform.checkpoints.store import Checkpoint, CheckpointError
+from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.config.errors import display_path
+from parley.platform.config.resuming import moved_inputs
 from parley.platform.config.spelling import nearest
 from parley.platform.errors import InputError, ParleyError
+from parley.platform.evaluation.run_inputs import find_inputs, has_notes
 from parley.platform.models.resolving import resolve_model
 from parley.platform.models.text_ids import TextEncoder
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
@@ -121,15 +124,22 @@ class Agents:
         checkpoint: of a dialogue run.
         log: told in one line where another model stands in.
         temperature: in place of the one that was trained with.
+        overrides: `key=value` of models that lie elsewhere by now.
 
     Raises:
         CheckpointError: the checkpoint does not say who talks.
+        ConfigError: an override names no model of the run.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, log: Callable[[str], None], temperature: float | None = None
+        self,
+        checkpoint: Checkpoint,
+        log: Callable[[str], None],
+        temperature: float | None = None,
+        overrides: Sequence[str] = (),
     ) -> None:
         self._checkpoint = checkpoint
+        self._overrides = overrides
         self._log = log
         facts = checkpoint.read_policy_facts()
         try:
@@ -197,7 +207,16 @@ class Agents:
         """
         if self.is_trained(seat):
             return str(self._checkpoint.policy_folders.get(seat, self._checkpoint.path / seat))
+        if has_notes(self._checkpoint):
+            facts = self._checkpoint.read_policy_facts()
+            config = DialogueDistortConfig.model_validate(facts["experiment"])
+            key, moved = f"seats.{seat}.model", moved_inputs(config, self._overrides)
+            found = find_inputs(config, self._checkpoint, [key], moved).seats[seat].model
+            return resolve_model(found, self._log)
         source = str(self._seats[seat]["model"])
-        if Path(source).is_absolute() and not Path(source).is_dir():
+        is_placed = Path(source).is_absolute()
+        if not (is_placed and Path(source).is_dir()):
+            self._log(f"the run does not say which {source} it began with; taking what is here")
+        if is_placed and not Path(source).is_dir():
             source = str(self._configured.get(seat, {}).get("model", source))
         return resolve_model(source, self._log)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -158,7 +158,13 @@ class Chat:
         return Transcript(0, self._number, PERSON, turns, terminated=False, truncated=False)
 
 
-def chat_path(path: Path, seat: str | None, seed: int, temperature: float | None) -> None:
+def chat_path(
+    path: Path,
+    seat: str | None,
+    seed: int,
+    temperature: float | None,
+    overrides: Sequence[str] = (),
+) -> None:
     """Talk to an agent of a run's best checkpoint, or of the checkpoint at `path`.
 
     Args:
@@ -166,12 +172,14 @@ def chat_path(path: Path, seat: str | None, seed: int, temperature: float | None
         seat: who answers first; None: the trained one.
         seed: of the replies.
         temperature: of the replies; None: as in training; 0: the likeliest tokens.
+        overrides: `key=value` of models that lie elsewhere by now.
 
     Raises:
-        InputError: no sound checkpoint, no such seat, or a model that cannot be loaded.
+        InputError: no sound checkpoint, no such seat, or a model that cannot be loaded or is
+            another one than the run's.
         ParleyError: a model's weights are broken.
     """
-    agents = _open_agents(resolve_checkpoint(path), temperature)
+    agents = _open_agents(resolve_checkpoint(path), temperature, overrides)
     chat = Chat(agents, seat or agents.default_seat, seed)
     is_terminal = sys.stdin.isatty()
     if is_terminal:
@@ -179,10 +187,14 @@ def chat_path(path: Path, seat: str | None, seed: int, temperature: float | None
     chat.run(_typed_lines() if is_terminal else sys.stdin, sys.stdout, label=is_terminal)
 
 
-def _open_agents(checkpoint: Checkpoint, temperature: float | None) -> Agents:
+def _open_agents(
+    checkpoint: Checkpoint, temperature: float | None, overrides: Sequence[str]
+) -> Agents:
     if is_generator(checkpoint.read_policy_facts()):
+        if overrides:
+            raise InputError(f"the run holds its models itself: leave out {overrides[0]}")
         return GeneratorAgents(checkpoint, temperature)
-    return Agents(checkpoint, _tell, temperature)
+    return Agents(checkpoint, _tell, temperature, overrides)
 
 
 def _typed_lines() -> Iterator[str]:

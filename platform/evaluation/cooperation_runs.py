@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.config.errors import display_path
+from parley.platform.config.resuming import moved_inputs
 from parley.platform.errors import InputError
 from parley.platform.evaluation.cooperation import evaluate_generator
 from parley.platform.evaluation.generator_checkpoint import (
@@ -19,6 +21,7 @@ from parley.platform.evaluation.generator_checkpoint import (
     find_run,
     load_policy,
 )
+from parley.platform.evaluation.run_inputs import MissingInputError, find_inputs
 from parley.platform.judges.loading import load_detector
 from parley.platform.models.resolving import load_named_model
 from parley.platform.models.text_ids import TextEncoder
@@ -30,7 +33,11 @@ from parley.policies.dialogue.loading import LanguageModel
 
 
 def evaluate_dpo(
-    checkpoint: Checkpoint, num_prompts: int | None, seed: int | None, data: Path | None
+    checkpoint: Checkpoint,
+    num_prompts: int | None,
+    seed: int | None,
+    data: Path | None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure a tuned generator beside its reference, and keep the result in its run folder.
 
@@ -39,11 +46,12 @@ def evaluate_dpo(
         num_prompts: held-out prompts; None: as the experiment says.
         seed: of prompts and drawn responses; likewise.
         data: prepared folder whose held-out part is used; None: the run's own.
+        overrides: `key=value` of inputs that lie elsewhere by now, or of another judge.
 
     Raises:
-        InputError: data, model or detector cannot be had.
+        InputError: data, model or detector cannot be had, or is another one than the run's.
     """
-    config = experiment_of(checkpoint)
+    config, has_base = _find_parts(checkpoint, data is None, overrides)
     evaluation = config.evaluation
     pairs = _heldout_pairs(config, data)
     with limit_threads(config.learner.num_threads):
@@ -53,7 +61,7 @@ def evaluate_dpo(
         result = evaluate_generator(
             tuned,
             reference,
-            _load_base(config) if config.supervised.num_epochs else None,
+            _load_base(config) if has_base else None,
             keep_short(pairs, tuned, config.data.max_response_tokens),
             load_detector(config.judges.detector, "detector", _tell),
             load_detector(config.judges.judge, "judge", _tell),
@@ -109,6 +117,26 @@ def _heldout_pairs(config: DialogueDPOConfig, data: Path | None) -> list[Prefere
             f"trained, or name the prepared folder by --data DIR"
         )
     return load_pairs(config.data, config.seed).heldout
+
+
+def _find_parts(
+    checkpoint: Checkpoint, reads_own_data: bool, overrides: Sequence[str]
+) -> tuple[DialogueDPOConfig, bool]:
+    """The settings with every input where it lies now; and whether the untuned model is to be had.
+
+    Where that is gone, its row is left out; another one is refused.
+    """
+    config = experiment_of(checkpoint)
+    moved = moved_inputs(config, overrides)
+    keys = ["judges.judge", "judges.detector", *["data.path"] * reads_own_data]
+    config = find_inputs(config, checkpoint, keys, moved)
+    if not config.supervised.num_epochs:
+        return config, False
+    try:
+        return find_inputs(config, checkpoint, ["model"], moved), True
+    except MissingInputError as error:
+        _tell(f"the model before tuning is left out: {error}")
+        return config, False
 
 
 def _load_base(config: DialogueDPOConfig) -> LanguageModel | None:

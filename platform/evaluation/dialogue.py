@@ -14,7 +14,10 @@ import numpy as np
 
 from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.config.distort import DialogueDistortConfig
+from parley.platform.config.inputs import list_inputs
+from parley.platform.config.resuming import moved_inputs
 from parley.platform.evaluation.intervals import bootstrap_interval
+from parley.platform.evaluation.run_inputs import find_inputs
 from parley.platform.evaluation.variety import distinct_rate
 from parley.platform.rollouts.dialogue_player import EVALUATION, Cast, DialoguePlayer
 from parley.platform.rollouts.dialogue_record import PlayedDialogue
@@ -74,7 +77,10 @@ def with_start(start: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluate_distorter(
-    checkpoint: Checkpoint, episodes: int | None = None, seed: int | None = None
+    checkpoint: Checkpoint,
+    episodes: int | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure the trained seats of a checkpoint on held-out openers.
 
@@ -82,13 +88,19 @@ def evaluate_distorter(
         checkpoint: of self-play.
         episodes: dialogues; by default as the experiment says.
         seed: of the dialogues; likewise.
+        overrides: `key=value` of models and openers that lie elsewhere by now.
 
     Raises:
-        InputError: a model that the checkpoint names cannot be had.
+        InputError: a model that the checkpoint names cannot be had, or is another one.
     """
     facts = checkpoint.read_policy_facts()
-    config = DialogueDistortConfig.model_validate(facts["experiment"])
+    named = DialogueDistortConfig.model_validate(facts["experiment"])
+    keys = [entry.key for entry in list_inputs(named)]
+    config = find_inputs(named, checkpoint, keys, moved_inputs(named, overrides))
     sources = {seat: entry["model"] for seat, entry in facts["seats"].items()}
+    sources |= {
+        seat: entry.model for seat, entry in config.seats.items() if entry != named.seats[seat]
+    }
     task = make_dialogue_task(config, print, sources)
     num_dialogues = episodes or config.evaluation.episodes
     chosen = config.evaluation.seed if seed is None else seed

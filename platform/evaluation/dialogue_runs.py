@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from parley.platform.evaluation.pretraining import evaluate_pretrained
 
 
 def evaluate_path(
-    path: Path, episodes: int | None = None, seed: int | None = None, data: Path | None = None
+    path: Path,
+    episodes: int | None = None,
+    seed: int | None = None,
+    data: Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure a run or checkpoint: self-play by dialogues, pretraining by held-out text, DPO by
     held-out preference pairs, a detector by labelled responses.
@@ -25,17 +30,20 @@ def evaluate_path(
         episodes: dialogues, or prompts.
         seed: of played dialogues, or of drawn responses.
         data: text to measure a pretrained model on, prepared pairs, or a file of responses.
+        overrides: `key=value` of models, data and judges that lie elsewhere by now.
 
     Raises:
         InputError: there is no sound checkpoint, or an argument does not fit it.
     """
     checkpoint = resolve_checkpoint(path)
     if checkpoint.read_policy_facts().get("policy") == "detector":
+        if overrides:
+            raise InputError(f"a detector is measured as it stands: leave out {overrides[0]}")
         return evaluate_detector(checkpoint, data)
     if is_generator(checkpoint.read_policy_facts()):
-        return evaluate_dpo(checkpoint, episodes, seed, data)
+        return evaluate_dpo(checkpoint, episodes, seed, data, overrides)
     if "experiment" not in checkpoint.read_policy_facts():
-        return evaluate_pretrained(checkpoint, episodes, data)
+        return evaluate_pretrained(checkpoint, episodes, data, overrides)
     if data is not None:
         raise InputError("self-play is measured by playing dialogues: leave out --data")
-    return evaluate_distorter(checkpoint, episodes, seed)
+    return evaluate_distorter(checkpoint, episodes, seed, overrides)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +14,10 @@ from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.config.errors import display_path
 from parley.platform.config.loading import load_experiment
 from parley.platform.config.pretraining import PretrainConfig
+from parley.platform.config.resuming import moved_inputs
 from parley.platform.errors import InputError
 from parley.platform.evaluation.intervals import bootstrap_rate_interval
+from parley.platform.evaluation.run_inputs import find_inputs
 from parley.platform.models.dialogue_tokens import encode_dialogues
 from parley.platform.models.language_data import load_split
 from parley.platform.models.training import measure_losses
@@ -23,7 +26,10 @@ from parley.policies.dialogue.loading import load_language_model
 
 
 def evaluate_pretrained(
-    checkpoint: Checkpoint, episodes: int | None, data: Path | None
+    checkpoint: Checkpoint,
+    episodes: int | None,
+    data: Path | None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Nats per token and perplexity on held-out dialogues.
 
@@ -32,13 +38,17 @@ def evaluate_pretrained(
         episodes: dialogues, the first ones; None: all.
         data: dialogues that the run did not learn from; None: the part that it held out.
 
+        overrides: `key=value` of the run's data where they lie elsewhere by now.
+
     Raises:
-        InputError: the run's settings or the dialogues cannot be had.
+        InputError: the run's settings or the dialogues cannot be had, or these are other ones.
     """
     (folder,) = checkpoint.policy_folders.values()
     model = load_language_model(folder)
     config = _run_config(checkpoint)
+    moved = moved_inputs(config, overrides)
     if data is None:
+        config = find_inputs(config, checkpoint, ["data.path"], moved)
         talks = load_split(config.data, config.seed).heldout
     else:
         source = config.data.model_copy(update={"path": str(data)})
@@ -61,7 +71,7 @@ def evaluate_pretrained(
 def _run_config(checkpoint: Checkpoint) -> PretrainConfig:
     for folder in list(checkpoint.path.absolute().parents)[:3]:
         if (folder / CONFIG_FILE).is_file():
-            config = load_experiment(folder / CONFIG_FILE)
+            config = load_experiment(folder / CONFIG_FILE, allow_unread=True)
             if isinstance(config, PretrainConfig):
                 return config
     raise InputError(

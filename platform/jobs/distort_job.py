@@ -16,9 +16,11 @@ import numpy as np
 import ray
 
 from parley.envs.dialogue.reward import SurpriseScale
+from parley.platform.checkpoints.inputs import read_inputs
 from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
 from parley.platform.config.distort import DialogueDistortConfig
 from parley.platform.evaluation.dialogue import evaluation_openers, measure_replies, with_start
+from parley.platform.jobs.anchoring import check_anchor
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.distort_figures import IterationFigures
 from parley.platform.jobs.recovery import (
@@ -83,8 +85,10 @@ def run_distort(
     Raises:
         KeyboardInterrupt: stopped by a signal; everything is saved.
         FaultyDialogueError: a model's logits are not finite numbers.
-        InputError: a model cannot be had, or models, openers and rules do not fit.
+        InputError: a model cannot be had, or models, openers, rules and anchor do not fit.
     """
+    if not resume:
+        check_anchor(config, read_inputs(run_folder.path))
     checkpoint = CheckpointStore(run_folder.checkpoints).find("last") if resume else None
     task = make_dialogue_task(config, lambda line: print(line, flush=True))
     quiet_rllib()

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.generator_checkpoint import REFERENCE, device_of
-from parley.platform.jobs.dpo_judges import keep_judges
+from parley.platform.evaluation.run_inputs import keep_made
 from parley.platform.jobs.resumable_tasks import complete, forget_state, keep_state
 from parley.platform.jobs.stopping import StopSignal
 from parley.platform.judges.detector import Detector
@@ -80,12 +80,11 @@ def prepare(
         stop: ends it, after keeping the steps that were done.
 
     Raises:
-        InputError: data, model or judges cannot be used, or are not those that the run began with.
+        InputError: data, model or judges cannot be used, or the reference was changed.
         KeyboardInterrupt: stopped.
     """
     stop = stop or StopSignal()
     with stop.at_once():
-        keep_judges(config.judges, folder)
         with progress.status("reading the pairs"):
             split = load_pairs(config.data, config.seed)
         if split.spelt_ends:
@@ -95,6 +94,8 @@ def prepare(
             )
         reference_folder = folder / REFERENCE
         known = reference_folder.is_dir()
+        if known:
+            keep_made(REFERENCE, reference_folder, folder)
         with progress.status("loading the model"):
             model = load_named_model(str(reference_folder) if known else config.model, progress.say)
         tokenizer = cast("PreTrainedTokenizerFast", model.tokenizer)
@@ -110,6 +111,7 @@ def prepare(
             tuner = FineTuner(model.model, training, config.supervised, config.seed)
             complete(tuner, folder / TUNING_STEM, stop, progress.say)
         _save_reference(model, reference_folder)
+        keep_made(REFERENCE, reference_folder, folder)
         forget_state(folder / TUNING_STEM)
     scoring = ReferenceScoring(model, training, heldout)
     if complete(scoring, folder / PREPARED_STEM, stop, progress.say):

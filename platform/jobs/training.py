@@ -37,6 +37,8 @@ def train_experiment(
         KeyboardInterrupt: it was stopped; everything is saved.
     """
     quiet_libraries()
+    inputs = import_module("parley.platform.evaluation.run_inputs")
+    config = inputs.keep_inputs(config, run_folder, resume)
     module, _, name = JOBS[config.workflow, config.algorithm].partition(":")
     with importing():
         job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)

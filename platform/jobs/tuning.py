@@ -32,6 +32,8 @@ def tune_experiment(
             f"{', '.join(algorithm for _, algorithm in SWEEPS)}, such as dialogue/dpo"
         )
     quiet_libraries()
+    inputs = import_module("parley.platform.evaluation.run_inputs")
+    config = inputs.keep_inputs(config, run_folder, resume)
     module, _, name = SWEEPS[config.workflow, config.algorithm].partition(":")
     with importing():
         parts = getattr(import_module(module), name)

@@ -8,14 +8,31 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from parley.platform.checkpoints.store import CheckpointError, resolve_checkpoint
+from parley.platform.checkpoints.inputs import list_files
+from parley.platform.checkpoints.store import POLICIES_DIR, CheckpointError, resolve_checkpoint
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
 from parley.platform.models.embedded import EMBEDDED_NAME, EmbeddedRecipe, embedded_model
+from parley.platform.telemetry.run_folder import CHECKPOINTS_DIR
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 
 AUTO_NAME = "auto"
 PREFERRED_MODEL = "microsoft/DialoGPT-small"
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "*.model",
+)
+"""What decides how a model reads and writes, beside its weights."""
+SAFE_WEIGHTS, OLD_WEIGHTS = ("*.safetensors", "*.safetensors.index.json"), ("pytorch_model*",)
+"""Weights; where there are some of the first kind, the second is not read."""
 CHECKPOINT_MARKS = ("config.toml", "policy.json")
 """What marks a run of parley, and a checkpoint."""
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -48,6 +65,64 @@ def resolve_model(
     if any((Path(name) / file).is_file() for file in CHECKPOINT_MARKS):
         return str(_policy_folder(Path(name)))
     return name
+
+
+def locate_model(name: str, log: Callable[[str], None]) -> Path | None:
+    """The folder of the model that `name` means, absolute; a model of the Hub is downloaded first.
+
+    Args:
+        name: see `resolve_model`; also a folder that holds checkpoints.
+        log: as there.
+
+    Returns:
+        None where the model can be had without a folder of its own.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    try:
+        source = resolve_model(model_inside(name), log)
+        if not Path(source).is_dir() and _cached_folder(source) is None:
+            load_language_model(source)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return Path(source).absolute() if Path(source).is_dir() else _cached_folder(source)
+
+
+def model_inside(name: str) -> str:
+    """The folder of the one model in a run or checkpoint; any other name as it is.
+
+    Raises:
+        ValueError: there are several.
+    """
+    path = Path(name)
+    if not ((path / CHECKPOINTS_DIR).is_dir() or (path / POLICIES_DIR).is_dir()):
+        return name
+    folders = resolve_checkpoint(path).policy_folders
+    if len(folders) > 1:
+        given = ", ".join(str(folder) for folder in folders.values())
+        raise ValueError(f"{name} holds several models; name the folder of one: {given}")
+    return str(*folders.values())
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """The files from which a model and its tokenizer are read, by their names."""
+    weights = list_files(folder, SAFE_WEIGHTS) or list_files(folder, OLD_WEIGHTS)
+    return {**weights, **list_files(folder, MODEL_FILES)}
+
+
+def _cached_folder(name: str) -> Path | None:
+    """Where the local Hugging Face cache holds a model with all that is loaded of it."""
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except ValueError:  # no name that the Hub could have
+        return None
+    if not isinstance(found, str):
+        return None
+    folder = Path(found).parent
+    has_weights = any(list_files(folder, (*SAFE_WEIGHTS, *OLD_WEIGHTS)))
+    has_tokenizer = any(list_files(folder, ("tokenizer*", "vocab*", "*.model")))
+    return folder if has_weights and has_tokenizer else None
 
 
 def load_named_model(

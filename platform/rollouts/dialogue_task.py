@@ -12,12 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from parley.envs.dialogue.openers import load_openers, split_openers
 from parley.envs.dialogue.rules import Dialogue, DialogueSettings
-from parley.platform.checkpoints.store import POLICIES_DIR, resolve_checkpoint
 from parley.platform.config.distort import DialogueConfig, DialogueDistortConfig, SamplingConfig
 from parley.platform.errors import InputError
-from parley.platform.models.resolving import resolve_model
+from parley.platform.models.resolving import model_inside, resolve_model
 from parley.platform.models.text_ids import TextEncoder, beginning_of
-from parley.platform.telemetry.run_folder import CHECKPOINTS_DIR
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 from parley.policies.dialogue.sampling import Sampling
 
@@ -91,22 +89,10 @@ def make_sampling(config: SamplingConfig, max_reply_tokens: int) -> Sampling:
 def _load_models(names: Mapping[str, str], log: Callable[[str], None]) -> dict[str, LanguageModel]:
     """Each source is resolved and loaded once."""
     sources = {
-        name: resolve_model(_inside_run(name), log) for name in dict.fromkeys(names.values())
+        name: resolve_model(model_inside(name), log) for name in dict.fromkeys(names.values())
     }
     loaded = {source: load_language_model(source) for source in set(sources.values())}
     return {seat: loaded[sources[name]] for seat, name in names.items()}
-
-
-def _inside_run(name: str) -> str:
-    """The folder of the model in a run or checkpoint; any other name as it is."""
-    path = Path(name)
-    if not ((path / CHECKPOINTS_DIR).is_dir() or (path / POLICIES_DIR).is_dir()):
-        return name
-    folders = resolve_checkpoint(path).policy_folders
-    if len(folders) > 1:
-        given = ", ".join(str(folder) for folder in folders.values())
-        raise ValueError(f"{name} holds several models; name the folder of one: {given}")
-    return str(*folders.values())
 
 
 def _check_shared_tokenizer(models: Mapping[str, LanguageModel]) -> None:

@@ -51,6 +51,8 @@ class RunFolder:
         self.config = config
         self.result_written = False
         """Whether this process has written the result."""
+        self.moved: Mapping[str, str] = {}
+        """Where the command line says that the run's inputs lie now, by their keys."""
         self._lock = lock
 
     @classmethod
@@ -88,7 +90,7 @@ class RunFolder:
                 f"{display_path(path)} is not a run folder: it has no {CONFIG_FILE}; give a "
                 f"folder that `parley train` wrote"
             )
-        return cls(path, load_experiment(path / CONFIG_FILE))
+        return cls(path, load_experiment(path / CONFIG_FILE, allow_unread=True))
 
     @classmethod
     def resume(cls, path: Path, config: ExperimentConfig | None = None) -> Self:

@@ -65,7 +65,8 @@ def test_override_is_refused(override: str, parts: list[str]) -> None:
 def test_the_minibatch_of_the_chosen_algorithm_counts() -> None:
     with pytest.raises(ConfigError, match=r"reinforce\.minibatch_size 256"):
         load("algorithm=reinforce", "reinforce.minibatch_size=256")
-    assert load("reinforce.minibatch_size=256").algorithm == "ppo"
+    settings = {"reinforce": {"minibatch_size": 256}}
+    assert DialogueDistortConfig.model_validate(settings).algorithm == "ppo"
 
 
 POOLS = {
@@ -81,7 +82,8 @@ def test_a_pool_needs_a_frozen_seat_and_a_trained_one(override: str, parts: list
         load("pool.share=0.5", override)
     for part in parts:
         assert part in str(caught.value)
-    load(override)  # nobody minds where there is no pool
+    with pytest.raises(ConfigError, match=r"where pool\.share is 0"):
+        load(override)
 
 
 def test_a_seats_model_has_a_short_key() -> None:

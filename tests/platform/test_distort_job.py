@@ -29,9 +29,6 @@ TINY = [
     "rollouts.num_envs_per_env_runner=4",
     "rollouts.dialogues_per_iteration=8",
     "learner.num_threads=1",
-    "ppo.minibatch_size=4",
-    "reinforce.minibatch_size=4",
-    "reinforce.learning_rate=1e-3",
     "reward.calibration_dialogues=8",
     "evaluation.episodes=6",
     "evaluation.interval_iterations=2",
@@ -40,6 +37,11 @@ TINY = [
     "transcripts.show_interval=3",
 ]
 """Iterations of 8 dialogues in two batches; evaluations and checkpoints after 2 and 4."""
+
+GRADIENT = {
+    "ppo": ["ppo.minibatch_size=4"],
+    "reinforce": ["reinforce.minibatch_size=4", "reinforce.learning_rate=1e-3"],
+}
 
 TIMES = {"seconds", "tokens_per_s", "env_steps_per_s", "sample_s", "learn_s", "outside_forward"}
 Row = dict[str, Any]
@@ -52,7 +54,9 @@ def train(local_ray: None, quick_model_folder: Path) -> Train:
 
     def run(folder: Path, *overrides: str, experiment: str = "dialogue/distort") -> int:
         models = [f"{seat}={quick_model_folder}" for seat in ("distorter", "competitor")]
-        return main(["train", experiment, "--run-dir", str(folder), *models, *TINY, *overrides])
+        gradient = GRADIENT["reinforce" if "algorithm=reinforce" in overrides else "ppo"]
+        tiny = [*models, *TINY, *gradient, *overrides]
+        return main(["train", experiment, "--run-dir", str(folder), *tiny])
 
     return run
 
@@ -225,6 +229,43 @@ def test_another_seed_is_another_run(finished: Path, train: Train, tmp_path: Pat
     assert token_ids(tmp_path / "run", 1) != token_ids(finished, 1)
 
 
+def test_another_model_of_the_same_name_is_refused_by_every_command(
+    local_ray: None,
+    quick_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, here, there = (tmp_path / name for name in ("run", "here", "there"))
+    for folder in (here, there):
+        shutil.copytree(quick_model_folder, folder / "mine")
+    weights = there / "mine" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    models = ["competitor=mine", "distorter=mine"]
+    monkeypatch.chdir(here)
+    tiny = [*TINY, *GRADIENT["ppo"], "stop.max_iterations=1"]
+    assert main(["train", "dialogue/distort", "--run-dir", str(run), *models, *tiny]) == 0
+    monkeypatch.chdir(there)
+    assert main(["evaluate", str(run), "--json", "figures.json"]) == 0
+    moved = shutil.move(here / "mine", tmp_path / "moved")
+    capsys.readouterr()
+    for command in (
+        ["evaluate", str(run)],
+        ["chat", str(run), "--seat", "competitor"],
+        ["train", "dialogue/distort", "--run-dir", str(run), "--resume"],
+    ):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert f"{there / 'mine'} is not what the run began with" in error
+        assert "model.safetensors differs" in error
+    named = [f"competitor={moved}", f"distorter={moved}"]
+    assert main(["evaluate", str(run), *named, "--json", "again.json"]) == 0
+    figures = [json.loads((there / f"{name}.json").read_text()) for name in ("figures", "again")]
+    first, second = ({k: v for k, v in f.items() if k not in TIMES} for f in figures)
+    assert first == second
+
+
 @pytest.mark.slow
 def test_the_number_of_runners_plays_no_part_in_what_is_said(
     train: Train, finished: Path, tmp_path: Path
@@ -276,7 +317,6 @@ LEARNING = [
     "stop.max_iterations=12",
     "rollouts.dialogues_per_iteration=24",
     "rollouts.num_envs_per_env_runner=24",
-    "ppo.minibatch_size=12",
     "anchor.kl=0.0",
     "reward.random_baseline=false",
     "evaluation.episodes=32",
@@ -288,7 +328,7 @@ LEARNING = [
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["algorithm=ppo", "ppo.learning_rate=1e-3"],
+        ["algorithm=ppo", "ppo.learning_rate=1e-3", "ppo.minibatch_size=12"],
         pytest.param(
             ["algorithm=reinforce", "reinforce.minibatch_size=12"], marks=pytest.mark.slow
         ),
@@ -346,7 +386,7 @@ def three_seats(quick_model_folder: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.slow
 def test_two_seats_learn_beside_a_third(three_seats: Path, local_ray: None, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    overrides = [*TINY, "stop.max_iterations=2", "dialogue.max_turns=5"]
+    overrides = [*TINY, *GRADIENT["ppo"], "stop.max_iterations=2", "dialogue.max_turns=5"]
     assert main(["train", str(three_seats), "--run-dir", str(run), *overrides]) == 0
     checkpoint = CheckpointStore(run / "checkpoints").find("last")
     assert checkpoint is not None
@@ -375,7 +415,7 @@ def test_a_seat_that_never_has_its_turn_stays_as_it_is(
 ) -> None:
     """As where the first seat has learned to end every talk at once."""
     run = tmp_path / "run"
-    overrides = [*TINY, "stop.max_iterations=2", "dialogue.max_turns=1"]
+    overrides = [*TINY, *GRADIENT["ppo"], "stop.max_iterations=2", "dialogue.max_turns=1"]
     assert main(["train", str(three_seats), "--run-dir", str(run), *overrides]) == 0
     for row in read_rows(run)[1:]:
         assert np.isfinite(
@@ -398,7 +438,7 @@ def test_a_seat_that_never_has_its_turn_stays_as_it_is(
 def test_only_what_learns_is_sent_to_the_runners(
     three_seats: Path, local_ray: None, tmp_path: Path
 ) -> None:
-    config = load_experiment(three_seats, TINY)
+    config = load_experiment(three_seats, [*TINY, *GRADIENT["ppo"]])
     assert isinstance(config, DialogueDistortConfig)
     with RunFolder.create(config, tmp_path / "run") as run_folder:
         run = DistortRun(config, run_folder, make_dialogue_task(config, print))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from parley.platform.checkpoints.inputs import INPUTS_FILE
 from parley.platform.checkpoints.store import resolve_checkpoint
 from parley.platform.cli import main
 from parley.platform.config.dpo import DialogueDPOConfig
@@ -27,6 +28,7 @@ from parley.platform.evaluation.questions import choose_questions
 from parley.platform.jobs import resumable_tasks
 from parley.platform.jobs.dpo_job import DPORun, run_dpo
 from parley.platform.jobs.dpo_preparation import prepare
+from parley.platform.jobs.training import train_experiment
 from parley.platform.learners.dpo_data import PairDataError
 from parley.platform.models.loss_fault import NonFiniteLossError
 from parley.platform.preferences.loading import load_pairs
@@ -180,6 +182,9 @@ def test_another_tokenizer_is_refused_on_resume(
     content["model"]["merges"] = content["model"]["merges"][:100]
     tokenizer.write_text(json.dumps(content))
     config = settings(quick_model_folder, classifier_folder)
+    with pytest.raises(ConfigError, match=r"not as the run left it: tokenizer\.json changed"):
+        train(config, folder, resume=True)
+    (folder / INPUTS_FILE).unlink()  # as of an older run
     with pytest.raises(PairDataError, match="tokenizer"):
         train(config, folder, resume=True)
 
@@ -238,10 +243,15 @@ def test_another_judge_is_refused_on_resume(
     shutil.copytree(finished, folder)
     shutil.copytree(classifier_folder, judge)
     config = settings(quick_model_folder, judge)
-    train(config, folder, resume=True)  # a copy of the same judge
+    for _ in range(2):  # noted, and the same
+        with RunFolder.resume(folder, config) as run_folder:
+            train_experiment(config, run_folder, resume=True)
     (judge / "thresholds.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"judges\.judge"):
-        train(config, folder, resume=True)
+    with (
+        RunFolder.resume(folder, config) as run_folder,
+        pytest.raises(ConfigError, match=r"judges\.detector = .*began with"),
+    ):
+        train_experiment(config, run_folder, resume=True)
 
 
 def test_low_rank_adapters_are_merged_into_the_generator(
