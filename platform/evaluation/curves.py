@@ -24,7 +24,7 @@ def plot_learning_curve(
     """
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    draw_series(axes, rows, "mean_return", "training, mean of 100 episodes", "tab:blue", "-")
+    draw_series(axes, rows, "mean_return", "training, mean of recent episodes", "tab:blue", "-")
     draw_series(axes, rows, "eval_return", "greedy, held-out episodes", "tab:orange", "o-")
     draw_levels(axes, config.env.max_steps, config.stop.target_return)
     axes.set_xlabel("environment steps")
@@ -32,8 +32,7 @@ def plot_learning_curve(
     axes.set_ylim(0, config.env.max_steps * 1.05)
     axes.set_xlim(left=0)
     axes.set_title(f"{config.experiment}: {config.policy}, {config.env.num_bins} bins")
-    axes.legend(loc="lower right")
-    axes.grid(alpha=0.3)
+    finish_axes(axes)
     figure.savefig(path)
 
 
@@ -67,9 +66,8 @@ def plot_imitation_curve(
     returns.set_ylabel("return")
     returns.set_ylim(0, config.env.max_steps * 1.05)
     returns.set_xlabel("gradient steps")
-    for axes, place in ((losses, "upper right"), (returns, "lower right")):
-        axes.legend(loc=place)
-        axes.grid(alpha=0.3)
+    for axes in (losses, returns):
+        finish_axes(axes)
     figure.savefig(path)
 
 
@@ -81,6 +79,13 @@ def draw_levels(axes: Axes, max_steps: int, target_return: float | None = None) 
     for level, name, style in levels:
         label = f"{name} ({level:g})"
         axes.axhline(level, color="grey", linestyle=style, linewidth=1, label=label)
+
+
+def finish_axes(axes: Axes) -> None:
+    """Add a grid, and a legend where it covers no line, if there is anything to name."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="best")
+    axes.grid(alpha=0.3)
 
 
 def draw_series(

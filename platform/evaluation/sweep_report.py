@@ -29,9 +29,9 @@ MAPPED = {
 }
 """Figures with a heat map each, and columns of the table."""
 FURTHER = {
-    "chosen_perplexity_ratio": "chosen perplexity / reference",
+    "chosen_perplexity_ratio": "perplexity ratio of the chosen",
     "kl": "KL to the reference",
-    "eval_loss": "loss",
+    "eval_loss": "DPO loss",
 }
 """Further columns of the table."""
 NUM_LINES = 5
@@ -144,9 +144,9 @@ def make_trial_charts(rows: Sequence[Mapping[str, object]], trials: Sequence[Tri
     """
     shown = trials[:NUM_LINES]
     x_key = "step" if all("step" in row for row in rows) else "evaluation"
-    x_label = "gradient step" if x_key == "step" else "measure"
+    x_label = "gradient steps" if x_key == "step" else "measures"
     charts = []
-    for name, title in {**MAPPED, "eval_loss": "Held-out loss"}.items():
+    for name, title in {**MAPPED, "eval_loss": "DPO loss, held out"}.items():
         lines = [
             Line(_line_label(trial), points)
             for trial in shown

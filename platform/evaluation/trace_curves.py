@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from parley.platform.config.trace import TraceConfig
-from parley.platform.evaluation.curves import draw_series
+from parley.platform.evaluation.curves import draw_series, finish_axes
 
 Row = Mapping[str, object]
 
@@ -80,8 +80,7 @@ def plot_length_curve(
     if not is_source:
         axes.set_ylim(-0.02, 1.02)
     axes.set_title(title)
-    axes.legend()
-    axes.grid(alpha=0.3)
+    finish_axes(axes)
     figure.savefig(path)
 
 
@@ -89,5 +88,4 @@ def _draw_lines(axes: Axes, rows: Sequence[Row], *lines: tuple[str, str, str, st
     """Lines of (key, label, colour, style) over the iterations, with a legend."""
     for line in lines:
         draw_series(axes, rows, *line, over="iteration")
-    axes.legend()
-    axes.grid(alpha=0.3)
+    finish_axes(axes)

@@ -74,7 +74,7 @@ MEASURES = (
     ),
     Measure(
         "kl",
-        "KL divergence, nats: to the starting point (dialogue), to the policy that acted (others)",
+        "KL, nats: to the start (dialogue; estimated in self-play), to the acting policy (others)",
         _same("kl", *ROLLING, PREFERENCES),
     ),
     Measure("entropy", "Entropy of the policy, nats per action", _same("entropy", *ROLLING)),
