@@ -243,6 +243,10 @@ GENERATOR = {
         "preference_accuracy_length_controlled_pairs",
         "held-out pairs",
     ),
+    "preference_accuracy_pairs": Figure(
+        "Pairs by maxim", "", "pairs behind preference_accuracy_by_maxim"
+    ),
+    "criteria": Figure("Criteria", "", "whether each condition of success is met"),
     "preference_accuracy_length_controlled_pairs": Figure(
         "Pairs length-controlled", "", "how many pairs that figure is of"
     ),
@@ -301,6 +305,12 @@ GENERATOR = {
         "Violations", "share of the responses", "share of the responses with this violation"
     ),
     "best_score": Figure("Best score", "", "the score by which the best trial was chosen"),
+    "best_trial": Figure("Best trial", "", "the trial whose checkpoint was exported and measured"),
+    "best_config": Figure("Settings of the best trial", "", "what that trial was given"),
+    "trials": Figure("Trials", "", "trials of the sweep"),
+    "trials_done": Figure("Trials done", "", "those that ran to their end"),
+    "trials_stopped_early": Figure("Trials stopped early", "", "those that the scheduler cut"),
+    "trials_failed": Figure("Trials failed", "", "those that an error ended"),
 }
 
 DETECTOR = {
@@ -354,6 +364,11 @@ PRETRAINING = {
     ),
     "heldout_tokens": Figure("Held-out tokens", "", "tokens of these dialogues"),
     "heldout_dialogues": Figure("Held-out dialogues", "", "how many they are"),
+    "unigram_nats_per_token": Figure(
+        "Unigrams", "nats per token", "the loss of a unigram model of the same training dialogues"
+    ),
+    "bigram_nats_per_token": Figure("Bigrams", "nats per token", "the same of bigrams"),
+    "trigram_nats_per_token": Figure("Trigrams", "nats per token", "the same of trigrams"),
     "vocab_size": Figure("Vocabulary", "tokens", "different tokens"),
 }
 

@@ -33,6 +33,12 @@ VARIANTS = {
 }
 """Suffix of a figure's name -> of what else the same is."""
 
+SETS = {
+    "known_phrases_": "injections in phrases that training knows",
+    "unseen_phrases_": "injections in phrases that training never saw",
+}
+"""Prefix of a detector's figure -> the rows that the same is of."""
+
 
 def find_figure(name: str) -> Figure:
     """The figure of a name, variants included; of an unknown one the name in plain letters."""
@@ -42,6 +48,12 @@ def find_figure(name: str) -> Figure:
         stem = name.removesuffix(suffix)
         if stem != name and stem in FIGURES:
             return _vary(FIGURES[stem], stem, suffix)
+    for prefix, what in SETS.items():
+        stem = name.removeprefix(prefix)
+        if stem != name and stem in FIGURES:
+            figure = FIGURES[stem]
+            meaning = f"{stem} of {what}"
+            return replace(figure, unit=what, meaning=meaning, count=f"{prefix}rows", things="rows")
     return Figure(name.replace("_", " ").capitalize())
 
 

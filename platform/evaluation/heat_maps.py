@@ -81,6 +81,7 @@ def _render_cells(
         place = (spot.down, spot.across)
         best[place] = max(spot.value, best.get(place, spot.value))
     low, high = min(best.values()), max(best.values())
+    marks_best = marks_best and high > low
     head = "".join(f'<th class="number">{escape(value_text(value))}</th>' for value in columns)
     body = "".join(
         f'<tr><th class="number">{escape(value_text(row))}</th>'

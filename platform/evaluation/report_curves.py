@@ -90,7 +90,7 @@ def name_iterations(settings: Mapping[str, Any]) -> str:
 
 
 def _x_axis(rows: Sequence[Row], settings: Mapping[str, Any]) -> tuple[str, str]:
-    of_run = (settings.get("workflow"), settings.get("algorithm", "ppo"))
+    of_run = (str(settings.get("workflow", "")), str(settings.get("algorithm", "ppo")))
     key, label = X_AXES.get(of_run, ("iteration", name_iterations(settings)))
     values = [x for row in rows if (x := finite(row.get(key))) is not None]
     grows = len(values) == len(rows) and all(a < b for a, b in pairwise(values))

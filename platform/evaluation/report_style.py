@@ -148,7 +148,7 @@ td .meter { display: block; height: 7px; min-width: 90px; border-radius: 4px; ma
 .trace .illegal b { background: var(--bad); color: var(--card); border-radius: 3px; }
 .trace u { text-decoration: none; border-radius: 2px; margin-top: 1px; min-height: 17px;
   background: hsl(var(--h, 0) 75% 55% / var(--p, 0)); }
-section > .card + .card, section > .charts + .card { margin-top: 14px; }
+section > .card + .card, section > .charts + .card, .tiles + .sections { margin-top: 14px; }
 details { margin-top: 14px; }
 summary { cursor: pointer; color: var(--accent); margin-bottom: 10px; }
 .sections { columns: 310px; column-gap: 14px; }
