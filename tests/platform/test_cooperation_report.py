@@ -198,7 +198,7 @@ def test_the_best_trials_have_curves(run: Path) -> None:
         for i in range(16)
     ]
     (chart,) = make_trial_charts(rows, trials)
-    assert chart.x_label == "gradient step"
+    assert chart.x_label == "gradient steps"
     assert len(chart.lines) == 5
     assert chart.lines[0].label == "00007: beta 7, learning rate 0.0002"
     assert chart.lines[0].points == [(50, 7 / 20), (100, 15 / 20)]
