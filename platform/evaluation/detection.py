@@ -61,11 +61,8 @@ def detect_file(path: Path, detector_name: str) -> Detection:
         InputError: the file or the detector cannot be used.
     """
     source = read_labelled(path)
-    if source.spelt_ends:
-        _tell(
-            f"{source.spelt_ends} rows spell an end token at the end of a turn or response, which "
-            f"is left out"
-        )
+    if remark := source.describe_spelt_ends():
+        _tell(remark)
     detector = load_detector(detector_name, "detector", _tell)
     exchanges = [row.exchange for row in source.rows]
     scores = detector.score_rows(exchanges)

@@ -34,6 +34,8 @@ def run_detector(
         built = build_detector(config, training.report)
         for problem in built.corpus.problems[:10]:
             training.say(f"left out: {problem.path}, {problem.place}: {problem.reason}")
+        for remark in built.corpus.remarks:
+            training.say(remark)
         metrics = measure_detector(built)
     built.detector.facts["measured"] = _headline(metrics)
     run_folder.append_metrics({"iteration": 1, **_headline(metrics)})

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Literal, NamedTuple
 
-from parley.envs.dialogue.conversation_files import load_conversations
+from parley.envs.dialogue.conversation_files import describe_reading, load_conversations
 from parley.envs.dialogue.smalltalk import generate_dialogues
 from parley.platform.config.detector import DialogueDetectorConfig
 from parley.platform.errors import InputError
@@ -71,6 +71,8 @@ class Corpus:
     """By fold: the turns of each conversation."""
     problems: list[RowProblem]
     """Rows of the files that could not be used."""
+    remarks: list[str]
+    """What was changed in the texts while they were read, a line each."""
 
     @property
     def num_folds(self) -> int:
@@ -99,8 +101,9 @@ def build_corpus(config: DialogueDetectorConfig) -> Corpus:
     Raises:
         InputError: a file cannot be read, or there are too few conversations for the folds.
     """
-    labelled, problems = _read_files(config.data.labelled)
-    talks = _read_talks(config)
+    remarks: list[str] = []
+    labelled, problems = _read_files(config.data.labelled, remarks)
+    talks = _read_talks(config, remarks)
     labelled = _name_kinds(labelled)
     groups = _group(labelled, talks)
     fold_of = _assign_folds(groups, len(labelled), config.model.folds)
@@ -119,19 +122,21 @@ def build_corpus(config: DialogueDetectorConfig) -> Corpus:
             f"{config.model.folds} folds; give more in data.conversations or lower model.folds"
         )
     rows += _Injections(config, numbered, fold_of, rows).make()
-    return Corpus(rows, conversations, problems)
+    return Corpus(rows, conversations, problems, remarks)
 
 
 Filed = tuple[LabelledRow, Origin, str]
 
 
-def _read_files(paths: Sequence[str]) -> tuple[list[Filed], list[RowProblem]]:
+def _read_files(paths: Sequence[str], remarks: list[str]) -> tuple[list[Filed], list[RowProblem]]:
     """Labelled rows and the human responses beside them, each once per file."""
     found: dict[tuple[str, str, str, str], Filed] = {}
     problems: list[RowProblem] = []
     for path in map(Path, paths):
         read = read_labelled(path)
         problems += read.problems
+        if remark := read.describe_spelt_ends():
+            remarks.append(f"{path}: {remark}")
         for row in read.rows:
             if row.labels is None:
                 problems.append(RowProblem(path, row.place, "no labels"))
@@ -174,13 +179,15 @@ def _text_of(row: LabelledRow) -> tuple[str, str]:
     return likeness(row.exchange.context), likeness(row.exchange.response)
 
 
-def _read_talks(config: DialogueDetectorConfig) -> list[tuple[str, ...]]:
+def _read_talks(config: DialogueDetectorConfig, remarks: list[str]) -> list[tuple[str, ...]]:
     """The turns of each conversation, white space squeezed."""
     if config.data.conversations:
         try:
             found = load_conversations(Path(config.data.conversations))
         except ValueError as error:
             raise InputError(f"data.conversations: {error}") from error
+        if remark := describe_reading(found):
+            remarks.append(f"{config.data.conversations}: {remark}")
         talks: list[Sequence[str]] = [conversation.messages for conversation in found]
     else:
         talks = [tuple(t) for t in generate_dialogues(config.data.num_dialogues, config.seed)]

@@ -68,6 +68,15 @@ class LabelledRows:
     spelt_ends: int = 0
     """Rows that spelt an end token at the end of a turn or of the response; it was left out."""
 
+    def describe_spelt_ends(self) -> str | None:
+        """What was left out of how many rows, in one line; None: nothing."""
+        if not self.spelt_ends:
+            return None
+        return (
+            f"{self.spelt_ends:,} rows spell an end token at the end of a turn or response, which "
+            f"is left out"
+        )
+
 
 class NoRowsError(InputError):
     """A file without a single row that can be judged."""

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from parley.platform.cli import main
+from parley.platform.config.detector import DialogueDetectorConfig
 from parley.platform.config.dpo import PreferenceDataConfig
+from parley.platform.config.loading import load_experiment
 from parley.platform.config.pretraining import DialogueDataConfig, LanguageModelConfig
+from parley.platform.judges.corpus import build_corpus
 from parley.platform.learners.dpo_data import encode_pairs
 from parley.platform.models.language_data import LanguageData, encode_split, load_split
 from parley.platform.models.tokenizer import END_OF_TEXT, train_tokenizer
@@ -175,3 +178,13 @@ def test_reading_sets_are_json_alone(tmp_path: Path) -> None:
     (tmp_path / "sets.csv").write_text("FS1,Owls see.\n")
     with pytest.raises(ValueError, match=r"sets\.csv: tables are not read"):
         load_reading_sets(tmp_path / "sets.csv")
+
+
+def test_a_detectors_corpus_tells_what_was_changed(tmp_path: Path) -> None:
+    talks = tmp_path / "spelt.txt"
+    talks.write_text(CONVERSATIONS["spelt.txt"])
+    config = load_experiment("dialogue/detector", [f"data.conversations={talks}"])
+    assert isinstance(config, DialogueDetectorConfig)
+    corpus = build_corpus(config)
+    assert corpus.remarks == [f"{talks}: 60 turns end in a spelt end token, which is left out"]
+    assert sorted(t for part in corpus.conversations for t in part) == sorted(map(tuple, TALKS))
