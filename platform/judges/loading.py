@@ -32,7 +32,7 @@ LABELLED_FILES = tuple(
     for name in ("detector_labelled", "detector_gold", "detector_weak", "repair_pairs")
 )
 CONVERSATIONS_FOLDER = "topical_chat"
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raised when features or training change what comes out of the same settings and data."""
 EMBEDDED_SEED = 1_000_003
 """Of the generated small talk: other dialogues than those that pairs are generated from."""

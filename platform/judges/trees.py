@@ -6,12 +6,16 @@ few lines of `log_odds`, which a test holds against scikit-learn's own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+MAX_BINS = 255
+"""Of a column, as in scikit-learn."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,11 @@ class Trees:
         num_trees: int,
         seed: int,
     ) -> Self:
-        """Grow trees on features [N, F] (NaN: does not apply), labels [N] and weights [N]."""
+        """Grow trees on features [N, F] (NaN: does not apply), labels [N] and weights [N].
+
+        scikit-learn is handed the bins' numbers: where rows have weights it would look for the
+        254 borders of each column one by one, sorting it anew, four fifths of the time.
+        """
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         if labels.all() or not labels.any():  # nothing to tell apart
@@ -60,8 +68,17 @@ class Trees:
         )
         # scikit-learn cannot bin a column without a number; no tree asks for a constant one.
         filled = np.where(np.isnan(features).all(axis=0), np.float32(0.0), features)
-        model.fit(filled, labels, sample_weight=weights)
-        return cls.export(model)
+        bins, borders = bin_columns(filled)
+        with threadpool_limits(limits=1, user_api="openmp"):  # small trees: threads would wait
+            model.fit(bins, labels, sample_weight=weights)
+        return cls.export(model)._between(borders)
+
+    def _between(self, borders: Sequence[NDArray[np.float64]]) -> Self:
+        """The same trees for values in place of their bins' numbers, see `bin_columns`."""
+        threshold = self.threshold.copy()
+        for node in np.flatnonzero((self.feature >= 0) & np.isfinite(threshold)):
+            threshold[node] = borders[self.feature[node]][int(threshold[node])]
+        return replace(self, threshold=threshold)
 
     @classmethod
     def _constant(cls, answer: bool) -> Self:
@@ -122,6 +139,28 @@ class Trees:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The inverse of `arrays`."""
         return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+
+
+def bin_columns(
+    features: NDArray[np.float32], max_bins: int = MAX_BINS
+) -> tuple[NDArray[np.float32], list[NDArray[np.float64]]]:
+    """The number of the bin of each value, [N, F] (NaN stays), and the borders between bins.
+
+    Bin k of a column holds what lies above its border k - 1 and not above its border k. Borders
+    lie half-way between neighbouring values; of more than `max_bins` values, at their quantiles.
+    """
+    bins, borders = np.full(features.shape, np.nan, np.float32), []
+    for place, column in enumerate(features.T.astype(np.float64)):
+        known = ~np.isnan(column)
+        values = np.unique(column[known])
+        if len(values) <= max_bins:
+            found = (values[1:] + values[:-1]) / 2
+        else:
+            shares = np.linspace(0, 1, max_bins + 1)[1:-1]
+            found = np.unique(np.quantile(column[known], shares, method="averaged_inverted_cdf"))
+        bins[known, place] = np.searchsorted(found, column[known], side="left")
+        borders.append(found)
+    return bins, borders
 
 
 LEARNING_RATE, MAX_LEAVES, MIN_LEAF_ROWS, RIDGE, FEATURE_SHARE = 0.1, 8, 10, 2.0, 0.5

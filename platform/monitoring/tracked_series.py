@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ray.air.constants import TRAINING_ITERATION
-
 from parley.platform.telemetry.files import atomic_write_text, to_json
 from parley.platform.telemetry.run_folder import RunFolder
 
-STEP_KEY = TRAINING_ITERATION
-"""Under which Tune's callbacks find a row's step."""
+STEP_KEY = "training_iteration"
+"""Under which Tune's callbacks find a row's step; importing the constant takes half a second."""
 TRACKING_FILE = "tracking.json"
 """In the run folder: the id under which trackers know the run, also when it goes on."""
 TRIAL_KEY, CONFIG_KEY = "trial", "config"

@@ -8,18 +8,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+MANY_MODULES = 500
+"""Imported by a block, they are worth being left out of later collections."""
+
 
 @contextmanager
 def importing() -> Iterator[None]:
     """Import large libraries in the block without collecting garbage, of which they make none.
 
     Looking for it again and again is a sixth of the time of importing torch and transformers.
+    Later collections do not look through their million objects either.
     """
-    was_enabled = gc.isenabled()
+    was_enabled, num_before = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
+        if len(sys.modules) - num_before >= MANY_MODULES:
+            gc.freeze()
         if was_enabled:
             gc.enable()
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.air.constants import TRAINING_ITERATION
 
 from parley.platform.config.errors import ConfigError
 from parley.platform.config.loading import load_experiment
 from parley.platform.monitoring.run_monitor import run_monitored
-from parley.platform.monitoring.tracked_series import TrackedSeries, read_tracking_id
+from parley.platform.monitoring.tracked_series import STEP_KEY, TrackedSeries, read_tracking_id
 from parley.platform.monitoring.trackers import TENSORBOARD_DIR, check_trackers, numbers_of
 from parley.platform.telemetry.run_folder import RunFolder
 
@@ -54,6 +55,10 @@ def read_tensorboard(folder: Path) -> dict[str, list[tuple[int, Any]]]:
                     tag = value.tag.removeprefix(PREFIX)
                     found.setdefault(tag, []).append((event.step, value.simple_value))
     return found
+
+
+def test_steps_are_named_as_tune_names_them() -> None:
+    assert STEP_KEY == TRAINING_ITERATION
 
 
 def test_numbers_of_a_row() -> None:

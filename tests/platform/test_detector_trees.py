@@ -8,7 +8,15 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from parley.platform.judges.heads import HEADS, LEFT_OUT, head_targets, join_heads
 from parley.platform.judges.thresholds import JudgedRows, choose_offsets, f1_scores
-from parley.platform.judges.trees import Trees
+from parley.platform.judges.trees import (
+    FEATURE_SHARE,
+    LEARNING_RATE,
+    MAX_LEAVES,
+    MIN_LEAF_ROWS,
+    RIDGE,
+    Trees,
+    bin_columns,
+)
 
 
 def _data(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,6 +36,38 @@ def test_exported_trees_predict_as_scikit_learn_does(seed: int) -> None:
     for rows in (features, unseen):
         expected = model.decision_function(rows)
         assert np.allclose(Trees.export(model).log_odds(rows), expected, atol=1e-12)
+
+
+def test_trees_of_few_values_are_those_that_scikit_learn_grows() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.integers(0, 40, (300, 5)).astype(np.float32) / 7
+    labels = features[:, 0] + features[:, 1] > 5
+    features[rng.random(features.shape) < 0.15] = np.nan
+    weights = rng.random(300)
+    trees = Trees.fit(features, labels, weights, 12, 0)
+    settings = dict(learning_rate=LEARNING_RATE, max_leaf_nodes=MAX_LEAVES, random_state=0)
+    settings |= dict(min_samples_leaf=MIN_LEAF_ROWS, l2_regularization=RIDGE)
+    model = HistGradientBoostingClassifier(
+        max_iter=12, max_features=FEATURE_SHARE, early_stopping=False, **settings
+    )
+    model.fit(features, labels, sample_weight=weights)
+    between = rng.random((200, 5)).astype(np.float32) * 6
+    for rows in (features, between):
+        assert np.allclose(trees.log_odds(rows), model.decision_function(rows), atol=1e-12)
+
+
+@pytest.mark.parametrize("num_values", [2, 40, 1_000])
+def test_bins_keep_the_order_and_their_borders(num_values: int) -> None:
+    rng = np.random.default_rng(num_values)
+    column = (rng.integers(0, num_values, 3_000) ** 2).astype(np.float32)
+    column[::7] = np.nan
+    bins, (borders,) = bin_columns(column[:, None], max_bins=64)
+    known = ~np.isnan(column)
+    assert np.array_equal(np.isnan(bins[:, 0]), ~known)
+    numbers = bins[known, 0].astype(int)
+    assert numbers.max() == len(borders) < 64 or num_values <= 64
+    limits = np.concatenate([[-np.inf], borders, [np.inf]])
+    assert np.all((limits[numbers] < column[known]) & (column[known] <= limits[numbers + 1]))
 
 
 def test_missing_values_that_training_never_saw_go_where_scikit_learn_sends_them() -> None:
