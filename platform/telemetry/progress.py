@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Self, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -69,6 +70,21 @@ class Goal:
     amount: float
 
 
+class _LaidOut:
+    """Something to draw that is laid out once for each width: a table takes milliseconds."""
+
+    def __init__(self, content: RenderableType) -> None:
+        self._content = content
+        self._width = 0
+        self._segments: list[Segment] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self._width != options.max_width:
+            self._segments = list(console.render(self._content, options))
+            self._width = options.max_width
+        yield from self._segments
+
+
 class Progress:
     """Shows the rows of one run and what is being done; a context manager: it leaves all in order.
 
@@ -101,6 +117,8 @@ class Progress:
         self._body = body or self._table
         self._begun_s: float | None = None
         self._start: tuple[float, float] | None = None
+        self._drawn: _LaidOut | None = None
+        """The body as it stands."""
         self._rows: deque[list[str]] = deque(maxlen=VISIBLE_ROWS)
         self._unprinted: list[str] | None = None
         self._row_s = float("-inf")
@@ -142,6 +160,7 @@ class Progress:
         self._stack = ActivityStack(self._clock)
         self._elsewhere = {}
         if self._live is not None:
+            self.refresh()
             self._live.stop()
             self._live = None
         if self._watch is not None:
@@ -162,7 +181,7 @@ class Progress:
         with self._lock:
             self._rows.append(cells)
             if self._live is not None:
-                self._live.refresh()
+                self.refresh()
             elif self._clock() - self._row_s >= self._pause_s():
                 self._print_row(cells)
             else:
@@ -199,7 +218,7 @@ class Progress:
     def begin(self, activity: Activity) -> None:
         """Take in an activity; a plain line names it, unless it is a part of another one."""
         with self._lock:
-            is_part = bool(self._stack)
+            is_part = bool(self._stack) or bool(self._elsewhere)
             self._stack.begin(activity)
             if self._live is not None:
                 self._live.refresh()
@@ -218,8 +237,10 @@ class Progress:
             self._stack.end()
 
     def refresh(self) -> None:
-        """Draw the body anew now."""
+        """Draw the body anew."""
         if self._live is not None:
+            body = self._body()
+            self._drawn = None if body is None else _LaidOut(body)
             self._live.refresh()
 
     def _break_silence(self) -> None:
@@ -273,8 +294,8 @@ class Progress:
         return table
 
     def _render(self) -> RenderableType:
-        body, lines = self._body(), self._lines()
-        parts = [] if body is None else [body]
+        drawn, lines = self._drawn, self._lines()
+        parts: list[RenderableType] = [] if drawn is None else [drawn]
         texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
         if texts:
             self._spinner.update(text=texts.pop())

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from parley.platform.evaluation.cooperation import quick_cooperation
 from parley.platform.jobs import dpo_preparation, dpo_trial
 from parley.platform.jobs.dpo_preparation import PREPARED_STEM, TUNING_STEM
 from parley.platform.jobs.resumable_tasks import complete
@@ -26,6 +27,7 @@ from parley.platform.learners.dpo_data import TokenPairs
 from parley.platform.learners.dpo_scoring import PairScoring, response_log_probs
 from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer
 from parley.platform.learners.supervised import FineTuner
+from parley.platform.preferences.loading import load_pairs
 from tests.platform.dpo_fixtures import make_model, make_pairs
 from tests.platform.test_dpo_job import figures, settings, train, weights
 
@@ -104,7 +106,7 @@ def test_scored_pairs_are_kept(
 ) -> None:
     config, folder = settings(quick_model_folder, classifier_folder, *OVERRIDES), tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(dpo_scoring, "pack_pairs", at_call(1, dpo_scoring.pack_pairs))
+        patch.setattr(dpo_scoring, "pack_pairs", at_call(1, pack_pairs))
         with pytest.raises(KeyboardInterrupt):
             train(config, folder)
     stored = json.loads((folder / f"{PREPARED_STEM}.json").read_text())
@@ -167,13 +169,12 @@ def test_a_stop_at_a_measure_keeps_the_steps_before_it(
     """The measure is finished where there is time, else given up and made when the run goes on."""
     overrides = (*OVERRIDES, f"checkpoint.stop_grace_s={grace_s}")
     config, folder = settings(quick_model_folder, classifier_folder, *overrides), tmp_path / "run"
-    measure = dpo_trial.quick_cooperation
 
     def stopped(*arguments: Any) -> Any:
         interrupt()
         if not float(grace_s):
             signal.pause()  # ended by the overdue stop
-        return measure(*arguments)
+        return quick_cooperation(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(dpo_trial, "quick_cooperation", stopped)
@@ -192,7 +193,6 @@ def test_a_stop_while_reading_ends_the_run_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, folder = settings(quick_model_folder, classifier_folder), tmp_path / "run"
-    load_pairs = dpo_preparation.load_pairs
     monkeypatch.setattr(dpo_preparation, "load_pairs", at_call(1, load_pairs))
     with pytest.raises(KeyboardInterrupt):
         train(config, folder)
