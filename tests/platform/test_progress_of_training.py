@@ -68,6 +68,29 @@ def test_a_log_names_the_steps() -> None:
     assert [line.split()[1] for line in rows] == ["5", "10"]
 
 
+def test_what_is_printed_into_a_file_stays_out_of_the_terminal() -> None:
+    master, slave = pty.openpty()
+    program = (
+        "from parley.platform.telemetry.progress import Progress\n"
+        "with Progress(()) as progress, progress.status('measuring'):\n"
+        "    print('figures')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(slave)
+    shown = read_all(master)
+    assert process.stdout is not None
+    assert process.stdout.read() == b"figures\n"
+    assert process.wait() == 0
+    assert "measuring" in shown
+    assert "figures" not in shown
+
+
 def read_all(descriptor: int) -> str:
     """What is written to a terminal until nobody holds it any more."""
     parts = []
