@@ -372,5 +372,14 @@ PRETRAINING = {
     "vocab_size": Figure("Vocabulary", "tokens", "different tokens"),
 }
 
-FIGURES = {**CARTPOLE, **TRACES, **SELF_PLAY, **GENERATOR, **DETECTOR, **PRETRAINING}
+GROUPS = {
+    "CartPole": CARTPOLE,
+    "Traces": TRACES,
+    "Self-play": SELF_PLAY,
+    "Preferences and cooperation": GENERATOR,
+    "Detectors": DETECTOR,
+    "Pretraining": PRETRAINING,
+}
+"""Kind of run -> its figures."""
+FIGURES = {name: figure for group in GROUPS.values() for name, figure in group.items()}
 """Name -> figure."""

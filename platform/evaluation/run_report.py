@@ -78,7 +78,7 @@ def render_report(run_folder: RunFolder) -> str:
     evaluation, trials = read_evaluation(run_folder.path), read_trials(run_folder.path)
     metrics = evaluation["metrics"] if evaluation else result.get("metrics")
     metrics = metrics if isinstance(metrics, Mapping) else {}
-    if metrics:
+    if metrics and "iteration" not in metrics:  # a stopped run's are its last row: see the curves
         figures = render_figures(overall_figures(headline_figures(metrics)), metrics)
         parts.append(render_section("Final figures", figures))
     if isinstance(run_folder.config, TraceConfig):
