@@ -9,7 +9,7 @@ from typing import Any
 from parley.platform.config.errors import display_path
 from parley.platform.evaluation.comparison import ComparedRun, Comparison, Difference, Figure
 from parley.platform.evaluation.report_page import render_charts, render_page, render_section
-from parley.platform.telemetry.progress import duration_text
+from parley.platform.telemetry.activities import duration_text
 
 MAX_DRAWN_RUNS = 5
 """Lines that the style sheet of reports has colours for."""
