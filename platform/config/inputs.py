@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 from parley.platform.config.section import Section
 
@@ -75,4 +75,4 @@ def with_places(config: Settings, places: Mapping[str, str]) -> Settings:
             inner[path[-1]] = tuple(names)
         else:
             (inner[path[-1]] if path else inner)[last] = place
-    return cast("Settings", type(config).model_validate(table))
+    return type(config).model_validate(table)

@@ -172,7 +172,7 @@ def _packaged_values(kind: type[ExperimentConfig], key: str) -> list[object]:
     files = [read_experiment_file(path) for path in EXPERIMENTS_DIR.rglob("*.toml")]
     tables = [file.table for file in files if _find_kind(file) is kind]
     quick = [cast("Mapping[str, object]", table.get("quick", {})) for table in tables]
-    flat = [_flatten(table) for table in (kind().model_dump(), *tables, *quick)]
+    flat = [_flatten(table) for table in (kind.model_validate({}).model_dump(), *tables, *quick)]
     return [table[key] for table in flat if key in table]
 
 
