@@ -175,7 +175,9 @@ def _files(path: Path) -> list[Path]:
         return [path]
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in KINDS)
     if not files:
-        raise ValueError(f"{path}: no file in this folder ends in {_suffixes()}")
+        others = sorted(file.name for file in path.iterdir())
+        found = f"; there is {others[0]}" if others else ""
+        raise ValueError(f"{path}: no file in this folder ends in {_suffixes()}{found}")
     return files
 
 

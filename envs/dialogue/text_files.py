@@ -161,7 +161,9 @@ def parse_json(text: str, path: Path, line: int | None = None) -> object:
             reason = "the JSON ends in the middle; the file is cut short or damaged"
         else:
             found = text[error.pos :].strip()[:40]
-            reason = f"not JSON: {error.msg}, but {found!r} stands there; write JSON, or rename it"
+            reason = f"not JSON: {error.msg}, but {found!r} stands there"
+            if KINDS.get(path.suffix.lower()) == "text":
+                reason += "; plain text is not read here, rows are JSON: one object a line"
         raise TextFileError(f"{path}, {place}: {reason}") from None
     except RecursionError:
         raise TextFileError(f"{path}: the JSON is nested too deeply to be rows") from None

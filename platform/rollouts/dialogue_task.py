@@ -142,7 +142,10 @@ def vocab_size_of(model: LanguageModel) -> int:
 
 def _split_openers(dialogue: DialogueConfig) -> tuple[list[str], list[str]]:
     """The openers for training and those held out."""
-    openers = load_openers(Path(dialogue.openers) if dialogue.openers else None)
+    try:
+        openers = load_openers(Path(dialogue.openers) if dialogue.openers else None)
+    except ValueError as error:
+        raise ValueError(f"dialogue.openers: {error}") from error
     try:
         return split_openers(openers, dialogue.openers_holdout)
     except ValueError as error:

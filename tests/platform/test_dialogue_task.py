@@ -64,6 +64,13 @@ def test_a_beginning_takes_room_and_stands_in_no_opener(tmp_path: Path, kind: st
     assert sorted(openers) == sorted(ids[len(beginning) :] for ids in expected)
 
 
+def test_openers_that_cannot_be_read_are_named(quick_model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "openers.csv").write_text("Hello\n")
+    path = tmp_path / "openers.csv"
+    parts = [f"dialogue.openers: {path}: tables are not read"]
+    refuse(quick_model_folder, f"dialogue.openers={path}", parts=parts)
+
+
 def test_every_opener_is_for_training_or_for_evaluation(quick_model_folder: Path) -> None:
     task = make_task(quick_model_folder)
     texts = [

@@ -140,7 +140,7 @@ def test_what_is_judged_ends_where_it_ends(tmp_path: Path) -> None:
         ("data.json.gz", "x", "compressed files are not read; unpack it (gunzip)"),
         ("data.parquet", "PAR1", "Parquet is not read here"),
         ("data.json", '[{"a": 1},\n{"b"', "line 2"),
-        ("data.jsonl", "Hello there\n", "line 1, column 1: not JSON"),
+        ("data.jsonl", "Hello there\n", "line 1, column 1: not JSON: Expecting value, but 'Hello"),
     ],
 )
 @pytest.mark.parametrize(
