@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,13 @@ class Conversation:
     """Turns that were joined to the one before, of the same speaker."""
     spelt_ends: int = 0
     """Turns at whose end an end token was spelt; it was left out."""
+    whole: str = ""
+    """The conversation that this is a part of, where it came in parts; empty: it is whole."""
+
+    @property
+    def origin(self) -> str:
+        """The id that all parts of one conversation have in common."""
+        return self.whole or self.id
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,19 @@ def split_conversations(
     """Split by conversation: who stands where depends on the ids alone, by their hash.
 
     Args:
-        conversations: in any order; the parts are in the order of the hash.
-        holdout, selection: shares in (0, 1), of at least one conversation each.
+        conversations: in any order; the sides are in the order of the hash. Parts of one
+            conversation stay together.
+        holdout, selection: shares in (0, 1), of at least one conversation each; a holdout of 0
+            gives none.
 
     Raises:
-        ValueError: a part would be empty.
+        ValueError: a side would be empty.
     """
-    ordered = sorted(conversations, key=lambda conversation: _hash(conversation.id))
-    num_heldout = max(1, round(holdout * len(ordered)))
+    parts: defaultdict[str, list[Conversation]] = defaultdict(list)
+    for conversation in conversations:
+        parts[conversation.origin].append(conversation)
+    ordered = [parts[name] for name in sorted(parts, key=_hash)]
+    num_heldout = max(1, round(holdout * len(ordered))) if holdout else 0
     num_selection = max(1, round(selection * len(ordered)))
     first_training = num_heldout + num_selection
     if first_training >= len(ordered):
@@ -59,9 +73,9 @@ def split_conversations(
             f"ones and {num_selection} to select by; give more, or lower the shares"
         )
     return Split(
-        training=ordered[first_training:],
-        selection=ordered[num_heldout:first_training],
-        heldout=ordered[:num_heldout],
+        training=list(chain.from_iterable(ordered[first_training:])),
+        selection=list(chain.from_iterable(ordered[num_heldout:first_training])),
+        heldout=list(chain.from_iterable(ordered[:num_heldout])),
     )
 
 

@@ -41,11 +41,24 @@ def run_detect(arguments: argparse.Namespace) -> int:
     if arguments.rows is not None:
         lines = (to_json(row) + "\n" for row in _written_rows(detection))
         atomic_write_text(arguments.rows, "".join(lines))
+    _print_fitness(detection)
     _print_problems(detection)
     if len(detection.source.rows) <= MAX_LISTED_ROWS:
         _print_findings(detection)
     _print_summary(detection)
     return EXIT_DONE
+
+
+def _print_fitness(detection: Detection) -> None:
+    """What is to be known before any finding."""
+    metrics = detection.metrics
+    if metrics["no_verdict"]:
+        print(f"NO VERDICT: {metrics['no_verdict']}\n")
+    elif not metrics["clean_rows"]:
+        print(
+            "No response of people, and no turn before the responses, stands in the file: nobody "
+            "can tell how many findings are false alarms.\n"
+        )
 
 
 def _print_problems(detection: Detection) -> None:
@@ -63,6 +76,7 @@ def _print_problems(detection: Detection) -> None:
 def _print_findings(detection: Detection) -> None:
     rows = []
     found = detection.found
+    clean = "nothing found" if detection.metrics["no_verdict"] else "cooperative"
     for number, row in enumerate(detection.source.rows):
         names = [
             f"{maxim} {detection.scores[number, column]:.2f}"
@@ -72,7 +86,7 @@ def _print_findings(detection: Detection) -> None:
         response = row.exchange.response
         if len(response) > MAX_SHOWN_LETTERS:
             response = response[: MAX_SHOWN_LETTERS - 1] + "…"
-        rows.append((row.place, ", ".join(names) or "cooperative", response))
+        rows.append((row.place, ", ".join(names) or clean, response))
     print_rows(rows)
     print()
 

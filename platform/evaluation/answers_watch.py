@@ -12,7 +12,7 @@ from rich.text import Text
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
 from parley.platform.evaluation.cooperation_metrics import EVALUATION_FILE, TUNED
-from parley.platform.evaluation.cooperation_report import read_evaluation
+from parley.platform.evaluation.cooperation_report import obstacle_of, read_evaluation
 from parley.platform.telemetry.files import atomic_write_text
 from parley.platform.telemetry.transcripts import printable
 
@@ -61,11 +61,16 @@ def watch_answers(
         step = max(1, len(samples) // NUM_SHOWN)
         places = [(seed + i * step) % len(samples) for i in range(min(NUM_SHOWN, len(samples)))]
         samples = [samples[place] for place in places]
+    obstacle = obstacle_of(evaluation["metrics"]) if evaluation else ""
+    note = [f"No verdict: {obstacle}"] if obstacle else []
     if out is not None:
-        text = "\n\n".join(format_sample(sample).plain for sample in samples)
+        text = "\n\n".join([*note, *(format_sample(sample).plain for sample in samples)])
         atomic_write_text(out, text + "\n")
         return out
     console = Console(highlight=False)
+    for line in note:
+        console.print(line, soft_wrap=True, markup=False)
+        console.print()
     for sample in samples:
         console.print(format_sample(sample), soft_wrap=True)
         console.print()

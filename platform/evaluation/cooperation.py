@@ -6,12 +6,13 @@ verdict of a judge that took no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation_metrics import (
@@ -29,7 +30,9 @@ from parley.platform.evaluation.cooperation_metrics import (
     Answers,
     Verdicts,
     check_criteria,
+    find_obstacle,
     keep_samples,
+    name_check,
     name_figures,
     name_rate,
     name_rates,
@@ -43,6 +46,7 @@ from parley.platform.evaluation.cooperation_table import (
     measure_system,
 )
 from parley.platform.evaluation.generation import decoding_of, generate
+from parley.platform.evaluation.judge_check import check_judge
 from parley.platform.evaluation.preference import PairLogProbs, measure_accuracy
 from parley.platform.evaluation.questions import Questions, choose_questions
 from parley.platform.evaluation.repairing import repair
@@ -89,34 +93,53 @@ class CooperationResult:
         atomic_write_text(folder / EVALUATION_FILE, to_json(content, indent=1) + "\n")
 
 
+@dataclass(frozen=True)
+class QuickCooperation:
+    """What is measured of N greedy responses in training."""
+
+    cooperative: NDArray[np.bool_] | None
+    """[N], by the judge; None where it cannot tell."""
+    conversations: list[str]
+    """Of each."""
+    metrics: dict[str, Any]
+
+
 def quick_cooperation(
     model: LanguageModel,
     pairs: Sequence[PreferencePair],
-    judge: Detector,
+    judge: Detector | None,
     config: DialogueDPOConfig,
     num_prompts: int,
     seed: int,
-) -> dict[str, Any]:
+) -> QuickCooperation:
     """Figures of the model's greedy responses, for use in training.
 
     Args:
         model: what is trained; afterwards in the mode it was in.
         pairs: held out.
-        judge: what counts.
+        judge: what counts; None: nothing is counted, as the judge cannot tell.
         config: how responses are written.
         num_prompts, seed: see `choose_questions`; the same prompts every time.
     """
     questions = choose_questions(pairs, num_prompts, seed)
     written = generate(model, questions.prompts, decoding_of(config, "greedy"))
     rows = questions.exchanges([responses[0].text for responses in written])
-    judged = find_violations(judge, rows)
+    unjudged = np.zeros((len(rows), len(MAXIMS)), np.bool_)
+    judged = unjudged if judge is None else find_violations(judge, rows)
     figures = measure_system(TUNED, rows, questions.conversations, judged, judged)
-    return {
+    counted = {
         **name_rate("cooperative_rate", figures.cooperative),
         **name_rates("violation_rate_by_maxim", figures.violations),
-        "response_words": figures.words,
-        **{name: rate.value for name, rate in name_variety(figures).items()},
     }
+    return QuickCooperation(
+        None if judge is None else ~judged.any(axis=1),
+        questions.conversations,
+        {
+            **({} if judge is None else counted),
+            "response_words": figures.words,
+            **{name: rate.value for name, rate in name_variety(figures).items()},
+        },
+    )
 
 
 def evaluate_generator(
@@ -149,6 +172,9 @@ def evaluate_generator(
         InputError: there is no pair, or a prompt has another form.
     """
     questions = choose_questions(pairs, num_prompts, seed)
+    check = check_judge(judge, questions)
+    if check.obstacle:
+        report(f"NO VERDICT: {check.obstacle}")
     report(f"measuring preferences on {len(pairs)} held-out pairs")
     metrics = measure_preferences(tuned, reference, pairs, config)
     report(f"answering {len(questions.pairs)} held-out prompts")
@@ -171,14 +197,33 @@ def evaluate_generator(
             )
         )
         verdicts[name] = found
-    metrics |= name_figures(table, verdicts, questions.conversations)
+    metrics |= name_figures(table, verdicts, questions.conversations) | name_check(check)
     criteria = check_criteria(metrics)
     metrics["criteria"] = {criterion.name: criterion.is_met for criterion in criteria}
-    marks = [f"{'met' if c.is_met else 'NOT MET':<8}{c.text}" for c in criteria]
-    lines = [*format_table(table), *LEGEND, *marks]
+    lines = [*format_table(table), *LEGEND, *describe_verdicts(metrics, detector)]
     for line in lines:
         report(line)
     return CooperationResult(metrics, table, keep_samples(questions, answers, verdicts), lines)
+
+
+def describe_verdicts(metrics: Mapping[str, Any], detector: Detector) -> list[str]:
+    """The criteria and what to think of them, as lines."""
+    lines = []
+    low, high = metrics["flag_rate_human_by_detector_ci95"]
+    if low > detector.max_flag_rate:
+        lines.append(
+            f"The detector flags {metrics['flag_rate_human_by_detector']:.0%} of people's replies "
+            f"({low:.0%} to {high:.0%}): it does not know this kind of talk, and neither `own` nor "
+            f"re-ranking is worth much. Train one: dialogue/detector, then judges.detector=RUN."
+        )
+    obstacle = find_obstacle(metrics)
+    if obstacle:
+        return [*lines, f"NO VERDICT: {obstacle}"]
+    criteria = check_criteria(metrics)
+    lines += [f"{criterion.mark.upper():<11}{criterion.text}" for criterion in criteria]
+    if any(criterion.is_met is None for criterion in criteria):
+        lines.append("Undecided: the interval holds both; more held-out prompts narrow it.")
+    return lines
 
 
 def measure_preferences(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parley.platform.evaluation.cooperation_table import SystemFigures
-from parley.platform.evaluation.preference import Rate, clustered_mean
+from parley.platform.evaluation.false_alarms import NO_VERDICT
+from parley.platform.evaluation.judge_check import LEAST_COOPERATIVE, JudgeCheck
+from parley.platform.evaluation.preference import Rate, clustered_mean, clustered_rate
 from parley.platform.evaluation.questions import Questions
+from parley.platform.judges.diversity import MIN_ROWS
 from parley.platform.preferences.exchange import MAXIMS
 
 HUMAN, REJECTED, BASE, UNTUNED, TUNED = "human", "rejected", "base", "untuned", "tuned"
@@ -22,8 +25,9 @@ UNTUNED_RERANKED = "untuned_reranked"
 NUM_SAMPLES = 24
 """Prompts that are kept with all answers, to be read."""
 
-LEAST_COOPERATIVE, MOST_QUALITY_VIOLATIONS = 0.65, 0.10
-"""The bounds of the criteria."""
+MOST_QUALITY_VIOLATIONS = 0.10
+"""A bound of the criteria, beside `LEAST_COOPERATIVE`."""
+UNDECIDED = "undecided"
 
 EVALUATION_FILE = "evaluation.json"
 """The latest evaluation of a run, beside its result: figures, table and samples."""
@@ -49,7 +53,13 @@ class Criterion:
     name: str
     text: str
     """What is asked, and what was found."""
-    is_met: bool
+    is_met: bool | None
+    """None: the interval holds both, or the judge can give no verdict."""
+
+    @property
+    def mark(self) -> str:
+        """The verdict in a word or two."""
+        return UNDECIDED if self.is_met is None else "met" if self.is_met else "not met"
 
 
 def name_rate(name: str, rate: Rate) -> dict[str, Any]:
@@ -92,6 +102,8 @@ def name_figures(
     gains = cooperative[TUNED].astype(float) - cooperative[UNTUNED].astype(float)
     metrics |= name_rate("cooperative_gain", clustered_mean(gains, conversations))
     metrics |= name_rate("cooperative_rate_by_detector", by_name[TUNED].detector_cooperative)
+    flagged = verdicts[HUMAN].detected.any(axis=1)
+    metrics |= name_rate("flag_rate_human_by_detector", clustered_rate(flagged, conversations))
     for name in (TUNED, UNTUNED, RERANKED, REPAIRED, HUMAN):
         metrics |= name_rates(f"violation_rate_by_maxim{_suffix(name)}", by_name[name].violations)
     for name in (TUNED, UNTUNED, RERANKED, HUMAN):
@@ -105,27 +117,76 @@ def name_figures(
     return metrics | {"prompts": len(conversations)}
 
 
+def name_check(check: JudgeCheck) -> dict[str, Any]:
+    """What people's replies say of the judge, and why there is no verdict, if there is none."""
+    return {
+        **name_rate("judge_fit_gain", check.fit_gain),
+        "prompt_contexts": check.num_contexts,
+        "prompt_conversations": check.num_conversations,
+        NO_VERDICT: check.obstacle or None,
+    }
+
+
+def find_obstacle(metrics: Mapping[str, Any]) -> str:
+    """Why the figures give no verdict; empty where they do.
+
+    Those of earlier versions do not say: they are asked for what they hold.
+    """
+    if NO_VERDICT in metrics:
+        return str(metrics[NO_VERDICT] or "")
+    again = "; measure it anew by parley evaluate RUN"
+    if metrics["prompts"] < MIN_ROWS:
+        few = f"{metrics['prompts']} prompts are too few for the judge, which needs {MIN_ROWS}"
+        return few + again
+    low, high = metrics["cooperative_rate_human_ci95"]
+    if not low > LEAST_COOPERATIVE:
+        return (
+            f"the judge finds only {low:.1%} to {high:.1%} of people's replies to the same prompts "
+            f"cooperative{again}"
+        )
+    return ""
+
+
 def check_criteria(metrics: Mapping[str, Any]) -> list[Criterion]:
-    """The criteria of success, for the tuned model's greedy responses."""
+    """The criteria of success, for the tuned model's greedy responses, decided by intervals."""
+    is_judged = not find_obstacle(metrics)
     rate, untuned = metrics["cooperative_rate"], metrics["cooperative_rate_untuned"]
     quality = metrics["violation_rate_by_maxim"]["quality"]
-    return [
+    rates, gains = metrics["cooperative_rate_ci95"], metrics["cooperative_gain_ci95"]
+    qualities = metrics["violation_rate_by_maxim_ci95"]["quality"]
+    criteria = [
         Criterion(
             "cooperative_rate_above_65",
-            f"cooperative rate above {LEAST_COOPERATIVE:.0%}: {rate:.1%}",
-            rate > LEAST_COOPERATIVE,
+            f"cooperative rate above {LEAST_COOPERATIVE:.0%}: {rate:.1%} ({_span(rates)})",
+            is_above(rates, LEAST_COOPERATIVE),
         ),
         Criterion(
             "better_than_untuned",
-            f"better than the untuned model: {rate:.1%} against {untuned:.1%}",
-            rate > untuned,
+            f"better than the untuned model: {rate:.1%} against {untuned:.1%}, "
+            f"prompt by prompt {_span(gains, '+')}",
+            is_above(gains, 0.0),
         ),
         Criterion(
             "quality_violations_below_10",
-            f"quality violations below {MOST_QUALITY_VIOLATIONS:.0%}: {quality:.1%}",
-            quality < MOST_QUALITY_VIOLATIONS,
+            f"quality violations below {MOST_QUALITY_VIOLATIONS:.0%}: {quality:.1%} "
+            f"({_span(qualities)})",
+            None if (above := is_above(qualities, MOST_QUALITY_VIOLATIONS)) is None else not above,
         ),
     ]
+    return criteria if is_judged else [replace(one, is_met=None) for one in criteria]
+
+
+def is_above(interval: Sequence[float | None], bound: float) -> bool | None:
+    """Whether a figure is above a bound; None where its interval holds both."""
+    low, high = interval
+    if low is None or high is None:  # as JSON has what is no number
+        return None
+    return True if low > bound else False if high < bound else None
+
+
+def _span(interval: Sequence[float | None], sign: str = "") -> str:
+    ends = ["-" if end is None else f"{end:{sign}.1%}" for end in interval]
+    return " to ".join(ends)
 
 
 def keep_samples(

@@ -17,6 +17,7 @@ from parley.platform.evaluation.cooperation_metrics import (
     EVALUATION_FILE,
     TUNED,
     check_criteria,
+    find_obstacle,
 )
 from parley.platform.evaluation.figures import INTERVAL_SUFFIX, find_figure
 from parley.platform.evaluation.report_curves import finite
@@ -74,12 +75,16 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
 def headline_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The figures for tiles; the untuned model's stand as the start of the tuned one's.
 
-    Metrics of another kind of run are given back whole.
+    Metrics of another kind of run are given back whole. Without a verdict the rates that the judge
+    gave stand in the table alone.
     """
     if "preference_accuracy" not in metrics:
         return dict(metrics)
     shown: dict[str, Any] = {}
+    is_judged = not obstacle_of(metrics)
     for name in HEADLINES:
+        if name.startswith("cooperative_rate") and not is_judged:
+            continue
         for key in (name, name + INTERVAL_SUFFIX):
             if key in metrics:
                 shown[key] = metrics[key]
@@ -90,9 +95,23 @@ def headline_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "repeated_responses",
         "looping_words",
     ):
-        if f"{name}_untuned" in metrics:
+        if name in shown and f"{name}_untuned" in metrics:
             shown[name + START_SUFFIX] = metrics[f"{name}_untuned"]
     return shown
+
+
+def obstacle_of(metrics: Mapping[str, Any]) -> str:
+    """Why the figures of an evaluation give no verdict; empty where they do, or are of no judge."""
+    try:
+        return find_obstacle(metrics)
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
+def render_obstacle(metrics: Mapping[str, Any]) -> str:
+    """What stands before all figures where the judge gives no verdict; else empty."""
+    obstacle = obstacle_of(metrics)
+    return f'<p class="error">No verdict: {escape(obstacle)}</p>' if obstacle else ""
 
 
 def render_evaluation(evaluation: Mapping[str, Any]) -> str:
@@ -119,6 +138,8 @@ def render_answers(samples: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(parts)
 
 
+CHIPS = {True: "good", False: "bad", None: ""}
+"""How a verdict is coloured."""
 NUM_OPEN = 6
 """Prompts that are shown without asking."""
 
@@ -126,11 +147,10 @@ NUM_OPEN = 6
 def _render_criteria(metrics: Mapping[str, Any]) -> str:
     try:
         criteria = check_criteria(metrics)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return ""
     items = "".join(
-        f'<li><span class="chip {"good" if c.is_met else "bad"}">'
-        f"{'met' if c.is_met else 'not met'}</span> {escape(c.text)}</li>"
+        f'<li><span class="chip {CHIPS[c.is_met]}">{c.mark}</span> {escape(c.text)}</li>'
         for c in criteria
     )
     return f'<ul class="criteria">{items}</ul>'

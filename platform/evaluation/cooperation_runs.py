@@ -26,9 +26,10 @@ from parley.platform.judges.loading import load_detector
 from parley.platform.models.resolving import load_named_model
 from parley.platform.models.text_ids import TextEncoder
 from parley.platform.models.threads import limit_threads
+from parley.platform.preferences.conversations import find_training_conversations
 from parley.platform.preferences.folder import read_pairs
 from parley.platform.preferences.loading import load_pairs
-from parley.platform.preferences.pair import PreferencePair
+from parley.platform.preferences.pair import PairSplit, PreferencePair
 from parley.policies.dialogue.loading import LanguageModel
 
 
@@ -53,7 +54,9 @@ def evaluate_dpo(
     """
     config, has_base = _find_parts(checkpoint, data is None, overrides)
     evaluation = config.evaluation
-    pairs = _heldout_pairs(config, data)
+    split = _load_split(config, data)
+    is_prepared = bool(data or config.data.path)
+    talks = find_training_conversations(split) if is_prepared else []
     with limit_threads(config.learner.num_threads):
         tuned, reference = (
             load_policy(checkpoint, name, config) for name in (GENERATOR, REFERENCE)
@@ -62,9 +65,9 @@ def evaluate_dpo(
             tuned,
             reference,
             _load_base(config) if has_base else None,
-            keep_short(pairs, tuned, config.data.max_response_tokens),
+            keep_short(split.heldout, tuned, config.data.max_response_tokens),
             load_detector(config.judges.detector, "detector", _tell),
-            load_detector(config.judges.judge, "judge", _tell),
+            load_detector(config.judges.judge, "judge", _tell, talks),
             config,
             evaluation.final_prompts if num_prompts is None else num_prompts,
             evaluation.seed if seed is None else seed,
@@ -108,15 +111,16 @@ def keep_short(
     return kept
 
 
-def _heldout_pairs(config: DialogueDPOConfig, data: Path | None) -> list[PreferencePair]:
+def _load_split(config: DialogueDPOConfig, data: Path | None) -> PairSplit:
+    """The pairs of the folder that is named, else those of the run."""
     if data is not None:
-        return read_pairs(data).heldout
+        return read_pairs(data)
     if config.data.path and not Path(config.data.path).is_dir():
         raise InputError(
             f"the run's data {config.data.path} is not here; go to the folder in which it was "
             f"trained, or name the prepared folder by --data DIR"
         )
-    return load_pairs(config.data, config.seed).heldout
+    return load_pairs(config.data, config.seed)
 
 
 def _find_parts(

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from parley.platform.checkpoints.store import Checkpoint
 from parley.platform.errors import InputError
+from parley.platform.evaluation.false_alarms import NO_VERDICT, describe_unfitness, find_clean
 from parley.platform.evaluation.intervals import (
     effective_number,
     share_interval,
     unit_share_interval,
 )
+from parley.platform.judges.detector import Detector
 from parley.platform.judges.feature_detector import UNKNOWN, FeatureDetector
 from parley.platform.judges.loading import load_detector
 from parley.platform.judges.thresholds import f1_scores
@@ -71,7 +73,8 @@ def detect_file(path: Path, detector_name: str) -> Detection:
     num_known = None
     if isinstance(detector, FeatureDetector):
         num_known = int((detector.find_folds(exchanges) != UNKNOWN).sum())
-    metrics = measure_rows(source, scores >= detector.thresholds)
+    metrics = measure_clean(source, detector)
+    metrics |= measure_rows(source, scores >= detector.thresholds)
     if humans:
         flags = np.any(human_scores >= detector.thresholds, axis=1)
         metrics |= measure_rate("human_flag_rate", flags, _groups(source, with_human=True))
@@ -91,7 +94,23 @@ def evaluate_detector(checkpoint: Checkpoint, data: Path | None) -> dict[str, An
             "reached in training stands in the run's result.json"
         )
     metrics = detect_file(data, str(checkpoint.path)).metrics
+    if metrics[NO_VERDICT]:
+        _tell(f"NO VERDICT: {metrics[NO_VERDICT]}")
     return {name: value for name, value in metrics.items() if not name.startswith("by_")}
+
+
+def measure_clean(source: LabelledRows, detector: Detector) -> dict[str, Any]:
+    """How much of what people said in the file is flagged, and whether that decides anything."""
+    clean, kind = find_clean(source.rows)
+    metrics: dict[str, Any] = {NO_VERDICT: None, "clean_source": kind, "clean_rows": len(clean)}
+    if clean:
+        flags = detector.find_violations([one.exchange for one in clean]).any(axis=1)
+        numbers: dict[str, int] = {}
+        groups = [numbers.setdefault(one.conversation, len(numbers)) for one in clean]
+        metrics |= measure_rate("clean_flag_rate", flags, np.array(groups, np.int64))
+        rate, interval = metrics["clean_flag_rate"], metrics["clean_flag_rate_ci95"]
+        metrics[NO_VERDICT] = describe_unfitness(detector, rate, interval, kind) or None
+    return metrics
 
 
 def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:

@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUM_RESAMPLES = 2_000
+LEAST_UNITS = 6
+"""Independent units, such as conversations, below which no interval over them shows a difference:
+by its signs alone one can be shown from six on, as all of n agree with a chance of 2 * 0.5^n."""
 NEGLIGIBLE = 1e-12
 """A variance of a share below this part of its largest is rounding."""
 

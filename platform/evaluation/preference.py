@@ -150,7 +150,7 @@ def measure_accuracy(
         )
     if np.isnan(margins).any():
         raise ValueError(f"{int(np.isnan(margins).sum())} of {len(margins)} margins are no numbers")
-    hits = np.where(margins > 0, 1.0, np.where(margins < 0, 0.0, 0.5))
+    hits = count_hits(margins)
     conversations = [pair.conversation for pair in pairs]
     maxims = np.array([group_of(pair.maxim) for pair in pairs])
     lengths = length_classes(pairs)
@@ -160,6 +160,11 @@ def measure_accuracy(
         by_length=_rates_by(lengths, (LONGER, SHORTER, EQUAL), hits, conversations),
         by_maxim=_rates_by(maxims, (*MAXIMS, SEVERAL, UNKNOWN), hits, conversations),
     )
+
+
+def count_hits(margins: NDArray[np.floating[Any]]) -> Floats:
+    """1 where a margin [N] prefers the chosen response, 0 where the rejected one, 1/2 for a tie."""
+    return np.where(margins > 0, 1.0, np.where(margins < 0, 0.0, 0.5))
 
 
 def group_of(maxim: str) -> str:

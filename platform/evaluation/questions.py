@@ -30,6 +30,11 @@ class Questions:
         """What each was taken from."""
         return [pair.conversation for pair in self.pairs]
 
+    @property
+    def num_contexts(self) -> int:
+        """Different ones; prompts may differ in their evidence alone."""
+        return len({context for context, _ in self.contexts})
+
     def exchanges(self, responses: Sequence[str]) -> list[Exchange]:
         """Each response in its context."""
         return [

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,7 +46,10 @@ PAIR_FILES = ("train*", "test*", "data/train*", "data/test*")
 JUDGES = ("judge", "detector")
 JUDGES_FILE = "judges.json"
 """What older runs note, of their judges alone."""
-JUDGE_REMEDY = "what it was made of (PARLEY_DATA, the extra `embeddings`, the folder's files)"
+JUDGE_REMEDY = (
+    "what it was made of (PARLEY_DATA, the extra `embeddings`, the folder's files; `pairs-` "
+    "learned from prepared pairs, as in no earlier version)"
+)
 
 
 class MissingInputError(ConfigError):
@@ -78,7 +82,7 @@ def keep_inputs(config: Config, run_folder: RunFolder, resume: bool) -> Config:
             )
         if has_begun and entry.mark.only_at_start:
             continue
-        found = _find(entry, known, [] if moved is None else [moved])
+        found = _find(entry, known, [] if moved is None else [moved], _has_pairs(config))
         if found is None:
             continue
         present[entry.key] = found
@@ -118,9 +122,11 @@ def find_inputs(
             places[entry.key] = moved[entry.key]
             continue
         known = [note[entry.key] for note in notes if entry.key in note]
+        if entry.mark.kind == "judge" and _has_pairs(config):
+            known = [note for note in known if not _knew_no_pairs(note)]
         if known:
             elsewhere = [moved[entry.key]] if entry.key in moved else [n.place for n in known[1:]]
-            found = _find(entry, known[0], elsewhere)
+            found = _find(entry, known[0], elsewhere, _has_pairs(config))
             places |= {} if found is None else {entry.key: found.place}
         elif entry.key in moved:
             places[entry.key] = moved[entry.key]
@@ -149,9 +155,13 @@ def keep_made(key: str, folder: Path, run: Path) -> None:
     note_inputs(run, {key: present})
 
 
-def _find(entry: NamedInput, known: RunInput | None, elsewhere: list[str]) -> RunInput | None:
+def _find(
+    entry: NamedInput, known: RunInput | None, elsewhere: list[str], has_pairs: bool
+) -> RunInput | None:
     """The input where it lies now; None: there is none, and none was noted."""
     find = _FINDERS[entry.mark.kind]
+    if entry.mark.kind == "judge":
+        find = partial(_find_judge, has_pairs=has_pairs)
     if known is None:
         return find(entry.name)
     others = []
@@ -260,10 +270,26 @@ def _find_detector(name: str) -> RunInput | None:
     return RunInput(name, _absolute(name), identify_detector(name, "detector"))
 
 
-def _find_judge(name: str) -> RunInput | None:
+def _find_judge(name: str, has_pairs: bool = False) -> RunInput | None:
     from parley.platform.judges.identity import identify_detector
 
-    return RunInput(name, _absolute(name), identify_detector(name, "judge"))
+    return RunInput(name, _absolute(name), identify_detector(name, "judge", has_pairs))
+
+
+def _has_pairs(config: ExperimentConfig) -> bool:
+    """Whether there are prepared pairs, from which the embedded judge may learn."""
+    return any(entry.mark.kind == "pairs" for entry in list_inputs(config))
+
+
+def _knew_no_pairs(judge: RunInput) -> bool:
+    """Whether a run of an earlier version noted the embedded judge, which learned elsewhere.
+
+    Its checkpoints are evaluated by the one of now: small talk taught the other nothing about them.
+    """
+    if Path(judge.name).is_dir() or judge.identity is None:
+        return False
+    here, before = _find_judge(judge.name, has_pairs=True), _find_judge(judge.name)
+    return here != before and before is not None and judge.is_same(before)
 
 
 def _absolute(name: str) -> str:

@@ -16,6 +16,7 @@ from parley.platform.evaluation.cooperation_report import (
     read_evaluation,
     render_answers,
     render_evaluation,
+    render_obstacle,
 )
 from parley.platform.evaluation.dialogue_report import (
     render_dialogues,
@@ -78,13 +79,14 @@ def render_report(run_folder: RunFolder) -> str:
     evaluation, trials = read_evaluation(run_folder.path), read_trials(run_folder.path)
     metrics = evaluation["metrics"] if evaluation else result.get("metrics")
     metrics = metrics if isinstance(metrics, Mapping) else {}
+    parts.append(render_obstacle(metrics))
     if metrics and "iteration" not in metrics:  # a stopped run's are its last row: see the curves
         figures = render_figures(overall_figures(headline_figures(metrics)), metrics)
         parts.append(render_section("Final figures", figures))
     if isinstance(run_folder.config, TraceConfig):
         parts += render_trace_sections(run_folder.config, metrics, run_folder.path)
     if trials:
-        parts.append(render_section("Trials", render_sweep(trials)))
+        parts.append(render_section("Trials", render_sweep(trials, result.get("metrics"))))
     if evaluation:
         parts.append(render_section("Cooperation", render_evaluation(evaluation)))
     if evaluation and evaluation["samples"]:

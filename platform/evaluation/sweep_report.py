@@ -14,6 +14,7 @@ from typing import Any
 
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
+from parley.platform.evaluation.choice import CHOICE
 from parley.platform.evaluation.heat_maps import Spot, render_heat_map, value_text
 from parley.platform.evaluation.report_charts import Chart, Line
 from parley.platform.evaluation.report_curves import finite
@@ -85,10 +86,17 @@ def read_trials(folder: Path) -> list[Trial]:
     return sorted(trials, key=lambda trial: -_or_lowest(trial.figure("score")))
 
 
-def render_sweep(trials: Sequence[Trial]) -> str:
-    """Heat maps where two settings were searched, and the table of all trials."""
+def render_sweep(trials: Sequence[Trial], metrics: object = None) -> str:
+    """How sure the choice is, heat maps where two settings were searched, and all trials.
+
+    Args:
+        trials: the best first.
+        metrics: the sweep's final figures, where there are any.
+    """
     maps = "".join(render_map(trials, name, title) for name, title in MAPPED.items())
-    return f'<div class="maps">{maps}</div>{render_trials(trials)}'
+    choice = metrics.get(CHOICE) if isinstance(metrics, Mapping) else None
+    told = f"<p>{escape(str(choice))}</p>" if choice else ""
+    return f'{told}<div class="maps">{maps}</div>{render_trials(trials)}'
 
 
 def render_map(trials: Sequence[Trial], name: str, title: str) -> str:

@@ -9,7 +9,7 @@ for `--resume`, and goes to the trials through Ray's object store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +17,10 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from parley.envs.dialogue.conversations import Conversation
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.generator_checkpoint import REFERENCE, device_of
+from parley.platform.evaluation.judge_check import Standing, check_before_training
 from parley.platform.evaluation.run_inputs import keep_made
 from parley.platform.jobs.resumable_tasks import complete, forget_state, keep_state
 from parley.platform.jobs.stopping import StopSignal
@@ -30,6 +32,7 @@ from parley.platform.learners.dpo_scoring import PairScoring
 from parley.platform.learners.supervised import FineTuner
 from parley.platform.models.resolving import load_named_model
 from parley.platform.models.text_ids import SpeltTokens
+from parley.platform.preferences.conversations import find_training_conversations
 from parley.platform.preferences.loading import load_pairs
 from parley.platform.preferences.pair import PreferencePair
 from parley.platform.telemetry.progress import Progress
@@ -60,6 +63,13 @@ class Preparation:
     heldout_pairs: tuple[PreferencePair, ...]
     """The same pairs as text, in the order of `heldout`."""
     judge: Detector
+    standing: Standing
+    """What the judge may do."""
+
+    @property
+    def choosing_judge(self) -> Detector | None:
+        """The judge, where it may have a part in choosing checkpoints and trials."""
+        return None if self.standing.no_choice else self.judge
 
     def build_reference(self) -> LanguageModel:
         """The reference, ready to speak; also what every trial starts as."""
@@ -87,6 +97,7 @@ def prepare(
     with stop.at_once():
         with progress.status("reading the pairs"):
             split = load_pairs(config.data, config.seed)
+            talks = find_training_conversations(split) if config.data.path else []
         if split.spelt_ends:
             progress.say(
                 f"{split.spelt_ends:,} pairs spell an end token at the end of a turn or response, "
@@ -105,6 +116,8 @@ def prepare(
             heldout, counts = encode_pairs(split.heldout, tokenizer, model.context, config.data)
             progress.say(f"held-out pairs: {describe_counts(counts)}")
         check_warmup(training, config.dpo)
+        heldout_pairs = _in_order(split.heldout, heldout)
+        judge, standing = _try_judge(config, heldout_pairs, talks, progress)
         torch.nn.Module.to(model.model, device_of(config))
     if not known:
         if config.supervised.num_epochs:
@@ -117,16 +130,33 @@ def prepare(
     if complete(scoring, folder / PREPARED_STEM, stop, progress.say):
         keep_state(scoring, folder / PREPARED_STEM)
     training, heldout = scoring.scored_pairs()
-    with stop.at_once(), progress.status("loading the judge"):
-        judge = load_detector(config.judges.judge, "judge", progress.say)
     return Preparation(
         reference=take_apart(model.model),
         tokenizer=tokenizer,
         training=training,
         heldout=heldout,
-        heldout_pairs=_in_order(split.heldout, heldout),
+        heldout_pairs=heldout_pairs,
         judge=judge,
+        standing=standing,
     )
+
+
+def _try_judge(
+    config: DialogueDPOConfig,
+    heldout: Sequence[PreferencePair],
+    talks: Sequence[Conversation],
+    progress: Progress,
+) -> tuple[Detector, Standing]:
+    """The judge and what it may do; tells what it may not before anything is trained."""
+    with progress.status("trying the judge on people's replies"):
+        judge = load_detector(config.judges.judge, "judge", progress.say, talks)
+        standing = check_before_training(judge, heldout, config.evaluation)
+    if standing.no_verdict:
+        progress.say(f"NO VERDICT can be given: {standing.no_verdict}")
+    if standing.no_choice:
+        reason = "" if standing.no_choice == standing.no_verdict else f": {standing.no_choice}"
+        progress.say(f"checkpoints are chosen by the preference accuracy alone{reason}")
+    return judge, standing
 
 
 def describe_counts(counts: EncodingCounts) -> str:

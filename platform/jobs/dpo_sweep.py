@@ -8,6 +8,8 @@ from typing import Any
 
 from parley.platform.checkpoints.store import CheckpointStore, open_checkpoint
 from parley.platform.config.dpo import DialogueDPOConfig
+from parley.platform.evaluation.choice import Gain
+from parley.platform.evaluation.heldout_outcome import OUTCOME, HeldoutOutcome
 from parley.platform.jobs.dpo_job import measure_generator, store_generator
 from parley.platform.jobs.dpo_preparation import prepare
 from parley.platform.jobs.dpo_trial import run_trial
@@ -39,4 +41,19 @@ def conclude_dpo(
     return str(checkpoint.path.relative_to(run_folder.path)), dict(outcome.metrics)
 
 
-DPO_PARTS = SweepParts(prepare=prepare, trial=run_trial, conclude=conclude_dpo)
+def compare_dpo(config: DialogueDPOConfig, best: SavedMeasure, other: SavedMeasure) -> Gain | None:
+    """By how much the score of one checkpoint is higher, on the same held-out conversations.
+
+    None where a checkpoint does not say what it reached on each: earlier versions' do not.
+    """
+    outcomes = []
+    for saved in (best, other):
+        stored = open_checkpoint(saved.state).read_policy_facts().get(OUTCOME)
+        if not stored:
+            return None
+        outcomes.append(HeldoutOutcome.from_dict(stored))
+    gain = outcomes[0].gain_over(outcomes[1], config.evaluation.accuracy_weight)
+    return None if gain is None else Gain(gain.value, gain.interval, gain.count)
+
+
+DPO_PARTS = SweepParts(prepare=prepare, trial=run_trial, conclude=conclude_dpo, compare=compare_dpo)

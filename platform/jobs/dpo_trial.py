@@ -16,6 +16,7 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.cooperation import quick_cooperation
 from parley.platform.evaluation.generation import decoding_of, encode_fitting, generate
 from parley.platform.evaluation.generator_checkpoint import GENERATOR, device_of
+from parley.platform.evaluation.heldout_outcome import OUTCOME, HeldoutOutcome
 from parley.platform.evaluation.preference import PairLogProbs, measure_accuracy
 from parley.platform.evaluation.questions import choose_questions
 from parley.platform.jobs.dpo_preparation import Preparation
@@ -98,6 +99,7 @@ class Trial:
             self.generator.model, shared.tokenizer, shared.training, config, device
         )
         self.last: Row = {}
+        self.outcome: HeldoutOutcome | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint that a trial on the same data wrote."""
@@ -143,13 +145,12 @@ class Trial:
         cooperation = quick_cooperation(
             self.generator,
             shared.heldout_pairs,
-            shared.judge,
+            shared.choosing_judge,
             self.config,
             evaluation.prompts,
             evaluation.seed,
         )
-        weight = evaluation.accuracy_weight
-        rate = float(cooperation["cooperative_rate"])
+        self.outcome = HeldoutOutcome.of(margins, shared.heldout_pairs, cooperation)
         return {
             **log_probs.losses(self.config.dpo),
             "preference_accuracy": accuracy.accuracy.value,
@@ -158,8 +159,8 @@ class Trial:
             "eval_log_ratio_rejected": float(ratios[1]),
             **log_probs.chosen_perplexities(),
             "kl": self._measure_kl(),
-            **cooperation,
-            SCORE: (1.0 - weight) * rate + weight * accuracy.accuracy.value,
+            **cooperation.metrics,
+            SCORE: self.outcome.score(evaluation.accuracy_weight),
         }
 
     def _measure_kl(self) -> float:
@@ -183,6 +184,7 @@ class Trial:
             "trained": GENERATOR,
             "modules": [GENERATOR],
             "experiment": self.config.model_dump(mode="json", exclude_none=True),
+            OUTCOME: None if self.outcome is None else self.outcome.to_dict(),
         }
         state = {"trainer": self.trainer.state_for_resume(), "last": self.last}
         write_checkpoint(folder, self._save_policies, facts, state)

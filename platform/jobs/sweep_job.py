@@ -17,9 +17,10 @@ from typing import Any, NoReturn, cast
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import ParleyError
+from parley.platform.evaluation.choice import CHOICE, Gain, describe_choice
 from parley.platform.jobs.cluster import connect_ray
 from parley.platform.jobs.stopping import StopSignal
-from parley.platform.sweeps.record import TrialRecord, find_best, write_records
+from parley.platform.sweeps.record import TrialRecord, by_score, find_best, write_records
 from parley.platform.sweeps.shared_storage import check_shared
 from parley.platform.sweeps.space import trial_config
 from parley.platform.sweeps.sweep import has_work, load_records, run_trials
@@ -50,6 +51,8 @@ class SweepParts:
     ]
     """Takes the best trial's settings, the run, what is shared and the best checkpoint; gives the
     exported checkpoint's place in the run, and its final figures."""
+    compare: Callable[[DialogueDPOConfig, SavedMeasure, SavedMeasure], Gain | None] | None = None
+    """By how much one checkpoint's score is higher than another's, if that can be told."""
 
 
 def run_sweep(
@@ -137,6 +140,9 @@ class SweepRun:
         record, best = found
         values = best.row["config"]
         settings = trial_config(self.config, values)
+        choice = self._judge_choice(parts, record, best)
+        if choice:
+            progress.say(choice[CHOICE])
         checkpoint, figures = parts.conclude(settings, self.run_folder, shared, best, progress)
         statuses = [other.status for other in self.records]
         metrics = {
@@ -144,12 +150,32 @@ class SweepRun:
             "best_trial": record.plan.name,
             "best_config": values,
             "best_score": best.row["score"],
+            **choice,
             "trials": len(self.records),
             "trials_done": statuses.count("done"),
             "trials_stopped_early": statuses.count("stopped early"),
             "trials_failed": statuses.count("failed"),
         }
         return self._write_result("done", metrics, checkpoint)
+
+    def _judge_choice(
+        self, parts: SweepParts, chosen: TrialRecord, best: SavedMeasure
+    ) -> dict[str, Any]:
+        """How sure it is that no other trial is as good; empty where there is nothing to compare.
+
+        The interval is one of two given trials: among many, the best one by chance looks better.
+        """
+        if parts.compare is None:
+            return {}
+        gains = {}
+        for record in by_score(self.records):
+            other = record.find_checkpoint()
+            if record is chosen or other is None:
+                continue
+            gain = parts.compare(self.config, best, other)
+            if gain is not None:
+                gains[record.plan.name] = gain
+        return describe_choice(chosen.plan.name, gains) if gains else {}
 
     def conclude_stopped(self) -> NoReturn:
         """Write the result of a sweep that may go on; each trial's last checkpoint stands.

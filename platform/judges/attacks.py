@@ -58,12 +58,13 @@ def list_scenes(conversations: Sequence[Conversation], rng: Random) -> Iterator[
     Raises:
         ValueError: there are fewer than two conversations.
     """
-    if len(conversations) < 2:
+    origins = {talk.origin for talk in conversations}
+    if len(origins) < 2:
         raise ValueError(
-            f"{len(conversations)} conversations hold no reply of another one; give at least two"
+            f"{len(origins)} conversations hold no reply of another one; give at least two"
         )
     for talk in conversations:
-        others = [other for other in conversations if other is not talk]
+        others = [other for other in conversations if other.origin != talk.origin]
         for place in range(1, len(talk.messages)):
             earlier = talk.messages[:place]
             pool = [rng.choice(rng.choice(others).messages[1:]) for _ in range(NUM_TRIES)]

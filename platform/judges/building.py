@@ -48,6 +48,7 @@ def build_detector(config: DialogueDetectorConfig, report: Report) -> BuiltDetec
     offsets = _calibrate(corpus, fitted.log_odds, config.calibration.max_flag_rate)
     facts = {
         "experiment": config.experiment,
+        "max_flag_rate": config.calibration.max_flag_rate,
         "trained_on": {
             "files": [name.rpartition("/")[2] for name in config.data.labelled],
             "conversations": sum(map(len, corpus.conversations)),

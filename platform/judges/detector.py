@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.platform.config.detector import CalibrationConfig
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 
 
@@ -18,9 +19,16 @@ class Detector(ABC):
     Attributes:
         thresholds: float64 [4], by the order of `MAXIMS`: probabilities from which a maxim counts
             as violated, calibrated on rows that the detector did not learn from.
+        least_contexts: different contexts that a set of rows needs before all that the detector
+            looks for can show in it.
+        learned_from: in a few words; empty where nobody knows.
+        max_flag_rate: share of people's replies that it is calibrated to flag at most.
     """
 
     thresholds: NDArray[np.float64]
+    least_contexts = 1
+    learned_from = ""
+    max_flag_rate = CalibrationConfig().max_flag_rate
 
     @abstractmethod
     def score_rows(self, rows: Sequence[Exchange]) -> NDArray[np.float64]:

@@ -4,10 +4,10 @@ It shares no labelled row and no feature with the embedded detector: it learns f
 what a fitting reply is, knows no injected violation, and takes its thresholds from human replies.
 
 It is built on first use, from real conversations where `PARLEY_DATA` names a folder that holds
-`topical_chat`, else from small talk that parley generates. Conversations are split three ways by
-the hash of their ids: most to learn from, some for the calibration, and some that nothing here
-looks at, on which attacks are tried. A recipe says all that the judge depends on; its hash names
-the folder in the cache.
+`topical_chat`, else from those of the training side of prepared pairs, else from small talk that
+parley generates. Conversations are split three ways by the hash of their ids: most to learn from,
+some for the calibration, and some that nothing here looks at, on which attacks are tried. A recipe
+says all that the judge depends on; its hash names the folder in the cache.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -58,11 +58,23 @@ from parley.platform.judges.surprise import WordOrder
 from parley.platform.judges.topics import Topics
 from parley.platform.models.cache_folder import build_once, cache_root, find_damage
 from parley.platform.models.threads import limit_threads
+from parley.platform.preferences.conversations import count_replies
 from parley.platform.preferences.wording import squeeze
 from parley.platform.telemetry.files import to_json
 from parley.platform.telemetry.progress import shown
 
 Report = Callable[[str, float], None]
+
+SMALL_TALK, PREPARED = "generated small talk", "training side of the prepared pairs"
+"""Where conversations come from, if not from the folder of real ones."""
+LEAST_CONVERSATIONS, LEAST_REPLIES = 20, 300
+"""Of prepared pairs that a judge can be made of: fewer human replies give no thresholds."""
+MOST_CONVERSATIONS = 1_500
+"""Of prepared pairs; more would take longer than they are worth."""
+SCARCE_REPLIES = 5_000
+"""Below, the conversations are read `SCARCE_PASSES` times as often, and a larger share calibrates:
+rare signals need some hundred human replies."""
+SCARCE_PASSES, SCARCE_SELECTION = 3, 0.25
 
 
 @dataclass(frozen=True)
@@ -98,21 +110,32 @@ class JudgeRecipe:
         return found.hexdigest()[:12]
 
 
-def embedded_judge(log: Callable[[str], None], recipe: JudgeRecipe | None = None) -> FittedJudge:
+def embedded_judge(
+    log: Callable[[str], None],
+    recipe: JudgeRecipe | None = None,
+    talks: Sequence[Conversation] = (),
+) -> FittedJudge:
     """The judge that parley carries, built on first use (minutes) into the user's cache.
 
     Args:
         log: is told in a line what it rests on.
         recipe: what to build; by default with MiniLM where it is installed.
+        talks: see `find_conversations`.
 
     Raises:
         CacheError: the cache cannot be written.
         InputError: PARLEY_DATA names conversations that cannot be read.
     """
-    return load_judge(find_or_build(log, recipe))
+    judge = load_judge(find_or_build(log, recipe, talks))
+    judge.learned_from = find_conversations(recipe or _recipe_here(), talks)[1]
+    return judge
 
 
-def find_or_build(log: Callable[[str], None], recipe: JudgeRecipe | None = None) -> Path:
+def find_or_build(
+    log: Callable[[str], None],
+    recipe: JudgeRecipe | None = None,
+    talks: Sequence[Conversation] = (),
+) -> Path:
     """The folder of the judge, which is built on first use.
 
     Raises:
@@ -120,8 +143,10 @@ def find_or_build(log: Callable[[str], None], recipe: JudgeRecipe | None = None)
         InputError: PARLEY_DATA names conversations that cannot be read.
     """
     chosen = recipe or _recipe_here()
-    conversations, source = find_conversations(chosen)
-    log(f"judge: learned from {len(conversations):,} conversations ({source}), {chosen.encoder}")
+    conversations, source = find_conversations(chosen, talks)
+    chosen = _fit_recipe(chosen, conversations, source)
+    num_talks = len({talk.origin for talk in conversations})
+    log(f"judge: learned from {num_talks:,} conversations ({source}), {chosen.encoder}")
     folder = _folder_of(chosen, conversations)
     if find_damage(folder) is None:
         return folder
@@ -134,13 +159,18 @@ def find_or_build(log: Callable[[str], None], recipe: JudgeRecipe | None = None)
 
 
 def embedded_judge_folder() -> Path:
-    """Where the judge lies, or will lie once it is built.
+    """Where the judge lies that learned from no pairs, or will lie once it is built.
 
     Raises:
         InputError: PARLEY_DATA names conversations that cannot be read.
     """
     recipe = _recipe_here()
     return _folder_of(recipe, find_conversations(recipe)[0])
+
+
+def has_conversations() -> bool:
+    """Whether PARLEY_DATA names conversations to learn from."""
+    return _conversations_folder() is not None
 
 
 def _recipe_here() -> JudgeRecipe:
@@ -151,16 +181,25 @@ def _folder_of(recipe: JudgeRecipe, conversations: Sequence[Conversation]) -> Pa
     return cache_root() / f"judge-{recipe.digest(conversations)}"
 
 
-def find_conversations(recipe: JudgeRecipe) -> tuple[list[Conversation], str]:
-    """The conversations to learn from, and what they are in a word.
+def find_conversations(
+    recipe: JudgeRecipe, talks: Sequence[Conversation] = ()
+) -> tuple[list[Conversation], str]:
+    """The conversations to learn from, and what they are in a few words.
+
+    Args:
+        recipe: how much small talk to generate where there is nothing else.
+        talks: of the kind of talk that is to be judged, without what is judged; taken where
+            PARLEY_DATA names none, if they are enough.
 
     Raises:
         InputError: PARLEY_DATA names conversations that cannot be read.
     """
-    data = os.environ.get(DATA_VARIABLE)
-    folder = Path(data, CONVERSATIONS_FOLDER) if data else None
-    if folder is None or not folder.exists():
-        return _generate(recipe.num_generated, recipe.corpus_seed), "generated small talk"
+    folder = _conversations_folder()
+    if folder is None:
+        chosen = _choose_talks(talks)
+        if chosen:
+            return chosen, PREPARED
+        return _generate(recipe.num_generated, recipe.corpus_seed), SMALL_TALK
     try:
         return load_conversations(folder), CONVERSATIONS_FOLDER
     except ValueError as error:
@@ -171,6 +210,36 @@ def find_conversations(recipe: JudgeRecipe) -> tuple[list[Conversation], str]:
 def _generate(num: int, seed: int) -> list[Conversation]:
     """Small talk; asked for once to name the judge, and once more to load it."""
     return number_conversations(generate_dialogues(num, seed))
+
+
+def _conversations_folder() -> Path | None:
+    data = os.environ.get(DATA_VARIABLE)
+    folder = Path(data, CONVERSATIONS_FOLDER) if data else None
+    return folder if folder is not None and folder.exists() else None
+
+
+def _choose_talks(talks: Sequence[Conversation]) -> list[Conversation]:
+    """As many as are useful, by the hash of their ids; none where they are too few."""
+    origins = {talk.origin for talk in talks}
+    if len(origins) < LEAST_CONVERSATIONS or count_replies(talks) < LEAST_REPLIES:
+        return []
+    ordered = sorted(origins, key=lambda name: hashlib.sha256(name.encode()).digest())
+    kept = set(ordered[:MOST_CONVERSATIONS])
+    return [talk for talk in talks if talk.origin in kept]
+
+
+def _fit_recipe(
+    recipe: JudgeRecipe, conversations: Sequence[Conversation], source: str
+) -> JudgeRecipe:
+    """The recipe as the prepared pairs ask for it; their held-out side is what nothing looks at."""
+    if source != PREPARED:
+        return recipe
+    recipe = replace(recipe, holdout=0.0)
+    if count_replies(conversations) >= SCARCE_REPLIES:
+        return recipe
+    num_epochs = SCARCE_PASSES * recipe.ranker.num_epochs
+    ranker = replace(recipe.ranker, num_epochs=num_epochs)
+    return replace(recipe, selection=SCARCE_SELECTION, ranker=ranker)
 
 
 def split_for_judge(recipe: JudgeRecipe, conversations: Sequence[Conversation]) -> Split:
@@ -217,8 +286,9 @@ def calibrate(
     scenes = list(list_scenes(conversations, Random(seed)))
     human = [scene.exchange for scene in scenes]
     contexts = [read_context(row) for row in human]
-    counts = [len(talk.messages) - 1 for talk in conversations]
-    owners = np.repeat(np.arange(len(conversations)), counts)
+    numbers: dict[str, int] = {}
+    places = [numbers.setdefault(talk.origin, len(numbers)) for talk in conversations]
+    owners = np.repeat(places, [len(talk.messages) - 1 for talk in conversations])
     true = find_clues(fit, contexts, [squeeze(row.response) for row in human])
     false = find_clues(fit, contexts, [squeeze(scene.pool[0]) for scene in scenes])
     measured = measure_form(order, human) | {"misfit": -score_unseen(true, false, owners)}

@@ -74,6 +74,8 @@ class FeatureDetector(Detector):
         self.thresholds = np.full(len(MAXIMS), THRESHOLD)
         self.folds = dict(folds)
         self.facts = dict(facts)
+        self.max_flag_rate = float(facts.get("max_flag_rate", Detector.max_flag_rate))
+        self.learned_from = _describe_data(facts.get("trained_on") or {})
 
     def score_rows(self, rows: Sequence[Exchange]) -> NDArray[np.float64]:
         """Probabilities of violation, float64 [N, 4]."""
@@ -155,6 +157,15 @@ class FeatureDetector(Detector):
             ) from error
         folds = dict(zip(keys.tolist(), values.tolist(), strict=True))
         return cls(models, offsets, folds, facts)
+
+
+def _describe_data(trained_on: Mapping[str, Any]) -> str:
+    """What a detector learned from, in a few words; empty where its facts do not say."""
+    if not trained_on:
+        return ""
+    talks = f"{trained_on.get('conversations', 0):,} conversations"
+    made = "generated small talk" if trained_on.get("generated") else talks
+    return ", ".join([made, *map(str, trained_on.get("files") or ())])
 
 
 def row_key(row: Exchange) -> int:

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from parley.platform.judges.courtesy import count_discourtesy
 from parley.platform.judges.detector import Detector
-from parley.platform.judges.diversity import measure_repetition
+from parley.platform.judges.diversity import MIN_ROWS, measure_repetition
 from parley.platform.judges.human_calibration import SIGNALS, THRESHOLD, Calibration
 from parley.platform.judges.loading import JUDGE_FILE
 from parley.platform.judges.ranker import NUM_LAGS, Ranker
@@ -59,6 +59,8 @@ class FittedJudge(Detector):
         usual_share: of contexts that people give one reply to, see `diversity`.
         facts: recipe and figures of the building, as they stand in `judge.json`.
     """
+
+    least_contexts = MIN_ROWS
 
     def __init__(
         self,

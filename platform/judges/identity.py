@@ -17,8 +17,13 @@ from parley.platform.judges.loading import (
 )
 
 
-def identify_detector(name: str, role: Role) -> str | None:
+def identify_detector(name: str, role: Role, has_pairs: bool = False) -> str | None:
     """What the detector that `load_detector` gives is made of; nothing is built or loaded.
+
+    Args:
+        name, role: as in `load_detector`.
+        has_pairs: whether the embedded judge may learn from prepared pairs, which are pinned by
+            themselves.
 
     Returns:
         Of an embedded one its folder in the cache, which is named by a hash of settings and data;
@@ -31,9 +36,10 @@ def identify_detector(name: str, role: Role) -> str | None:
     if name == EMBEDDED_NAME:
         if role == "detector":
             return embedded_detector_folder(embedded_config()).name
-        from parley.platform.judges.embedded_judge import embedded_judge_folder
+        from parley.platform.judges.embedded_judge import embedded_judge_folder, has_conversations
 
-        return embedded_judge_folder().name
+        name = embedded_judge_folder().name
+        return name.replace("judge-", "pairs-") if has_pairs and not has_conversations() else name
     check_folder(name)
     folder = find_detector_folder(Path(name)) or Path(name)
     return _hash_files(folder) if folder.is_dir() else _cached_commit(name)

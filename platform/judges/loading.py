@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from parley.envs.dialogue.conversations import Conversation
 from parley.platform.config.detector import (
     DetectorDataConfig,
     DetectorModelConfig,
@@ -43,7 +44,7 @@ Role = Literal["detector", "judge"]
 Log = Callable[[str], None]
 
 
-def load_detector(name: str, role: Role, log: Log) -> Detector:
+def load_detector(name: str, role: Role, log: Log, talks: Sequence[Conversation] = ()) -> Detector:
     """The detector of this name.
 
     Args:
@@ -54,6 +55,7 @@ def load_detector(name: str, role: Role, log: Log) -> Detector:
         role: what `embedded` means: the detector of the pipeline, or the second judge, which
             differs from it in kind.
         log: is told what takes time, a line each.
+        talks: conversations of the kind that is to be judged, for the embedded judge to learn from.
 
     Raises:
         InputError: there is no such detector, or it cannot be read.
@@ -63,7 +65,7 @@ def load_detector(name: str, role: Role, log: Log) -> Detector:
             return FeatureDetector.load(embedded_detector())
         from parley.platform.judges.embedded_judge import embedded_judge
 
-        return embedded_judge(log)
+        return embedded_judge(log, talks=talks)
     folder = find_detector_folder(Path(name))
     if folder is not None:
         return FeatureDetector.load(folder)

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def test_all_systems_stand_in_the_table(result: CooperationResult) -> None:
     for better, worse in (("reranked", "tuned"), ("repaired", "reranked")):
         figures = by_name[better].detector_cooperative, by_name[worse].detector_cooperative
         assert figures[0].value >= figures[1].value
-    assert all(len(line) <= 80 for line in result.lines)
+    assert all(len(line) <= 80 for line in result.lines if not line.startswith("NO VERDICT"))
     assert len(format_table(result.table)) == 1 + len(SYSTEMS)
 
 
@@ -164,17 +165,25 @@ def test_samples_hold_every_systems_answer(result: CooperationResult) -> None:
 
 
 def test_criteria_are_met_or_not() -> None:
-    def are_met(rate: float, untuned: float, quality: float) -> list[bool]:
+    def are_met(
+        rate: tuple[Any, Any], gain: tuple[Any, Any], quality: tuple[Any, Any], obstacle: str = ""
+    ) -> list[bool | None]:
         metrics = {
-            "cooperative_rate": rate,
-            "cooperative_rate_untuned": untuned,
-            "violation_rate_by_maxim": {"quality": quality},
+            "no_verdict": obstacle or None,
+            "cooperative_rate": 0.7,
+            "cooperative_rate_ci95": rate,
+            "cooperative_rate_untuned": 0.5,
+            "cooperative_gain_ci95": gain,
+            "violation_rate_by_maxim": {"quality": 0.1},
+            "violation_rate_by_maxim_ci95": {"quality": quality},
         }
         return [criterion.is_met for criterion in check_criteria(metrics)]
 
-    assert are_met(0.8, 0.7, 0.05) == [True, True, True]
-    assert are_met(0.65, 0.65, 0.1) == [False, False, False]
-    assert are_met(math.nan, 0.1, math.nan) == [False, False, False]
+    assert are_met((0.66, 0.9), (0.01, 0.4), (0.01, 0.09)) == [True, True, True]
+    assert are_met((0.3, 0.6), (-0.4, -0.1), (0.11, 0.2)) == [False, False, False]
+    assert are_met((0.6, 0.9), (-0.09, 0.47), (0.05, 0.2)) == [None, None, None]
+    assert are_met((math.nan, math.nan), (0.0, 0.4), (None, None)) == [None, None, None]
+    assert are_met((0.66, 0.9), (0.01, 0.4), (0.01, 0.09), "few") == [None, None, None]
 
 
 def test_preferences_are_those_of_the_log_probabilities(
@@ -210,9 +219,17 @@ def test_the_quick_measure_agrees_with_the_whole_one(
     assert tuned.model.training
     tuned.model.eval()
     for name in ("cooperative_rate", "distinct_2", "response_words", "violation_rate_by_maxim"):
-        assert found[name] == pytest.approx(result.metrics[name], nan_ok=True)
-    few = quick_cooperation(tuned, pairs, judge, config, 4, 0)
-    assert few == quick_cooperation(tuned, pairs, judge, config, 4, 0)
+        assert found.metrics[name] == pytest.approx(result.metrics[name], nan_ok=True)
+    assert found.cooperative is not None
+    assert found.cooperative.mean() == found.metrics["cooperative_rate"]
+    few, again = (quick_cooperation(tuned, pairs, judge, config, 4, 0) for _ in range(2))
+    assert few.metrics == again.metrics
+    unjudged = quick_cooperation(tuned, pairs, None, config, 4, 0)
+    assert unjudged.cooperative is None
+    assert set(few.metrics) - set(unjudged.metrics) == {
+        *("cooperative_rate", "cooperative_rate_ci95"),
+        *("violation_rate_by_maxim", "violation_rate_by_maxim_ci95"),
+    }
 
 
 def test_questions_are_different_prompts() -> None:

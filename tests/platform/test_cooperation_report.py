@@ -24,7 +24,11 @@ METRICS = {
     "cooperative_rate_ci95": [0.85, 0.95],
     "cooperative_rate_untuned": 0.7,
     "cooperative_rate_untuned_ci95": [0.6, 0.8],
+    "cooperative_rate_human_ci95": [0.85, 0.97],
+    "cooperative_gain_ci95": [-0.09, 0.47],
     "violation_rate_by_maxim": {maxim: 0.125 for maxim in MAXIMS},
+    "violation_rate_by_maxim_ci95": {maxim: [0.11, 0.14] for maxim in MAXIMS},
+    "prompts": 90,
     "preference_accuracy": 0.93,
     "preference_accuracy_ci95": [0.9, 0.96],
     "preference_accuracy_length_controlled": None,
@@ -111,14 +115,37 @@ def test_a_generators_report_has_all_parts(run: Path) -> None:
         assert heading in page.text
     assert "0.700 \u2192 0.900" in page.text
     assert "95 % interval 0.850 to 0.950" in page.text
-    assert "not met quality violations below 10%: 12.5%" in page.text
-    assert "met better than the untuned model: 90.0% against 70.0%" in page.text
+    assert "not met quality violations below 10%: 12.5% (11.0% to 14.0%)" in page.text
+    assert "undecided better than the untuned model: 90.0% against 70.0%" in page.text
+    assert "met cooperative rate above 65%: 90.0% (85.0% to 95.0%)" in page.text
+    assert "No verdict" not in page.text
     assert "97.5%" in page.text
     assert "1,234.5" in page.text
     assert "Show 2 more prompts" in page.text
     assert "Log-probabilities, training" in page.text
     assert "DPO loss" in page.text
     assert "Trials" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"no_verdict": f"too few {EVIL}"}, f"No verdict: too few {EVIL}"),
+        ({"prompts": 16}, "No verdict: 16 prompts are too few for the judge, which needs 20"),
+        ({"cooperative_rate_human_ci95": [0.02, 0.08]}, "2.0% to 8.0% of people's replies"),
+    ],
+)
+def test_a_report_without_a_verdict_says_so_first(
+    run: Path, changes: dict[str, Any], reason: str
+) -> None:
+    content = evaluation() | {"metrics": METRICS | changes}
+    (run / EVALUATION_FILE).write_text(json.dumps(content))
+    page, _ = report_of(run)
+    assert 0 < page.text.index(reason) < page.text.index("Final figures")
+    assert "0.700 \u2192 0.900" not in page.text
+    assert page.text.count("undecided") == 3
+    assert main(["watch", str(run), "--out", str(run / "answers.txt")]) == 0
+    assert (run / "answers.txt").read_text().startswith("No verdict: ")
 
 
 def test_what_was_said_stays_text(run: Path) -> None:

@@ -54,7 +54,7 @@ def run(
 ) -> Path:
     """A run as training leaves it; its judges are plain rules."""
     judge = RuleJudge(judge_length)
-    monkeypatch.setattr(cooperation_runs, "load_detector", lambda name, role, log: judge)
+    monkeypatch.setattr(cooperation_runs, "load_detector", lambda name, role, log, talks=(): judge)
     overrides = [
         *(f"model={quick_model_folder}", f"data.path={data}", "dpo.beta=0.5"),
         *("generation.max_new_tokens=8", "generation.candidates=2", "learner.num_threads=1"),
@@ -85,9 +85,13 @@ def test_a_run_is_evaluated_and_keeps_what_was_found(
     assert main(["evaluate", str(run), "--episodes", "4", "--json", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "tuned beam" in printed
-    assert "better than the untuned model" in printed
+    first = "NO VERDICT: the prompts are of 2 conversations"
+    assert printed.startswith(first) and printed.count(first) == 2
+    assert "better than the untuned model" not in printed
     metrics = json.loads(out.read_text())
     assert metrics["prompts"] == 4
+    assert "2 conversations" in metrics["no_verdict"]
+    assert set(metrics["criteria"].values()) == {None}
     assert metrics["heldout_pairs"] == 9
     assert 0 <= metrics["cooperative_rate_base"] <= 1
     kept = json.loads((run / EVALUATION_FILE).read_text())
