@@ -23,7 +23,9 @@ from parley.platform.jobs.ray_token import (
     auth_mode,
     secure_token,
 )
+from parley.platform.telemetry.native_lines import native_lines_dropped
 from parley.platform.telemetry.progress import Progress
+from parley.platform.telemetry.quiet import LEVEL_VARIABLE
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 CONNECT_TIMEOUT_S = 10.0
@@ -53,10 +55,11 @@ def connect_ray(config: RayConfig, num_workers: int, progress: Progress) -> Iter
     with progress.status(f"joining Ray at {address}" if address else "starting Ray"):
         # Ray takes SIGTERM for itself; a job that stops in order keeps its own handler.
         handler = signal.getsignal(signal.SIGTERM)
-        if address:
-            _join(address)
-        else:
-            _start_local(config, num_workers, progress)
+        with progress.apart_from_stderr(), native_lines_dropped(LEVEL_VARIABLE):
+            if address:
+                _join(address)
+            else:
+                _start_local(config, num_workers, progress)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
     try:

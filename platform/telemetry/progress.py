@@ -6,6 +6,7 @@ and what is being done comes from those who do it (`telemetry.activities`).
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -167,6 +168,21 @@ class Progress:
             self._watch.join()
         if self._unprinted is not None:
             self._print_row(self._unprinted)
+
+    @contextmanager
+    def apart_from_stderr(self) -> Iterator[None]:
+        """Show the live part by a descriptor of its own, while standard error is led elsewhere."""
+        shown = self._console.file
+        if self._live is None:
+            yield
+            return
+        # Left to the garbage collector: the thread that refreshes may be writing to it still.
+        self._console.file = os.fdopen(os.dup(shown.fileno()), "w", encoding=shown.encoding)
+        try:
+            yield
+        finally:
+            self._console.file.flush()
+            self._console.file = shown
 
     @property
     def is_live(self) -> bool:

@@ -6,11 +6,14 @@ import logging
 import os
 import warnings
 
+LEVEL_VARIABLE = "RAY_BACKEND_LOG_LEVEL"
+"""Ray's native log follows it, and says so in a line at each start; see `native_lines`."""
+
 
 def quiet_libraries() -> None:
     """Silence deprecation notes and advice; call it before Ray and transformers are imported."""
-    # Costs a line of its own at the start, and saves Ray's warnings of RLlib's ways with actors.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Ray would warn of RLlib's ways with actors at each start.
+    os.environ.setdefault(LEVEL_VARIABLE, "fatal")
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
