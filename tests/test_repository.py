@@ -17,6 +17,7 @@ import pytest
 from parley.platform.cli import parse_arguments
 from parley.platform.preferences.exchange import split_prompt
 from parley.platform.preferences.generated import generate_pairs
+from parley.platform.telemetry.versions import EXTRAS
 from tests.ray_head import RayHead
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +100,15 @@ def test_the_wheel_holds_exactly_the_tracked_sources(tmp_path: Path) -> None:
     sources = {f"parley/{path}" for path in tracked if path.parts[0] in LINKS}
     built = {name for name in names if ".dist-info/" not in name}
     assert built == sources | {"parley/__init__.py", "parley/py.typed"}
+
+
+def test_extras_are_named_as_they_can_be_installed() -> None:
+    """From a checkout or by what they bring: parley itself is on no index."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extra, requirement in EXTRAS.items():
+        assert project["optional-dependencies"][extra] == [requirement]
+    texts = [*ROOT.glob("docs/*.md"), ROOT / "README.md", *(ROOT / "platform").rglob("*.py")]
+    assert [path.name for path in texts if "parley-rl[" in path.read_text()] == []
 
 
 def test_constraints_pin_everything_that_is_depended_on() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-DIALOGUE_MODELS: dict[str, str] = {
-    "dialogpt": "any causal language model by name or folder, such as microsoft/DialoGPT-small",
+MODELS: dict[str, str] = {
+    "auto": "DialoGPT-small where it has been downloaded, else parley-tiny",
     "parley-tiny": "a small GPT-2 that parley trains on first use, where no weights can be had",
+    "FOLDER|NAME": "any causal language model: a run of parley, a folder, a downloaded one by name",
 }
-"""What may sit in a seat of a dialogue."""
+"""What may sit in a seat of a dialogue, or be tuned."""
 
 POLICIES: dict[str, str] = {
     "dhmm_gpt2": "GPT-2 with a differentiable HMM belief filter before attention",

@@ -68,6 +68,11 @@ class EmbeddedRecipe:
         return {**asdict(self), **sections}
 
 
+def embedded_folder(recipe: EmbeddedRecipe | None = None) -> Path:
+    """Where the embedded model lies, or will lie."""
+    return cache_root() / f"{EMBEDDED_NAME}-{(recipe or EmbeddedRecipe()).digest}"
+
+
 def embedded_model(recipe: EmbeddedRecipe | None = None, progress: Report | None = None) -> Path:
     """The folder of the embedded model, which is built on first use.
 
@@ -81,7 +86,7 @@ def embedded_model(recipe: EmbeddedRecipe | None = None, progress: Report | None
         CacheError: the cache cannot be written.
     """
     chosen = recipe or EmbeddedRecipe()
-    folder = cache_root() / f"{EMBEDDED_NAME}-{chosen.digest}"
+    folder = embedded_folder(chosen)
     if find_damage(folder) is None:
         return folder
     with shown(f"building {EMBEDDED_NAME}") as building:

@@ -12,7 +12,12 @@ from parley.platform.checkpoints.inputs import list_files
 from parley.platform.checkpoints.store import POLICIES_DIR, CheckpointError, resolve_checkpoint
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
-from parley.platform.models.embedded import EMBEDDED_NAME, EmbeddedRecipe, embedded_model
+from parley.platform.models.embedded import (
+    EMBEDDED_NAME,
+    EmbeddedRecipe,
+    embedded_folder,
+    embedded_model,
+)
 from parley.platform.telemetry.run_folder import CHECKPOINTS_DIR
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 
@@ -48,7 +53,7 @@ def resolve_model(
             weights lie in the local Hugging Face cache and parley-tiny otherwise; a run or
             checkpoint of parley, which means its policy; anything else is a folder or a Hugging
             Face name and returned as it is.
-        log: is told in one line where `auto` falls back.
+        log: is told in one line where `auto` falls back, before the embedded model is built for it.
         recipe: of the embedded model.
 
     Raises:
@@ -58,7 +63,8 @@ def resolve_model(
     if name == AUTO_NAME:
         if is_downloaded(PREFERRED_MODEL):
             return PREFERRED_MODEL
-        log(f"{PREFERRED_MODEL} is not in the local Hugging Face cache; using {EMBEDDED_NAME}")
+        if not embedded_folder(recipe).exists():  # said once: from then on it is there
+            log(f"{PREFERRED_MODEL} is not in the local Hugging Face cache; using {EMBEDDED_NAME}")
         name = EMBEDDED_NAME
     if name == EMBEDDED_NAME:
         return str(embedded_model(recipe))

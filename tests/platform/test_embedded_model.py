@@ -144,6 +144,10 @@ def test_names_resolve_without_a_network(cache: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache / "hub"))
     assert not is_downloaded(PREFERRED_MODEL)
     assert resolve_model("auto", lines.append, TINY) == str(embedded_model(TINY))
+    assert lines == []  # it was said when the model was built, if ever
+    monkeypatch.setenv("PARLEY_CACHE_DIR", str(cache / "new"))
+    for _ in range(2):
+        assert resolve_model("auto", lines.append, TINY) == str(embedded_model(TINY))
     assert len(lines) == 1
     assert "using parley-tiny" in lines[0]
 
