@@ -20,7 +20,7 @@ def run_unread(arguments: list[str], folder: Path) -> int:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         process.stderr.close()
-        return process.wait(timeout=120)
+        return process.wait()
 
 
 def test_detect_writes_its_files(tmp_path: Path, classifier_folder: Path) -> None:

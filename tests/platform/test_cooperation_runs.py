@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,8 @@ from parley.platform.evaluation.chat_agents import ChatTurn, Conversation
 from parley.platform.evaluation.cooperation_metrics import EVALUATION_FILE
 from parley.platform.evaluation.generator_chat import GeneratorAgents, GeneratorPartner
 from parley.platform.evaluation.generator_checkpoint import experiment_of
+from parley.platform.evaluation.run_inputs import keep_inputs
+from parley.platform.judges import embedded_judge
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.dialogue.loading import load_language_model, save_language_model
 from tests.platform.cooperation_fixtures import RuleJudge, judge_length, make_pair, perturbed
@@ -232,3 +235,44 @@ def test_the_chat_command_talks_to_the_generator(
     assert capsys.readouterr().out == captured.out
     assert main(["chat", str(run), "--seat", "genarator"]) == 2
     assert "did you mean generator?" in capsys.readouterr().err
+
+
+def test_other_data_judges_or_models_than_the_runs_are_refused(
+    run: Path,
+    data: Path,
+    quick_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("PARLEY_DATA", raising=False)
+    for source, name in ((data, "pairs"), (quick_model_folder, "model")):
+        shutil.copytree(source, tmp_path / name)
+    stored = replace_overrides(
+        RunFolder.open(run).config,
+        [f"data.path={tmp_path / 'pairs'}", f"model={tmp_path / 'model'}"],
+    )
+    assert isinstance(stored, DialogueDPOConfig)
+    with RunFolder.resume(run, stored) as folder:
+        keep_inputs(stored, folder, resume=False)
+    save(run / "checkpoints", quick_model_folder, facts(stored))
+    short = ["evaluate", str(run), "--episodes", "2"]
+    assert main(short) == 0
+    for changed, part in (
+        (tmp_path / "pairs" / "test.jsonl", "data.path: .*pairs is not .*test.jsonl differs"),
+        (tmp_path / "model" / "tokenizer.json", "model: .*model is not .*tokenizer.json differs"),
+    ):
+        content = changed.read_bytes()
+        changed.write_bytes(content + b"\n")
+        capsys.readouterr()
+        assert main(short) == 2
+        assert re.search(part, capsys.readouterr().err)
+        changed.write_bytes(content)
+    shutil.rmtree(tmp_path / "model")  # its row is left out
+    assert main(short) == 0
+    assert "the model before tuning is left out: model: the run began" in capsys.readouterr().err
+    other = not embedded_judge.has_minilm()
+    monkeypatch.setattr(embedded_judge, "has_minilm", lambda: other)
+    assert main(short) == 2
+    assert "judges.judge = embedded is judge-" in capsys.readouterr().err
+    assert main([*short, "judges.judge=embedded"]) == 0

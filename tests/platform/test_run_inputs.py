@@ -66,7 +66,7 @@ def begin(run: Path, *overrides: str, experiment: str = "dialogue/distort") -> E
 def go_on(run: Path, *overrides: str) -> ExperimentConfig:
     """The same of a run that goes on, as `parley train --resume` opens it."""
     stored = RunFolder.open(run).config
-    settings = resumed_settings(stored, run / "config.toml", overrides)
+    settings = resumed_settings(stored, str(run / "config.toml"), overrides)
     kept, moved = split_moved(stored, settings)
     with RunFolder.resume(run, kept) as folder:
         folder.moved = moved
