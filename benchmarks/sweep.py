@@ -297,7 +297,8 @@ def prepare(config: Any, folder: Path, progress: Any) -> Any:
     from parley.platform.learners.dpo_data import encode_pairs
     from parley.platform.learners.dpo_scoring import response_log_probs
     from parley.platform.preferences.pair import PreferencePair
-    from parley.policies.dialogue.loading import load_language_model, take_apart
+    from parley.policies.dialogue.loading import load_language_model
+    from parley.policies.dialogue.parts import take_apart
 
     model = load_language_model(config.model)
     lines = Path(config.data.path).read_text(encoding="utf-8").splitlines()
@@ -319,7 +320,7 @@ def run_trial(
     import torch
 
     from parley.platform.learners.dpo_trainer import build_trainer
-    from parley.policies.dialogue.loading import build_from_parts
+    from parley.policies.dialogue.parts import build_from_parts
 
     torch.set_num_threads(1)
     parts, tokenizer, pairs = shared

@@ -15,6 +15,7 @@ TOKENS, POSITIONS, VALID = "tokens", "positions", "valid"
 
 def score_rows(
     language_model: PreTrainedModel,
+    head: nn.Module,
     value_head: nn.Module,
     tokens: Tensor,
     positions: Tensor,
@@ -27,6 +28,7 @@ def score_rows(
 
     Args:
         language_model: any causal language model of transformers.
+        head: hidden states [N, D] to its logits [N, V].
         value_head: [N, D] to [N, 1].
         tokens: int64 [R, T], padded behind, where causal attention does not look.
         positions: int64 [R, A]: where the token before each chosen one stands.
@@ -38,5 +40,4 @@ def score_rows(
     hidden = language_model.base_model(tokens, use_cache=False).last_hidden_state
     rows, columns = valid.nonzero(as_tuple=True)
     chosen = hidden[rows, positions[rows, columns]]  # [N, D]
-    logits = language_model.get_output_embeddings()(chosen)
-    return logits, value_head(chosen.detach()).squeeze(-1)
+    return head(chosen), value_head(chosen.detach()).squeeze(-1)

@@ -34,6 +34,7 @@ class TraceModule(TokenModule):
         policy = self.policy
         logits, values = score_rows(
             policy.language_model,
+            policy.language_model.lm_head,
             policy.value_head,
             batch[TOKENS],
             batch[POSITIONS],

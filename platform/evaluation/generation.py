@@ -23,6 +23,7 @@ from parley.platform.models.text_ids import TextEncoder
 from parley.platform.preferences.sentences import normalise_space
 from parley.platform.telemetry.activities import activity
 from parley.policies.dialogue.loading import LanguageModel
+from parley.policies.dialogue.output_head import make_head
 from parley.policies.dialogue.reader_choice import choose_reader
 from parley.policies.dialogue.reading import Reader
 from parley.policies.dialogue.sampling import Sampling, draw
@@ -167,7 +168,7 @@ class _DrawingWriter:
         self._end_token = language_model.end_token
         self._decoding = decoding
         self._seed = seed
-        self._head = model.get_output_embeddings()
+        self._head = make_head(model)
         self._device = model.device
         num_rows = num_together * decoding.num_candidates
         self._reader: Reader = choose_reader(model, num_rows, language_model.context)

@@ -57,12 +57,8 @@ from parley.platform.telemetry.transcripts import (
     title_of,
 )
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
-from parley.policies.dialogue.loading import (
-    LanguageModel,
-    build_from_parts,
-    save_language_model,
-    take_apart,
-)
+from parley.policies.dialogue.loading import LanguageModel, save_language_model
+from parley.policies.dialogue.parts import build_from_parts, take_apart
 from parley.policies.dialogue.speaker import Speaker
 
 COLUMNS = (

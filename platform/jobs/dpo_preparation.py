@@ -36,14 +36,9 @@ from parley.platform.preferences.conversations import find_training_conversation
 from parley.platform.preferences.loading import load_pairs
 from parley.platform.preferences.pair import PreferencePair
 from parley.platform.telemetry.progress import Progress
-from parley.policies.dialogue.loading import (
-    LanguageModel,
-    ModelParts,
-    build_from_parts,
-    save_language_model,
-    take_apart,
-)
-from parley.policies.dialogue.speaker import context_of
+from parley.policies.dialogue.loading import LanguageModel, save_language_model
+from parley.policies.dialogue.parts import ModelParts, build_from_parts, take_apart
+from parley.policies.dialogue.probing import context_of
 
 PREPARED_STEM = "prepared"
 """What the reference says of the pairs, in the run folder."""

@@ -19,7 +19,7 @@ from parley.platform.models.text_ids import encode_plainly
 from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import squeeze
 from parley.platform.telemetry.activities import each
-from parley.policies.dialogue.loading import REFUSED
+from parley.policies.dialogue.pretrained import WeightsError, load_pretrained
 
 THRESHOLDS_FILE = "thresholds.json"
 DEFAULT_THRESHOLD = 0.5
@@ -71,22 +71,18 @@ class ClassifierDetector(Detector):
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
             columns = match_labels(config.id2label, name)
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            model = AutoModelForSequenceClassification.from_pretrained(
-                name, config=config, trust_remote_code=False, weights_only=True
-            )
+            model = load_pretrained(AutoModelForSequenceClassification, name, config=config)
+        except WeightsError as error:
+            raise ClassifierError(
+                f"{name} cannot be loaded as a sequence classifier: {error.reason}; name one that "
+                f"was trained on the four maxims and saved with its head, or `embedded`"
+            ) from error
         except (OSError, ValueError, KeyError) as error:
             if isinstance(error, InputError):
                 raise
             raise ClassifierError(
                 f"{name} cannot be loaded as a sequence classifier: {error}; name a folder or a "
                 f"Hugging Face model with its tokenizer, or `embedded`"
-            ) from error
-        except Exception as error:
-            if type(error).__name__ != REFUSED:
-                raise
-            raise ClassifierError(
-                f"{name}: pytorch_model.bin holds more than tensors, which would run code when it "
-                f"is read; convert it to model.safetensors where you trust its source"
             ) from error
         thresholds = _read_thresholds(Path(name) / THRESHOLDS_FILE, log)
         return cls(model.eval(), tokenizer, columns, thresholds)

@@ -92,12 +92,12 @@ class MiniLMEncoder(TurnEncoder):
 
     def __init__(self) -> None:
         from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging as transformers_logging
+
+        from parley.policies.dialogue.pretrained import load_pretrained
 
         folder = importlib.import_module(MINILM_PACKAGE).get_model_path()
-        transformers_logging.disable_progress_bar()
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model: Any = AutoModel.from_pretrained(folder).eval()
+        self._model: Any = load_pretrained(AutoModel, folder).eval()
         self.width = int(self._model.config.hidden_size)
 
     def encode(self, turns: Sequence[str], report: Report | None = None) -> TokenStates:

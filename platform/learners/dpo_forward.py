@@ -1,15 +1,12 @@
 """Log-probabilities of responses: each prompt is read once, logits exist at response tokens only.
 
 Works with any causal language model of transformers. What a model supports is found out by asking
-it: a short input is computed both ways and compared. A model that ignores tree-shaped masks or
-carries a recurrent state gets a row for each response; one that does more to its logits than a
-linear map computes them itself.
+it: a short input is computed both ways and compared. A model that ignores tree-shaped masks, sees
+only so far or carries a recurrent state gets a row for each response.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -20,14 +17,20 @@ from transformers.activations import GELUTanh, NewGELUActivation
 from parley.platform.learners.dpo_batches import PackedResponses, pack_pairs
 from parley.platform.learners.dpo_data import TokenPairs, TokenRows
 from parley.platform.learners.dpo_head import LogitsBuffer, TargetScores, score_hidden, score_logits
+from parley.policies.dialogue.output_head import find_base_model, find_head_facts, make_head
+from parley.policies.dialogue.probing import (
+    FORWARD_ERRORS,
+    context_of,
+    length_beyond_sight,
+    once_per_model,
+    probe_tokens,
+)
 
-PROBE_LENGTHS = (7, 4, 5)
-"""Tokens of the prompt and the two responses that a model is asked about."""
+RESPONSE_LENGTHS = (4, 5)
+"""Tokens of the two responses that a model is asked about."""
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
-"""Nats by which two ways to compute a log-probability may differ."""
+"""Nats by which two ways to compute a log-probability may differ; less where logits are small."""
 HALF_TOLERANCE = 5e-2
-WINDOWED = ("sliding_attention", "chunked_attention", "linear_attention")
-"""Kinds of layers whose own mask a tree mask would replace."""
 
 
 class ForwardPlan(NamedTuple):
@@ -61,30 +64,23 @@ class ResponseForward:
     def score(self, packed: PackedResponses) -> TargetScores:
         """What the model makes of the T targets; [T] each."""
         if not self.plan.linear_head:
-            return score_logits(self._own_logits(packed), packed.targets)
-        hidden, head = self._hidden(packed), base_model_of(self.model).get_output_embeddings()
+            return score_logits(self.logits(packed), packed.targets)
+        head = base_model_of(self.model).get_output_embeddings()
         bias = getattr(head, "bias", None)
+        hidden = self._hidden(packed)
         return score_hidden(hidden, head.weight, bias, packed.targets, self._buffer)
 
     def logits(self, packed: PackedResponses) -> Tensor:
         """The logits [T, V] that the targets are drawn from."""
-        if not self.plan.linear_head:
-            return self._own_logits(packed)
-        logits: Tensor = base_model_of(self.model).get_output_embeddings()(self._hidden(packed))
+        logits: Tensor = make_head(base_model_of(self.model))(self._hidden(packed))
         return logits
 
     def _hidden(self, packed: PackedResponses) -> Tensor:
         """The last hidden states [T, D] at the positions that predict the targets."""
         base = base_model_of(self.model)
         inputs = model_inputs(packed, base, self.plan.shares_prompts)
-        hidden: Tensor = base.base_model(**inputs, use_cache=False).last_hidden_state  # [R, L, D]
+        hidden: Tensor = find_base_model(base)(**inputs, use_cache=False).last_hidden_state
         return hidden[packed.rows, packed.columns]
-
-    def _own_logits(self, packed: PackedResponses) -> Tensor:
-        """The logits [T, V] that the model itself computes, for lack of a shortcut."""
-        inputs = model_inputs(packed, base_model_of(self.model), self.plan.shares_prompts)
-        logits: Tensor = self.model(**inputs, use_cache=False).logits  # [R, L, V]
-        return logits[packed.rows, packed.columns]
 
 
 def fuse_activations(model: nn.Module) -> None:
@@ -121,42 +117,47 @@ def model_inputs(packed: PackedResponses, base: PreTrainedModel, shared: bool) -
     }
 
 
+@once_per_model
 def find_plan(model: nn.Module) -> ForwardPlan:
-    """The fastest way that gives the log-probabilities of the model's own logits."""
+    """The fastest way that gives the log-probabilities of the model's own logits.
+
+    Prompts are shared only where that holds beyond every window that the configuration names.
+
+    Raises:
+        ValueError: no way does.
+    """
     base = base_model_of(model)
-    tolerance = TOLERANCE.get(base.dtype, HALF_TOLERANCE)
-    pairs = _probe_pairs(base)
+    is_linear = find_head_facts(base).is_linear
+    length = length_beyond_sight(base, context_of(base))
+    pairs = _probe_pairs(base, min(length or 0, context_of(base)))
     device = next(model.parameters()).device
-    with evaluating(model), torch.no_grad():
-        apart = pack_pairs(pairs, [0], shared=False).to(device)
-        expected = ResponseForward(model, ForwardPlan(False, False)).score(apart).log_probs
-        for plan in (ForwardPlan(True, True), ForwardPlan(True, False), ForwardPlan(False, True)):
-            if plan.shares_prompts and _has_own_masks(base):
-                continue
-            packed = pack_pairs(pairs, [0], plan.shares_prompts).to(device)
-            try:
-                found = ResponseForward(model, plan).score(packed).log_probs
-            except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
-                continue
-            if torch.allclose(found, expected, rtol=0.0, atol=tolerance):
-                return plan
-    return ForwardPlan(False, False)
+    apart = pack_pairs(pairs, [0], shared=False).to(device)
+    logits = model(input_ids=apart.input_ids, use_cache=False).logits[apart.rows, apart.columns]
+    expected = score_logits(logits, apart.targets).log_probs
+    tolerance = TOLERANCE.get(base.dtype, HALF_TOLERANCE) * min(1.0, float(logits.float().std()))
+    for plan in (ForwardPlan(True, is_linear), ForwardPlan(False, is_linear)):
+        if plan.shares_prompts and length is None:
+            continue
+        packed = pack_pairs(pairs, [0], plan.shares_prompts).to(device)
+        try:
+            found = ResponseForward(model, plan).score(packed).log_probs
+        except FORWARD_ERRORS:
+            continue
+        if not expected.isfinite().all():
+            return ForwardPlan(False, is_linear)
+        if torch.allclose(found, expected, rtol=0.0, atol=tolerance):
+            return plan
+    raise ValueError(
+        f"{type(base).__name__} gives other log-probabilities when rows of different lengths are "
+        "read together, padded behind with a mask; choose another model"
+    )
 
 
-def _has_own_masks(base: PreTrainedModel) -> bool:
-    """Whether some layer sees less than all that came before, further back than is asked about."""
-    config = base.config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or ()
-    if kinds:
-        return any(kind in WINDOWED for kind in kinds)
-    return bool(getattr(config, "sliding_window", None))
-
-
-def _probe_pairs(base: PreTrainedModel) -> TokenPairs:
-    """One pair of arbitrary tokens."""
-    vocab_size = int(base.config.get_text_config().vocab_size)
-    ids = [(11 * n + 3) % vocab_size for n in range(sum(PROBE_LENGTHS))]
-    prompt, chosen, _ = PROBE_LENGTHS
+def _probe_pairs(base: PreTrainedModel, length: int) -> TokenPairs:
+    """One pair of arbitrary tokens whose rows have so many, or a few more than the responses."""
+    chosen, rejected = RESPONSE_LENGTHS
+    prompt = max(2, length - rejected)
+    ids = probe_tokens(base, prompt + chosen + rejected).tolist()
     return TokenPairs(
         prompts=TokenRows.join([ids[:prompt]]),
         chosen=TokenRows.join([ids[prompt : prompt + chosen]]),
@@ -165,14 +166,3 @@ def _probe_pairs(base: PreTrainedModel) -> TokenPairs:
         end_token=0,
         fingerprint="",
     )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Without dropout for a while."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

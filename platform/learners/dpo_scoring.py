@@ -12,8 +12,9 @@ from torch import nn
 
 from parley.platform.learners.dpo_batches import pack_pairs, plan_scoring
 from parley.platform.learners.dpo_data import TokenPairs, TokenRows
-from parley.platform.learners.dpo_forward import ResponseForward, evaluating
+from parley.platform.learners.dpo_forward import ResponseForward
 from parley.platform.telemetry.activities import activity, each
+from parley.policies.dialogue.probing import evaluating
 
 SCORING_TOKENS = 8_192
 """Tokens of one forward pass that measures, padding included."""
@@ -134,7 +135,7 @@ def sample_kl(
     shared = all(forward.shares_prompts for forward in models)
     device = next(model.parameters()).device
     total = 0.0
-    with evaluating(model), evaluating(reference):
+    with evaluating(model, reference):
         for first in each(range(0, len(pairs), batch_size), "measuring KL", "batches"):
             chosen = np.arange(first, min(first + batch_size, len(pairs)))
             packed = pack_pairs(pairs, chosen, shared).to(device)

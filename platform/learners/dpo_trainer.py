@@ -398,6 +398,18 @@ class _Flow(TrainerCallback):
     def __init__(self, trainer: SharedPromptDPOTrainer) -> None:
         self._trainer = trainer
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Take off the `forward` that accelerate has just put around the model.
+
+        It computes in the number format of training, which `compute_loss` asks for by itself;
+        whoever measures or saves the model between two steps is to find it as it was.
+        """
+        trainer = self._trainer
+        trainer.accelerator.unwrap_model(trainer.policy, keep_fp32_wrapper=False)
+        vars(trainer.policy).pop("forward", None)
+
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:

@@ -19,7 +19,7 @@ from parley.platform.models.batches import plan_batches
 from parley.platform.models.text_ids import Ids, TextEncoder
 from parley.platform.telemetry.activities import each
 from parley.policies.dialogue.loading import LanguageModel
-from parley.policies.dialogue.reading import find_base_model
+from parley.policies.dialogue.output_head import find_base_model, make_head
 
 BATCH_TOKENS = 8_192
 """Tokens, padding included, that are read together."""
@@ -91,13 +91,16 @@ def _score(
     ids = torch.from_numpy(tokens)
     output = find_base_model(model)(input_ids=ids.to(model.device), use_cache=False)
     hidden = output.last_hidden_state[rows_at, columns_at - 1]  # [A, D]
-    head = model.get_output_embeddings()
-    return _log_probs(head, hidden, ids[rows_at, columns_at].to(model.device))
+    size = max(1, LOGITS_PER_CHUNK // int(model.get_output_embeddings().weight.shape[0]))
+    targets = ids[rows_at, columns_at].to(model.device)
+    return _log_probs(make_head(model), hidden, targets, size)
 
 
-def _log_probs(head: nn.Module, hidden: Tensor, targets: Tensor) -> NDArray[np.float64]:
-    """Log-probabilities [A] of targets [A] from the hidden states [A, D] before them."""
-    size = max(1, LOGITS_PER_CHUNK // int(head.weight.shape[0]))  # type: ignore[index]
+def _log_probs(head: nn.Module, hidden: Tensor, targets: Tensor, size: int) -> NDArray[np.float64]:
+    """Log-probabilities [A] of targets [A] from the hidden states [A, D] before them.
+
+    `size` of them are computed at a time.
+    """
     parts = [
         -F.cross_entropy(
             head(hidden[i : i + size]).float(), targets[i : i + size], reduction="none"

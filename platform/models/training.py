@@ -27,6 +27,7 @@ from parley.platform.models.precision import mixed_precision
 from parley.platform.models.schedule import learning_rate_factor
 from parley.platform.models.tokenizer import end_token_of
 from parley.platform.telemetry.activities import each
+from parley.policies.dialogue.pretrained import load_pretrained
 
 EVALUATION_TOKENS = 16_384
 """Tokens of one forward pass that measures."""
@@ -71,7 +72,7 @@ def build_language_model(
 
 def load_gpt2(folder: Path) -> GPT2LMHeadModel:
     """The model that `save_pretrained` wrote into `folder`, on the CPU."""
-    model: GPT2LMHeadModel = GPT2LMHeadModel.from_pretrained(folder, use_safetensors=True)
+    model: GPT2LMHeadModel = load_pretrained(GPT2LMHeadModel, str(folder), use_safetensors=True)
     return model
 
 

@@ -32,8 +32,8 @@ from parley.platform.rollouts.dialogue_player import (
 )
 from parley.platform.rollouts.dialogue_record import PlayedDialogue, PlayFault
 from parley.platform.rollouts.weight_receiver import WeightReceiver
-from parley.policies.dialogue.loading import build_from_parts
 from parley.policies.dialogue.module import DialogueModule
+from parley.policies.dialogue.parts import build_from_parts
 from parley.policies.dialogue.sampling import Sampling
 from parley.policies.dialogue.speaker import Speaker
 

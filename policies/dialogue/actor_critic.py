@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from parley.policies.dialogue.output_head import find_head_facts, make_head
 from parley.policies.token_rows import score_rows
 
 
@@ -16,16 +17,19 @@ class DialogueActorCritic(nn.Module):
 
     Args:
         language_model: any causal language model of transformers.
+
+    Raises:
+        ValueError: its logits cannot be had from its hidden states.
     """
 
     def __init__(self, language_model: PreTrainedModel) -> None:
         super().__init__()
         self.language_model = language_model
-        embeddings = language_model.get_output_embeddings()
-        self.value_head = nn.Linear(embeddings.weight.shape[1], 1)
+        self.value_head = nn.Linear(find_head_facts(language_model).width, 1)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
     def forward(self, tokens: Tensor, positions: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [N, V] and values [N] of the N chosen states; see `score_rows`."""
-        return score_rows(self.language_model, self.value_head, tokens, positions, valid)
+        head = make_head(self.language_model)
+        return score_rows(self.language_model, head, self.value_head, tokens, positions, valid)

@@ -15,7 +15,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
-from parley.policies.dialogue.loading import build_from_parts
+from parley.policies.dialogue.parts import build_from_parts
 from parley.policies.token_rows import POSITIONS, TOKENS, VALID
 
 

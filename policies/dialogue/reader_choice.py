@@ -1,27 +1,32 @@
 """Which way of reading a model allows, found out by trying.
 
-A model's forward signature promises little: masks may be ignored, positions derived from a cache
-that this one is not, logits scaled behind the output head. So a few tokens are read by each way
-before the model is trusted with a dialogue.
+A model's forward signature promises little: masks may be ignored, later tokens seen, positions
+derived from a cache that this one is not. So a few tokens are read by each way before the model is
+trusted with a dialogue.
 """
 
 from __future__ import annotations
 
 import inspect
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from parley.policies.dialogue.reading import (
-    CachedReader,
-    Reader,
-    RereadingReader,
-    find_base_model,
+from parley.policies.dialogue.output_head import find_base_model, find_head_facts
+from parley.policies.dialogue.pretrained import some
+from parley.policies.dialogue.probing import (
+    FORWARD_ERRORS,
+    PROBE_LENGTH,
+    are_same,
+    context_of,
+    length_beyond_sight,
+    once_per_model,
+    probe_tokens,
 )
+from parley.policies.dialogue.reading import CachedReader, Reader, RereadingReader
 
-_TOLERANCE = 1e-3
+_TOLERANCE = 1e-4
 """Of hidden states, relative to their size, in float32; a wrong mask or position is far beyond."""
 
 
@@ -29,79 +34,91 @@ def choose_reader(model: PreTrainedModel, num_rows: int, context: int) -> Reader
     """The fastest reader that gives what the model itself gives.
 
     Raises:
-        ValueError: the model has no plain output head, or its logits are not what the head makes
-            of the last hidden states.
+        ValueError: see `check_speaker`.
     """
-    _check_head(model)
-    if _may_be_cached(model) and _reads_alike(model):
+    check_speaker(model)
+    if _may_be_cached(model):
         return CachedReader(model, num_rows, context)
     return RereadingReader(model)
 
 
-@torch.inference_mode()
-def _check_head(model: PreTrainedModel) -> None:
-    tokens = _probe(model, 4)[None]
-    head = model.get_output_embeddings()
-    hidden = find_base_model(model)(input_ids=tokens, use_cache=False).last_hidden_state
-    logits = model(input_ids=tokens, use_cache=False).logits
-    if not _are_close(head(hidden), logits):
+def check_speaker(model: PreTrainedModel) -> None:
+    """See that a model can speak.
+
+    Raises:
+        ValueError: it has no output head on a base model, cannot read tokens alone, sees later
+            tokens, or is changed by reading.
+    """
+    find_head_facts(model)
+    _check_reading(model)
+
+
+@once_per_model
+def _check_reading(model: PreTrainedModel) -> bool:
+    """Read two sequences with one beginning, which has to come out the same."""
+    base = find_base_model(model)
+    length = min(PROBE_LENGTH, context_of(model))
+    half = length // 2
+    first, other = probe_tokens(model, length), probe_tokens(model, length, seed=1)
+    second = torch.cat([first[:half], other[half:]])
+    before = {name: p._version for name, p in model.named_parameters()}
+    states = [
+        base(input_ids=tokens[None], use_cache=False).last_hidden_state[0, :half]
+        for tokens in (first, second)
+    ]
+    changed = [name for name, p in model.named_parameters() if p._version != before[name]]
+    if changed:
         raise ValueError(
-            f"the logits of {type(model).__name__} are not what its output head makes of its last "
-            "hidden states (they are scaled or capped afterwards), which a speaker relies on; "
-            "choose another model"
+            f"{type(model).__name__} changes its weights when it only reads ({some(changed)}), so "
+            "that they would be saved and sent as something else; switch that off (RWKV: "
+            "rescale_every = 0 in its config.json), or choose another model"
         )
+    if not are_same(*states):
+        raise ValueError(
+            f"{type(model).__name__} is not causal: what it makes of a token depends on later ones,"
+            " as an encoder's does; set is_decoder = true in its config.json if it was trained to "
+            "predict the next token, or choose another model"
+        )
+    return True
 
 
+@once_per_model
 def _may_be_cached(model: PreTrainedModel) -> bool:
-    """Whether nothing speaks against keys and values of full attention as all the memory."""
-    base = find_base_model(model)
-    arguments = inspect.signature(base.forward).parameters
-    config = model.config
-    layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return (
-        {"position_ids", "past_key_values", "attention_mask"} <= set(arguments)
-        and layer_types == {"full_attention"}
-        and getattr(config, "sliding_window", None) is None
-        and not getattr(model, "_is_stateful", False)
-    )
+    """Whether keys and values of full attention are all the memory that the model needs."""
+    arguments = inspect.signature(find_base_model(model).forward).parameters
+    if not {"position_ids", "past_key_values", "attention_mask"} <= set(arguments):
+        return False
+    if getattr(model, "_is_stateful", False):
+        return False
+    context = context_of(model)
+    length = length_beyond_sight(model, context)
+    return length is not None and _reads_alike(model, min(length, context))
 
 
-@torch.inference_mode()
-def _reads_alike(model: PreTrainedModel) -> bool:
-    """Whether two histories of different lengths, read in two turns and a step, come out right."""
+def _reads_alike(model: PreTrainedModel, length: int) -> bool:
+    """Whether two histories, read in two turns and a step, come out right."""
     base = find_base_model(model)
-    first, second = _probe(model, 7), _probe(model, 5).flip(0)
+    first, second = probe_tokens(model, length), probe_tokens(model, length - 2, seed=1)
     expected = [
         base(input_ids=tokens[None], use_cache=False).last_hidden_state[0]
         for tokens in (first, second)
     ]
-    reader = CachedReader(model, 2, 8)
+    reader = CachedReader(model, 2, length)
     histories = [tokens.cpu().numpy() for tokens in (first, second)]
     try:
         reader.read([0, 1], [histories[0][:4], histories[1][:1]], [0, 0])
-        last, scored = reader.read([1, 0], [histories[1][:4], histories[0][:6]], [2, 1])
+        last, scored = reader.read([1, 0], [histories[1][:-1], histories[0][:-1]], [2, 1])
         order = torch.from_numpy(reader.start([1, 0]))
-        following = torch.stack([second[4], first[6]])[order.to(model.device)]
+        following = torch.stack([second[-1], first[-1]])[order.to(model.device)]
         stepped = reader.step(following)[order.argsort().to(model.device)]
-    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+    except FORWARD_ERRORS:
         return False
     return (
-        _are_close(last, torch.stack([expected[1][3], expected[0][5]]))
-        and _are_close(scored, torch.cat([expected[1][1:3], expected[0][4:5]]))
-        and _are_close(stepped, torch.stack([expected[1][4], expected[0][6]]))
+        _are_close(last, torch.stack([expected[1][-2], expected[0][-2]]))
+        and _are_close(scored, torch.cat([expected[1][-4:-2], expected[0][-3:-2]]))
+        and _are_close(stepped, torch.stack([expected[1][-1], expected[0][-1]]))
     )
 
 
-def _probe(model: PreTrainedModel, length: int) -> Tensor:
-    vocab_size = int(model.get_output_embeddings().weight.shape[0])
-    tokens = np.random.default_rng(0).integers(vocab_size, size=length)
-    return torch.from_numpy(tokens).to(model.device)
-
-
 def _are_close(found: Tensor, expected: Tensor) -> bool:
-    """Non-finite weights are not this module's to judge: they say nothing about the reading."""
-    if not expected.isfinite().all():
-        return True
-    tolerance = _TOLERANCE if expected.dtype == torch.float32 else 0.1
-    scale = float(expected.float().abs().max()) or 1.0
-    return float((found.float() - expected.float()).abs().max()) <= tolerance * scale
+    return are_same(found, expected, _TOLERANCE)

@@ -14,11 +14,12 @@ from typing import Any, Protocol, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from parley.policies.dialogue.cache import RowCache
 from parley.policies.dialogue.gpt2_network import GPT2Network, is_plain_gpt2
+from parley.policies.dialogue.output_head import find_base_model
 
 Ids = NDArray[np.integer[Any]]
 
@@ -306,21 +307,6 @@ class Network:
             use_cache=True,
         )
         return cast(Tensor, output.last_hidden_state)
-
-
-def find_base_model(model: PreTrainedModel) -> nn.Module:
-    """The model without its output head.
-
-    Raises:
-        ValueError: the model does not say which part of it that is.
-    """
-    base = getattr(model, model.base_model_prefix, None)
-    if not isinstance(base, nn.Module) or model.get_output_embeddings() is None:
-        raise ValueError(
-            f"{type(model).__name__} is no causal language model with an output head on a base "
-            "model (as made by AutoModelForCausalLM), which a speaker needs; choose another model"
-        )
-    return base
 
 
 def _group_by_length(num_new: NDArray[np.int64]) -> list[list[int]]:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from parley.policies.dialogue.output_head import make_head
+from parley.policies.dialogue.probing import context_of
 from parley.policies.dialogue.reader_choice import choose_reader
 from parley.policies.dialogue.reading import Ids, Reader
 from parley.policies.dialogue.sampling import NO_TOKEN, Draw, Sampling, draw
@@ -111,10 +113,10 @@ class Speaker:
         self.reader: Reader = choose_reader(model, num_rows, context)
         self._beginning = np.array(beginning, np.int32)
         self._head_s = 0.0
-        self._head = model.get_output_embeddings()
+        self._head = make_head(model)
         self._value_head = value_head
         self._device = model.device
-        self._vocab_size = int(self._head.weight.shape[0])
+        self._vocab_size = int(model.get_output_embeddings().weight.shape[0])
         if not 0 <= end_token < self._vocab_size:
             raise ValueError(
                 f"end_token must be below the model's vocabulary of {self._vocab_size}, "
@@ -379,19 +381,3 @@ def _pad_supports(draws: Sequence[Draw]) -> list[Tensor]:
         missing = width - support.shape[1]
         padded.append(F.pad(support, (0, missing), value=NO_TOKEN) if missing else support)
     return padded
-
-
-def context_of(model: PreTrainedModel) -> int:
-    """The longest sequence in tokens that the model can read.
-
-    Raises:
-        ValueError: its configuration does not say.
-    """
-    for name in ("n_positions", "max_position_embeddings", "max_len", "n_ctx"):
-        size = getattr(model.config, name, None)
-        if isinstance(size, int) and size > 0:
-            return size
-    raise ValueError(
-        f"the configuration of {type(model).__name__} does not say how long a sequence may be "
-        "(max_position_embeddings); add it to its config.json"
-    )

@@ -30,7 +30,7 @@ from parley.platform.learners.row_learner import ITERATION
 from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
 from parley.platform.rollouts.dialogue_runner import DialogueEnvRunner, DialogueRunnerSettings
 from parley.platform.rollouts.vector_runner import VectorEnvRunner
-from parley.policies.dialogue.loading import take_apart
+from parley.policies.dialogue.parts import take_apart
 from parley.policies.token_rows import VALID
 from tests.cluster.nodes import logical_cluster, node
 from tests.platform import test_dialogue_learner as dialogue

@@ -42,7 +42,7 @@ from parley.platform.models.loss_fault import NonFiniteLossError
 from parley.platform.rollouts.dialogue_record import PlayedDialogue
 from parley.platform.rollouts.dialogue_runner import DialogueEnvRunner, DialogueRunnerSettings
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
-from parley.policies.dialogue.loading import take_apart
+from parley.policies.dialogue.parts import take_apart
 from parley.policies.dialogue.sampling import Sampling, truncated_log_probs
 from parley.policies.token_rows import POSITIONS, TOKENS, VALID
 from tests.platform.dialogue_fixtures import (

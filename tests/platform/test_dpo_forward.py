@@ -12,6 +12,10 @@ from torch.nn import functional as F
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     MistralConfig,
@@ -21,7 +25,7 @@ from transformers import (
 from transformers.activations import NewGELUActivation
 
 from parley.platform.learners.dpo_batches import pack_pairs
-from parley.platform.learners.dpo_data import TokenPairs
+from parley.platform.learners.dpo_data import TokenPairs, TokenRows
 from parley.platform.learners.dpo_forward import ForwardPlan, ResponseForward, find_plan
 from parley.platform.learners.dpo_head import LogitsBuffer, score_hidden, score_logits
 from parley.platform.learners.dpo_scoring import response_log_probs, sample_kl
@@ -41,6 +45,7 @@ SIZES: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": 0,
 }
+LOCAL_CONTEXT = 400
 ALONE, SHARED = ForwardPlan(False, True), ForwardPlan(True, True)
 
 
@@ -54,6 +59,21 @@ def make_other(kind: str) -> PreTrainedModel:
         return DHMMGPT2ForCausalLM(config)
     if kind == "sliding window":
         return MistralForCausalLM(MistralConfig(sliding_window=8, **SIZES))
+    if kind.startswith("local layers"):
+        window = int(kind.split()[-1])
+        local = GPTNeoConfig(
+            hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]],
+            window_size=window, intermediate_size=48, vocab_size=VOCAB, bos_token_id=0,
+            eos_token_id=0, max_position_embeddings=LOCAL_CONTEXT,
+        )  # fmt: skip
+        model = GPTNeoForCausalLM(local)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(6.0 if parameter.dim() > 1 else 1.0)
+        return model
+    if kind == "capped logits":
+        sizes = {**SIZES, "head_dim": 8, "final_logit_softcapping": 30.0}
+        return Gemma2ForCausalLM(Gemma2Config(sliding_window=8, **sizes))
     if kind == "scaled logits":
         return GraniteForCausalLM(GraniteConfig(logits_scaling=4.0, **SIZES))
     return CohereForCausalLM(CohereConfig(logit_scale=0.5, **SIZES))
@@ -91,6 +111,10 @@ def test_common_models_share_prompts(kind: str) -> None:
     [
         ("dhmm", ALONE),
         ("sliding window", ALONE),
+        ("local layers that see 6", ALONE),
+        ("local layers that see 256", ALONE),
+        ("local layers that see 512", SHARED),
+        ("capped logits", ForwardPlan(False, False)),
         ("scaled logits", ForwardPlan(True, False)),
         ("scaled logits of another family", ForwardPlan(True, False)),
     ],
@@ -100,6 +124,22 @@ def test_models_that_differ_are_found_out(kind: str, plan: ForwardPlan) -> None:
     assert find_plan(model) == plan
     found = response_log_probs(model, pairs)
     np.testing.assert_allclose(found, log_probs_alone(model, pairs), rtol=0.0, atol=1e-4)
+
+
+def test_prompts_longer_than_a_local_window_are_read_alone() -> None:
+    """Shared rows would be off by nats here, though a short prompt shows nothing of it."""
+    model, random = make_other("local layers that see 256"), np.random.default_rng(0)
+
+    def draw(length: int) -> list[int]:
+        return random.integers(1, VOCAB, length).tolist()
+
+    rows = [TokenRows.join([draw(length) for _ in range(2)]) for length in (300, 20, 30)]
+    pairs = TokenPairs(*rows, ("a", "b"), 0, "test")
+    expected = log_probs_alone(model, pairs)
+    found = response_log_probs(model, pairs)
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-3)
+    shared = ResponseForward(model, SHARED).score(pack_pairs(pairs, [0, 1])).log_probs
+    assert abs(float(shared[:20].sum()) - expected[0, 0]) > 0.1
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

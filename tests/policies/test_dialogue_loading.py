@@ -19,13 +19,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from parley.policies.dialogue.loading import (
-    LanguageModel,
-    build_from_parts,
-    load_language_model,
-    save_language_model,
-    take_apart,
-)
+from parley.policies.dialogue.loading import LanguageModel, load_language_model, save_language_model
+from parley.policies.dialogue.parts import build_from_parts, take_apart
 
 END_TEXT = "<|endoftext|>"
 TOKENS = torch.tensor([[5, 9, 200, 0, 7]])
