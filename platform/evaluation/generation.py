@@ -6,24 +6,24 @@ what a prompt is answered depends on the seed and its place in the list, not on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
 
 from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import ParleyError
+from parley.platform.evaluation.beam_search import BeamWriter
 from parley.platform.models.text_ids import TextEncoder
 from parley.platform.preferences.sentences import normalise_space
 from parley.platform.telemetry.activities import activity
 from parley.policies.dialogue.loading import LanguageModel
 from parley.policies.dialogue.output_head import make_head
+from parley.policies.dialogue.probing import evaluating
 from parley.policies.dialogue.reader_choice import choose_reader
 from parley.policies.dialogue.reading import Reader
 from parley.policies.dialogue.sampling import Sampling, draw
@@ -43,7 +43,7 @@ class Decoding:
         method: the likeliest token each time, beam search, or drawn tokens.
         max_new_tokens: longest response, a closing end token included.
         num_candidates: responses to each prompt; more than one only where they are drawn.
-        num_beams: of beam search.
+        num_beams: of beam search; one beam is greedy.
         temperature, top_p: of drawn tokens.
         batch_size: responses that are written together.
         max_prompt_tokens: longer prompts are cut from the left; 0: only as the context asks.
@@ -124,7 +124,7 @@ def generate(
     num_together = max(1, decoding.batch_size // decoding.num_candidates)
     written: dict[int, list[list[int]]] = {}
     with (
-        _evaluation_mode(language_model.model),
+        evaluating(language_model.model),
         torch.inference_mode(),
         activity("answering", len(prompts), "prompts") as answering,
     ):
@@ -226,53 +226,12 @@ class _DrawingWriter:
         return rows
 
 
-class _BeamWriter:
-    """Beam search by transformers, over left-padded prompts."""
-
-    def __init__(self, language_model: LanguageModel, decoding: Decoding) -> None:
-        self._model = language_model.model
-        self._end_token = language_model.end_token
-        self._config = GenerationConfig(
-            num_beams=decoding.num_beams,
-            do_sample=False,
-            max_new_tokens=decoding.max_new_tokens,
-            eos_token_id=language_model.end_token,
-            pad_token_id=language_model.end_token,
-            use_cache=True,
-        )
-
-    def __call__(
-        self, places: Sequence[int], prompts: Sequence[list[int]]
-    ) -> list[list[list[int]]]:
-        """The ids of each prompt's best beam, an end token included where there is one."""
-        width = max(map(len, prompts))
-        tokens = np.full((len(prompts), width), self._end_token, np.int64)
-        mask = np.zeros((len(prompts), width), np.int64)
-        for row, ids in enumerate(prompts):
-            tokens[row, width - len(ids) :] = ids
-            mask[row, width - len(ids) :] = 1
-        device = self._model.device
-        model = cast("Any", self._model)
-        output = model.generate(
-            input_ids=torch.from_numpy(tokens).to(device),
-            attention_mask=torch.from_numpy(mask).to(device),
-            generation_config=self._config,
-        )
-        return [[_until(row, self._end_token)] for row in output[:, width:].tolist()]
-
-
 def _writer(
     language_model: LanguageModel, decoding: Decoding, seed: int, num_together: int
-) -> _DrawingWriter | _BeamWriter:
-    if decoding.method == "beam":
-        return _BeamWriter(language_model, decoding)
+) -> _DrawingWriter | BeamWriter:
+    if decoding.method == "beam" and decoding.num_beams > 1:
+        return BeamWriter(language_model, decoding.num_beams, decoding.max_new_tokens)
     return _DrawingWriter(language_model, decoding, seed, num_together)
-
-
-def _until(tokens: Sequence[int], end_token: int) -> list[int]:
-    """`tokens` up to and with the first end token."""
-    stop = tokens.index(end_token) + 1 if end_token in tokens else len(tokens)
-    return list(tokens[:stop])
 
 
 def _to_response(language_model: LanguageModel, tokens: list[int]) -> Response:
@@ -281,14 +240,3 @@ def _to_response(language_model: LanguageModel, tokens: list[int]) -> Response:
     text = str(language_model.tokenizer.decode(spoken, clean_up_tokenization_spaces=False))
     first_line = next((line for line in text.splitlines() if line.strip()), "")
     return Response(normalise_space(first_line), np.array(spoken, np.int64), closed)
-
-
-@contextmanager
-def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
-    """Without dropout, for as long as it writes."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

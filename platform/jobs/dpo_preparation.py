@@ -22,6 +22,7 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.evaluation.generator_checkpoint import REFERENCE, device_of
 from parley.platform.evaluation.judge_check import Standing, check_before_training
 from parley.platform.evaluation.run_inputs import keep_made
+from parley.platform.jobs.dpo_checks import check_experiment
 from parley.platform.jobs.resumable_tasks import complete, forget_state, keep_state
 from parley.platform.jobs.stopping import StopSignal
 from parley.platform.judges.detector import Detector
@@ -104,6 +105,10 @@ def prepare(
             keep_made(REFERENCE, reference_folder, folder)
         with progress.status("loading the model"):
             model = load_named_model(str(reference_folder) if known else config.model, progress.say)
+        device = device_of(config)
+        torch.nn.Module.to(model.model, device)
+        with progress.status("asking the model what it can do"):
+            check_experiment(model, config, device)
         tokenizer = cast("PreTrainedTokenizerFast", model.tokenizer)
         with progress.status("encoding the pairs"):
             training, counts = encode_pairs(split.training, tokenizer, model.context, config.data)
@@ -113,7 +118,6 @@ def prepare(
         check_warmup(training, config.dpo)
         heldout_pairs = _in_order(split.heldout, heldout)
         judge, standing = _try_judge(config, heldout_pairs, talks, progress)
-        torch.nn.Module.to(model.model, device_of(config))
     if not known:
         if config.supervised.num_epochs:
             tuner = FineTuner(model.model, training, config.supervised, config.seed)

@@ -129,7 +129,7 @@ def find_plan(model: nn.Module) -> ForwardPlan:
     base = base_model_of(model)
     is_linear = find_head_facts(base).is_linear
     length = length_beyond_sight(base, context_of(base))
-    pairs = _probe_pairs(base, min(length or 0, context_of(base)))
+    pairs = probe_pairs(base, min(length or 0, context_of(base)))
     device = next(model.parameters()).device
     apart = pack_pairs(pairs, [0], shared=False).to(device)
     logits = model(input_ids=apart.input_ids, use_cache=False).logits[apart.rows, apart.columns]
@@ -153,7 +153,7 @@ def find_plan(model: nn.Module) -> ForwardPlan:
     )
 
 
-def _probe_pairs(base: PreTrainedModel, length: int) -> TokenPairs:
+def probe_pairs(base: PreTrainedModel, length: int = 0) -> TokenPairs:
     """One pair of arbitrary tokens whose rows have so many, or a few more than the responses."""
     chosen, rejected = RESPONSE_LENGTHS
     prompt = max(2, length - rejected)

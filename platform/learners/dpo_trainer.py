@@ -463,13 +463,9 @@ def make_arguments(dpo: DPOSection, seed: int, device: torch.device, folder: str
     """TRL's own settings.
 
     Raises:
-        InputError: a number format that the device has not.
+        InputError: see `choose_precision`.
     """
-    precision = dpo.precision
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" else "fp32"
-    if precision == "fp16" and device.type != "cuda":
-        raise InputError("dpo.precision = fp16 needs a GPU; write fp32, bf16 or auto")
+    precision = choose_precision(dpo, device)
     weight = dpo.chosen_nll_weight
     return DPOConfig(
         output_dir=folder,
@@ -498,6 +494,19 @@ def make_arguments(dpo: DPOSection, seed: int, device: torch.device, folder: str
         disable_tqdm=True,
         remove_unused_columns=False,
     )
+
+
+def choose_precision(dpo: DPOSection, device: torch.device) -> str:
+    """The number format of the forward passes on a device: `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        InputError: a format that the device has not.
+    """
+    if dpo.precision == "auto":
+        return "bf16" if device.type == "cuda" else "fp32"
+    if dpo.precision == "fp16" and device.type != "cuda":
+        raise InputError("dpo.precision = fp16 needs a GPU; write fp32, bf16 or auto")
+    return dpo.precision
 
 
 def make_adapters(model: PreTrainedModel, lora: LoraConfig) -> Any:

@@ -20,6 +20,8 @@ from transformers import (
 )
 
 import parley.policies.dhmm_gpt2  # noqa: F401  (registers its model type with transformers)
+from parley.policies.dialogue.adapters import find_base, find_lone_adapter, merge_adapter
+from parley.policies.dialogue.parts import check_travels
 from parley.policies.dialogue.pretrained import (
     WeightsError,
     first_line,
@@ -27,6 +29,7 @@ from parley.policies.dialogue.pretrained import (
     quiet_transformers,
 )
 from parley.policies.dialogue.probing import context_of
+from parley.policies.dialogue.reader_choice import check_speaker
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _WEIGHTS_INDEX = "pytorch_model.bin.index.json"
@@ -73,32 +76,37 @@ def load_language_model(
 
     Args:
         source: a folder that exists, or a name such as `microsoft/DialoGPT-small`, which is looked
-            for in the local cache and, where the network allows, on the Hub.
+            for in the local cache and, where the network allows, on the Hub. The folder of an
+            adapter (PEFT) means the model that it names, with the adapter merged in.
         device: where the model goes.
         dtype: of its weights; float32 by default.
 
     Raises:
         ValueError: there is no such model, a file is missing or damaged, weights are missing or
-            of another model, or the tokenizer does not fit. The message says what to do.
+            of another model, the model cannot speak, or the tokenizer does not fit. The message
+            says what to do.
     """
     name = str(source)
     folder = Path(source)
-    if folder.is_dir():
+    adapter = find_lone_adapter(name)
+    if adapter is None and folder.is_dir():
         _require_files(folder)
-    elif folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    elif not folder.is_dir() and (
+        folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    ):
         raise ValueError(
             f"cannot load a language model from {name}: there is no such folder; name a folder "
             "that holds config.json, model.safetensors and tokenizer.json, or a model on the "
             "Hugging Face Hub"
         )
     with quiet_transformers():
-        model = _load_model(name, folder.is_dir(), dtype or torch.float32)
-        tokenizer = _load_tokenizer(name, folder.is_dir())
-    end_token = _check_tokenizer(
-        name, tokenizer, int(model.get_output_embeddings().weight.shape[0])
-    )
+        if adapter is None:
+            model = _load_model(name, folder.is_dir(), dtype or torch.float32)
+            tokenizer = _load_tokenizer(name, folder.is_dir())
+        else:
+            model, tokenizer = _load_adapted(name, adapter, dtype)
+    end_token = _check_tokenizer(name, tokenizer, _check_model(name, model))
     model.to(device)  # type: ignore[arg-type]
-    model.eval()
     return LanguageModel(model, tokenizer, end_token, context_of(model), name)
 
 
@@ -144,6 +152,39 @@ def _load_model(name: str, is_local: bool, dtype: torch.dtype) -> PreTrainedMode
     return model
 
 
+def _load_adapted(
+    name: str, adapter: Path, dtype: torch.dtype | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model that an adapter names with the adapter in it, and the tokenizer of either."""
+    try:
+        base = find_base(adapter)
+        try:
+            loaded = load_language_model(base, dtype=dtype)
+        except ValueError as error:
+            raise _failure(
+                name,
+                f"the model {base} that its adapter changes cannot be loaded ({error})",
+                "set base_model_name_or_path in its adapter_config.json to that model's folder",
+            ) from error
+        model = merge_adapter(loaded.model, adapter)
+    except WeightsError as error:
+        raise _failure(name, error.reason, error.remedy) from error
+    if not any((adapter / file).is_file() for file in _TOKENIZER):
+        return model, loaded.tokenizer
+    return model, _load_tokenizer(str(adapter), True)
+
+
+def _check_model(name: str, model: PreTrainedModel) -> int:
+    """See that a model, which is put into evaluation mode, can speak and travel; its vocabulary."""
+    model.eval()
+    try:
+        check_speaker(model)
+        check_travels(model)
+    except ValueError as error:
+        raise ValueError(f"cannot use the language model {name}: {error}") from error
+    return int(model.get_output_embeddings().weight.shape[0])
+
+
 def _explain(name: str, is_local: bool, error: Exception) -> ValueError:
     if is_local:
         return _failure(
@@ -177,6 +218,14 @@ def _load_tokenizer(name: str, is_local: bool) -> PreTrainedTokenizerBase:
 def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> int:
     """The end token of a tokenizer that fits a model of `vocab_size` tokens."""
     remedy = "use the tokenizer that the model was trained with"
+    if not tokenizer.is_fast:
+        raise _failure(
+            name,
+            f"its tokenizer ({type(tokenizer).__name__}) runs in Python alone, and texts are "
+            "encoded by the tokenizers library",
+            "save it as a tokenizer.json (PreTrainedTokenizerFast.save_pretrained) into the same "
+            "folder, or choose a model that has one",
+        )
     end_token = tokenizer.eos_token_id
     if not isinstance(end_token, int):
         raise _failure(

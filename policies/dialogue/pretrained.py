@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+ADAPTER_FILE = "adapter_config.json"
+"""What marks an adapter of PEFT."""
 _REFUSED = "UnpicklingError"
 """What torch raises for a file that holds more than tensors."""
 
@@ -37,6 +41,16 @@ def load_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
             the file is damaged, or holds more than tensors; an adapter lies beside it.
         Exception: whatever else transformers finds wrong, as it says it.
     """
+    adapter = find_adapter(name)
+    if adapter is not None:
+        # transformers would load the model that the adapter names, from wherever that lies.
+        raise WeightsError(
+            f"{ADAPTER_FILE} lies there too, and nothing says whether the weights have taken that "
+            "adapter in",
+            "delete the adapter_* files if they have, or if the model is wanted without it; else "
+            f"move them to a folder of their own, whose {ADAPTER_FILE} names this one as "
+            "base_model_name_or_path",
+        )
     try:
         with quiet_transformers():
             model, report = auto_class.from_pretrained(
@@ -59,16 +73,24 @@ def load_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
             "pytorch_model.bin holds more than tensors, which would run code when it is read",
             "convert it to model.safetensors where you trust its source",
         ) from error
-    if getattr(model, "_hf_peft_config_loaded", False):
-        raise WeightsError(
-            "an adapter (adapter_config.json) lies beside the weights of a whole model, and "
-            "nothing says whether these have taken it in",
-            "delete the adapter_* files if they have, or if the model is wanted without it; else "
-            "move them to a folder of their own, whose adapter_config.json names this one as "
-            "base_model_name_or_path",
-        )
     _check_report(model, report)
     return model
+
+
+def find_adapter(source: str) -> Path | None:
+    """The folder that holds an adapter of PEFT; None where `source` holds none.
+
+    Args:
+        source: a folder, or a Hugging Face name, which is looked for in the local cache.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        try:
+            found = try_to_load_from_cache(source, ADAPTER_FILE)
+        except ValueError:  # no name that the Hub could have
+            return None
+        folder = Path(found).parent if isinstance(found, str) else folder
+    return folder if (folder / ADAPTER_FILE).is_file() else None
 
 
 def _check_report(model: PreTrainedModel, report: dict[str, Any]) -> None:
