@@ -26,7 +26,7 @@ from parley.platform.jobs.dpo_checks import check_experiment
 from parley.platform.jobs.resumable_tasks import complete, forget_state, keep_state
 from parley.platform.jobs.stopping import StopSignal
 from parley.platform.judges.detector import Detector
-from parley.platform.judges.loading import load_detector
+from parley.platform.judges.loading import EMBEDDED_NAME, load_detector
 from parley.platform.learners.dpo_data import EncodingCounts, TokenPairs, encode_pairs
 from parley.platform.learners.dpo_loader import check_warmup
 from parley.platform.learners.dpo_scoring import PairScoring
@@ -146,8 +146,13 @@ def _try_judge(
     talks: Sequence[Conversation],
     progress: Progress,
 ) -> tuple[Detector, Standing]:
-    """The judge and what it may do; tells what it may not before anything is trained."""
+    """The judge and what it may do; tells what it may not before anything is trained.
+
+    A detector that is needed at the end only is loaded once now, so that a wrong one is refused.
+    """
     with progress.status("trying the judge on people's replies"):
+        if config.judges.detector not in (EMBEDDED_NAME, config.judges.judge):
+            load_detector(config.judges.detector, "detector", lambda line: None)
         judge = load_detector(config.judges.judge, "judge", progress.say, talks)
         standing = check_before_training(judge, heldout, config.evaluation)
     if standing.no_verdict:

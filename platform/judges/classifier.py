@@ -20,6 +20,7 @@ from parley.platform.preferences.exchange import MAXIMS, Exchange
 from parley.platform.preferences.wording import squeeze
 from parley.platform.telemetry.activities import each
 from parley.policies.dialogue.pretrained import WeightsError, load_pretrained
+from parley.policies.dialogue.probing import find_position_limit
 
 THRESHOLDS_FILE = "thresholds.json"
 DEFAULT_THRESHOLD = 0.5
@@ -52,7 +53,7 @@ class ClassifierDetector(Detector):
         self.tokenizer = tokenizer
         self.thresholds = thresholds
         self._columns = list(columns)
-        self._max_tokens = _max_tokens(model.config, tokenizer)
+        self._max_tokens = _max_tokens(model, tokenizer)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         if model.config.pad_token_id is None:
@@ -139,11 +140,12 @@ def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
-def _max_tokens(config: Any, tokenizer: Any) -> int:
-    """What the model can read: the least of what the tokenizer and the configuration say."""
+def _max_tokens(model: Any, tokenizer: Any) -> int:
+    """What the model can read: the least of what tokenizer, configuration and tables say."""
     said = (
         getattr(tokenizer, "model_max_length", None),
-        getattr(config, "max_position_embeddings", None),
+        getattr(model.config, "max_position_embeddings", None),
+        find_position_limit(model),
     )
     # Tokenizers without a limit say 1e30.
     limits = [int(limit) for limit in said if isinstance(limit, int) and 0 < limit < 1_000_000]

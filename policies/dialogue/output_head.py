@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from parley.policies.dialogue.pretrained import first_line
+from parley.policies.dialogue.pretrained import first_line, some
 from parley.policies.dialogue.probing import FORWARD_ERRORS, are_same, once_per_model, probe_tokens
 
 LARGE_LOGITS = 100.0
@@ -64,14 +64,15 @@ def make_head(model: PreTrainedModel) -> nn.Module:
 
 
 @once_per_model
-@torch.no_grad()
 def find_head_facts(model: PreTrainedModel) -> HeadFacts:
     """Which way leads from hidden states to logits.
 
     Raises:
-        ValueError: none does but reading everything, or the model cannot read tokens alone.
+        ValueError: none does but reading everything, the model cannot read tokens alone, or
+            reading changes its weights.
     """
     base, tokens = find_base_model(model), probe_tokens(model, 4)[None]
+    before = {name: p._version for name, p in model.named_parameters()}
     try:
         output = base(input_ids=tokens, use_cache=False)
         logits = model(input_ids=tokens, use_cache=False).logits
@@ -81,6 +82,13 @@ def find_head_facts(model: PreTrainedModel) -> HeadFacts:
             f"{type(model).__name__} cannot read a sequence of tokens alone ({first_line(error)}), "
             "which is all that a speaker has; choose another model"
         ) from error
+    changed = [name for name, p in model.named_parameters() if p._version != before[name]]
+    if changed:
+        raise ValueError(
+            f"{type(model).__name__} changes its weights when it only reads ({some(changed)}), so "
+            "that they would be saved and sent as something else; switch that off (RWKV: "
+            "rescale_every = 0 in its config.json), or choose another model"
+        )
     replayed = _ReplayedHead(model, type(output))
     try:
         is_replayed = are_same(replayed(hidden), logits)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2ForSequenceClassification
+from transformers import (
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from parley.platform.judges.classifier import ClassifierDetector, ClassifierError, match_labels
 from parley.platform.judges.loading import load_detector
@@ -70,6 +77,40 @@ def test_thresholds_are_read_beside_the_model(folder: Path) -> None:
     with pytest.raises(ClassifierError, match="does not give a number"):
         ClassifierDetector.load(str(folder), print)
     path.unlink()
+
+
+def test_a_classifier_without_its_head_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Its head would be drawn anew in every process."""
+    labels = {"id2label": NAMES, "label2id": {name: index for index, name in NAMES.items()}}
+    sizes = {"vocab_size": 300, "n_positions": 128, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    GPT2LMHeadModel(GPT2Config(**sizes, **labels)).save_pretrained(tmp_path)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / file, tmp_path)
+    with pytest.raises(ClassifierError, match=r"missing score\.weight, .*saved with its head, or"):
+        load_detector(str(tmp_path), "detector", print)
+
+
+def test_a_head_of_other_labels_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "two")
+    config = GPT2Config.from_pretrained(folder, num_labels=2)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path / "two")
+    shutil.copy(folder / "config.json", tmp_path / "two")
+    with pytest.raises(ClassifierError, match=r"of another shape score\.weight"):
+        ClassifierDetector.load(str(tmp_path / "two"), print)
+
+
+def test_a_text_longer_than_the_table_of_positions_is_cut(tmp_path: Path) -> None:
+    """RoBERTa counts positions from the one behind its padding token: two rows serve nothing."""
+    tokenizer = train_tokenizer(["what do you say to a boat"] * 3, 300, 40)
+    config = RobertaConfig(
+        vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=40, pad_token_id=1, bos_token_id=0,
+        eos_token_id=0, id2label=NAMES, label2id={name: index for index, name in NAMES.items()},
+    )  # fmt: skip
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    detector = ClassifierDetector.load(str(tmp_path), print)
+    assert np.isfinite(detector.score_rows(ROWS)).all()
 
 
 def test_other_labels_are_refused() -> None:

@@ -15,6 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma2Config,
+    GraniteConfig,
+    LlamaConfig,
+    Mamba2Config,
+    MambaConfig,
+    PreTrainedConfig,
+    RobertaConfig,
+)
 
 from parley.platform.checkpoints.inputs import INPUTS_FILE
 from parley.platform.checkpoints.store import resolve_checkpoint
@@ -266,6 +277,113 @@ def test_low_rank_adapters_are_merged_into_the_generator(
     changed = {name for name in tuned if not torch.equal(tuned[name], before[name])}
     assert changed
     assert not any("wte" in name or "ln_" in name for name in changed)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_bf16_trains_measures_and_saves_on_the_cpu(
+    rank: int, tmp_path: Path, quick_model_folder: Path, classifier_folder: Path
+) -> None:
+    """What `auto` means on a GPU; all measures are made in float32."""
+    folder = tmp_path / "run"
+    overrides = ("dpo.precision=bf16", f"lora.rank={rank}", "dpo.num_epochs=1")
+    result = train(settings(quick_model_folder, classifier_folder, *overrides), folder)
+    assert result["status"] == "done"
+    rows = figures(folder)
+    assert rows and all(np.isfinite(row[name]) for row in rows for name in ("loss", "kl"))
+    assert all(tensor.dtype == torch.float32 for tensor in weights(folder).values())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_bf16_is_tuned_on_the_cpu(
+    tmp_path: Path, quick_model_folder: Path, classifier_folder: Path
+) -> None:
+    run = tmp_path / "run"
+    models = [f"model={quick_model_folder}"]
+    models += [f"judges.{role}={classifier_folder}" for role in ("judge", "detector")]
+    space = ["sweep.space.dpo.beta.grid=[0.1]", "sweep.space.dpo.learning_rate.grid=[1e-4]"]
+    call = ["tune", "dialogue/dpo", *OVERRIDES, *models, *space, "dpo.precision=bf16"]
+    assert main([*call, "dpo.num_epochs=1", "--run-dir", str(run)]) == 0
+    assert json.loads((run / "result.json").read_text())["status"] == "done"
+
+
+def write_model(folder: Path, tokens: Path, config: PreTrainedConfig) -> str:
+    """A model of random weights with a tokenizer from elsewhere."""
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokens).save_pretrained(folder)
+    return f"model={folder}"
+
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 2, "bos_token_id": 0, "eos_token_id": 0,
+    "pad_token_id": None,
+}  # fmt: skip
+ENCODER = RobertaConfig(**{**SIZES, "pad_token_id": 1, "max_position_embeddings": 194})
+STATE: dict[str, Any] = {
+    "vocab_size": 600, "hidden_size": 32, "num_hidden_layers": 1, "state_size": 8,
+    "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None, "max_position_embeddings": 192,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "override", "words"),
+    [
+        (
+            MambaConfig(**STATE),
+            "lora.rank=4",
+            ["lora.rank = 4", "in_proj, out_proj, x_proj", "set lora.rank = 0"],
+        ),
+        (LlamaConfig(**SIZES), "dpo.precision=fp16", ["dpo.precision = fp16 needs a GPU"]),
+        (
+            LlamaConfig(**SIZES, max_position_embeddings=40),
+            "generation.max_new_tokens=48",
+            ["context of 40", "generation.max_new_tokens"],
+        ),
+        (ENCODER, "seed=1", ["RobertaForCausalLM is not causal", "is_decoder"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_what_a_model_cannot_do_is_said_before_anything_is_learned(
+    command: str,
+    config: PreTrainedConfig,
+    override: str,
+    words: list[str],
+    tmp_path: Path,
+    quick_model_folder: Path,
+    classifier_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dpo_preparation, "fine_tune", lambda *_: pytest.fail("it learns"))
+    model = write_model(tmp_path / "model", quick_model_folder, config)
+    judges = [f"judges.{role}={classifier_folder}" for role in ("judge", "detector")]
+    run = tmp_path / "run"
+    call = [command, "dialogue/dpo", *OVERRIDES, model, *judges, override, "--run-dir", str(run)]
+    assert main(call) == 2
+    error = capsys.readouterr().err
+    for word in words:
+        assert word in error
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GraniteConfig(**SIZES, max_position_embeddings=192, logits_scaling=8.0),
+        Gemma2Config(**SIZES, max_position_embeddings=192, head_dim=16, sliding_window=16),
+        Mamba2Config(**STATE, head_dim=16, num_heads=4, n_groups=1),
+    ],
+)
+def test_models_of_other_kinds_are_tuned_and_evaluated(
+    config: PreTrainedConfig, tmp_path: Path, quick_model_folder: Path, classifier_folder: Path
+) -> None:
+    model = write_model(tmp_path / "model", quick_model_folder, config)
+    overrides = (model, "data.num_generated=60", "dpo.num_epochs=1", "evaluation.interval_steps=2")
+    few = ("generation.max_new_tokens=3", "evaluation.prompts=2", "evaluation.final_prompts=2")
+    experiment = settings(quick_model_folder, classifier_folder, *overrides, *few)
+    assert train(experiment, tmp_path / "run")["status"] == "done"
 
 
 def test_evaluate_and_report_read_a_run(

@@ -196,6 +196,27 @@ def test_adapters_leave_the_model_alone(pairs: TokenPairs) -> None:
     }
 
 
+@pytest.mark.parametrize("rank", [0, 4])
+def test_the_model_is_bare_between_steps_of_mixed_precision(rank: int, pairs: TokenPairs) -> None:
+    """Whoever measures it then finds no `forward` that computes in another number format."""
+    trainer = make_trainer(pairs, precision="bf16", rank=rank)
+    seen: list[torch.Tensor] = []
+
+    def report(row: Row) -> bool:
+        assert "forward" not in vars(trainer.policy)
+        with torch.no_grad():
+            seen.append(trainer.policy(input_ids=torch.tensor([[5, 6, 7]])).logits)
+            merged = trainer.merged_policy().eval()
+            torch.testing.assert_close(merged(torch.tensor([[5, 6, 7]])).logits, seen[-1])
+        return False
+
+    trainer.run(report, interval_steps=2)
+    assert len(seen) == 5
+    assert {logits.dtype for logits in seen} == {torch.float32}
+    rounded = [logits.bfloat16().float().equal(logits) for logits in seen]
+    assert not any(rounded)  # float32 throughout, not widened from bf16
+
+
 def test_without_adapters_the_policy_is_the_model(pairs: TokenPairs) -> None:
     trainer = make_trainer(pairs)
     assert trainer.merged_policy() is trainer.policy
