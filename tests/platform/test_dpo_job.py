@@ -356,7 +356,8 @@ def test_what_a_model_cannot_do_is_said_before_anything_is_learned(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dpo_preparation, "fine_tune", lambda *_: pytest.fail("it learns"))
+    tuner = "parley.platform.jobs.dpo_preparation.FineTuner"
+    monkeypatch.setattr(tuner, lambda *_: pytest.fail("it learns"))
     model = write_model(tmp_path / "model", quick_model_folder, config)
     judges = [f"judges.{role}={classifier_folder}" for role in ("judge", "detector")]
     run = tmp_path / "run"
