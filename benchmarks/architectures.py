@@ -74,7 +74,8 @@ SIZES: dict[str, int] = {
     r"num_experts_per_tok(en)?|moe_topk|moe_k|top_k_experts": 2,
     r"q_lora_rank|kv_lora_rank": 16,
     r"(sliding_|attention_)?window(_size)?|sliding_window_size|attention_window_size": WINDOW,
-    r"attention_chunk_size|local_attention|index_topk": WINDOW,
+    r"(attention_|mamba_)?chunk_size|local_attention|index_topk": WINDOW,
+    r"rotary_dim": 8,
 }
 """Settings by their names -> the size that they are shrunk to."""
 
@@ -137,7 +138,11 @@ def _small_sizes(kind: type[PreTrainedConfig]) -> dict[str, Any]:
         for pattern, size in SIZES.items()
         if type(value) is int and value > size and re.fullmatch(pattern, key)
     }
-    settings |= {"bos_token_id": END, "eos_token_id": END, "pad_token_id": None}
+    pad = known.get("pad_token_id")
+    settings |= {"bos_token_id": END, "eos_token_id": END}
+    settings["pad_token_id"] = pad if type(pad) is int and 0 < pad < VOCAB else None
+    if "kv_lora_rank" in known:
+        settings["num_key_value_heads"] = 4  # as many as attention has
     if not any(name in known for name in ("max_position_embeddings", "n_positions", "n_ctx")):
         settings["max_position_embeddings"] = CONTEXT  # what parley asks for
     return settings | ({"is_decoder": True} if "is_decoder" in known else {})

@@ -64,7 +64,7 @@ def merge_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
         config.base_model_name_or_path = base.name_or_path  # wherever it was found
-        adapted: Any = peft.get_peft_model(base, config)  # type: ignore[arg-type]
+        adapted: Any = peft.get_peft_model(base, config)
         weights = peft.load_peft_weights(str(folder), device="cpu")
         report: Any = peft.set_peft_model_state_dict(adapted, weights)
     except Exception as error:
@@ -98,4 +98,4 @@ def merge_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
             "name a whole model",
         )
     vars(merged).pop("peft_config", None)
-    return merged.requires_grad_(True)  # type: ignore[return-value]
+    return merged.requires_grad_(True)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from parley.policies.dialogue.pretrained import first_line, some
 from parley.policies.dialogue.probing import FORWARD_ERRORS, are_same, once_per_model, probe_tokens

@@ -78,7 +78,8 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
 def probe_tokens(model: PreTrainedModel, length: int, seed: int = 0) -> Tensor:
     """Arbitrary tokens, int64 [length], none of them the padding token."""
     config = model.config.get_text_config()
-    vocab_size = int(model.get_input_embeddings().weight.shape[0])
+    embeddings: Any = model.get_input_embeddings()
+    vocab_size = len(embeddings.weight)
     tokens = np.random.default_rng(seed).integers(vocab_size, size=length)
     pad = getattr(config, "pad_token_id", None)
     tokens[tokens == pad] = (tokens[tokens == pad] + 1) % vocab_size
