@@ -82,7 +82,7 @@ def _adapted(model: PreTrainedModel, config: DialogueDPOConfig) -> Iterator[nn.M
     import peft
 
     try:
-        adapted: Any = peft.get_peft_model(model, adapters)  # type: ignore[arg-type]
+        adapted: Any = peft.get_peft_model(model, adapters)
     except Exception as error:
         raise InputError(
             f"lora.rank = {config.lora.rank}: peft cannot put adapters into the linear layers of "
