@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from parley.platform.evaluation.cooperation_table import SystemFigures
 from parley.platform.evaluation.false_alarms import NO_VERDICT
-from parley.platform.evaluation.judge_check import LEAST_COOPERATIVE, JudgeCheck
+from parley.platform.evaluation.judge_check import LEAST_COOPERATIVE, MAJORITY, JudgeCheck
 from parley.platform.evaluation.preference import Rate, clustered_mean, clustered_rate
 from parley.platform.evaluation.questions import Questions
 from parley.platform.judges.diversity import MIN_ROWS
@@ -139,7 +139,7 @@ def find_obstacle(metrics: Mapping[str, Any]) -> str:
         few = f"{metrics['prompts']} prompts are too few for the judge, which needs {MIN_ROWS}"
         return few + again
     low, high = metrics["cooperative_rate_human_ci95"]
-    if not low > LEAST_COOPERATIVE:
+    if low <= MAJORITY:
         return (
             f"the judge finds only {low:.1%} to {high:.1%} of people's replies to the same prompts "
             f"cooperative{again}"

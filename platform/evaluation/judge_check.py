@@ -25,6 +25,8 @@ from parley.platform.preferences.pair import PreferencePair
 
 LEAST_COOPERATIVE = 0.65
 """What is asked of a generator, and so of the people that it is measured beside."""
+MAJORITY = 0.5
+"""That most of what people say passes must be shown by the interval: the rate alone may be luck."""
 MOST_CHECKED = 256
 """Held-out prompts on which a judge is tried before training."""
 
@@ -82,7 +84,7 @@ class JudgeCheck:
     def fault(self) -> str:
         """What the judge does wrong; empty where people pass, and oftener than out of place."""
         low, high = self.human.interval
-        if not low > LEAST_COOPERATIVE:
+        if self.human.value < LEAST_COOPERATIVE or low <= MAJORITY:
             verb = "does not know" if high < LEAST_COOPERATIVE else "may not know"
             return (
                 f"the judge finds {self.human.value:.1%} ({low:.1%} to {high:.1%}) of people's "

@@ -89,6 +89,54 @@ def test_responses_of_people_are_judged_beside(tmp_path: Path) -> None:
     assert "macro_f1" not in metrics
 
 
+def _talk(number: int, said: str, **more: Any) -> dict[str, Any]:
+    context = f"[a]: Hello {number}? [b]: {said} {number}."
+    return {"context": context, "response": f"quality {number}", "source_id": f"t{number}", **more}
+
+
+@pytest.mark.parametrize(
+    ("rows", "source"),
+    [
+        ([_talk(n, "fine", original_response=f"manner {n}") for n in range(9)], "responses of"),
+        ([_talk(n, "fine", labels={}) for n in range(9)], "responses of people"),
+        ([_talk(n, "manner") for n in range(9)], "turns before the responses"),
+    ],
+)
+def test_a_detector_that_flags_people_says_so_first(
+    rows: list[dict[str, Any]],
+    source: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "figures.json"
+    assert main(["detect", _write(tmp_path, rows), "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("NO VERDICT: the detector flags 100.0%")
+    first = printed.splitlines()[0]
+    assert source in first and "calibrated to flag 9%" in first
+    for remedy in ("parley train dialogue/detector", "--detector RUN", "PARLEY_DATA"):
+        assert remedy in first
+    metrics = json.loads(out.read_text())
+    assert metrics["no_verdict"] in printed
+    assert metrics["clean_flag_rate"] == 1.0 and metrics["clean_rows"] == 9
+    assert "cooperative" not in printed.partition("\n")[2]
+
+
+def test_a_detector_that_leaves_people_alone_decides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures.json"
+    rows = [_talk(n, "fine", original_response=f"fine, too {n}") for n in range(9)]
+    assert main(["detect", _write(tmp_path, rows), "--json", str(out)]) == 0
+    assert "NO VERDICT" not in capsys.readouterr().out
+    metrics = json.loads(out.read_text())
+    assert metrics["no_verdict"] is None
+    assert metrics["clean_flag_rate"] == metrics["human_flag_rate"] == 0.0
+    nobody = [{"prompt": f"Hi {n}", "response": "manner"} for n in range(9)]
+    assert main(["detect", _write(tmp_path, nobody)]) == 0
+    assert capsys.readouterr().out.startswith("No response of people")
+
+
 def test_bad_rows_are_counted_and_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
