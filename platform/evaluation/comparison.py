@@ -14,9 +14,10 @@ from typing import Any
 
 from parley.platform.config.errors import display_path
 from parley.platform.errors import InputError
+from parley.platform.evaluation.figures import ALIASES, INTERVAL_SUFFIX
 from parley.platform.evaluation.report_charts import Chart, Line
 from parley.platform.evaluation.report_curves import finite, make_charts
-from parley.platform.evaluation.report_page import INTERVAL_SUFFIX, UNFINISHED
+from parley.platform.evaluation.report_page import UNFINISHED
 from parley.platform.telemetry.run_folder import TRIALS_FILE, RunFolder
 
 Interval = tuple[float, float]
@@ -258,7 +259,8 @@ def _find_figures(
         if isinstance(value, Mapping):
             yield from _find_figures(value, f"{prefix}{name}.", given or {})
         elif (number := finite(value)) is not None:
-            yield f"{prefix}{name}", Figure(number, _read_interval(given))
+            full = f"{prefix}{name}"
+            yield ALIASES.get(full, full), Figure(number, _read_interval(given))
 
 
 def _read_interval(given: object) -> Interval | None:

@@ -177,7 +177,7 @@ class Progress:
             yield
             return
         # Left to the garbage collector: the thread that refreshes may be writing to it still.
-        self._console.file = os.fdopen(os.dup(shown.fileno()), "w", encoding=shown.encoding)
+        self._console.file = os.fdopen(os.dup(shown.fileno()), "w", encoding="utf-8")
         try:
             yield
         finally:

@@ -110,6 +110,12 @@ def test_tables_and_missing_figures(folder: Path) -> None:
     assert "figures of one run only are left out: alone" in str(table["notes"])
 
 
+def test_an_older_name_is_the_same_figure(folder: Path) -> None:
+    make_run(Path("a"), metrics={"env_steps": 5})
+    make_run(Path("b"), metrics={"env_steps": 7, "evaluation_env_steps": 7})
+    assert [*compared("a", "b")["figures"]] == ["evaluation_env_steps"]  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("status", ["stopped", "failed", ""])
 def test_a_run_that_is_not_done_has_curves_and_no_figures(
     status: str, folder: Path, capsys: pytest.CaptureFixture[str]
