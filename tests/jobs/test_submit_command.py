@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from parley.platform.cli import main, parse_arguments
-from parley.platform.commands.going_on import resuming_call
+from parley.platform.commands.going_on import describe_stop, resuming_call
 from parley.platform.commands.submit import _find_address, _make_request
 from parley.platform.config.loading import load_experiment
 from parley.platform.errors import InputError
 from parley.platform.jobs.job_package import MAX_SIZE_BYTES, write_package
 from parley.platform.jobs.submission import JobRequest, new_submission_id, read_runtime_env
-from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.telemetry.run_folder import TRIALS_FILE, RunFolder
 from parley.platform.telemetry.run_place import UPLOADS_DIR, locate_run
 
 NOWHERE = "http://127.0.0.1:1"
@@ -217,3 +217,13 @@ def test_a_stopped_job_names_the_job_that_goes_on(
         call = shlex.split(resuming_call(command, "dialogue/dpo", run_folder))
     place = str(tmp_path / "parley" / "runs" / "a")
     assert call == ["parley", "submit", *tune, "dialogue/dpo", "--run-dir", place, "--resume"]
+
+
+def test_a_stopped_sweep_is_gone_on_with_by_tune(tmp_path: Path) -> None:
+    with RunFolder.create(load_experiment("dialogue/dpo"), Path("a sweep")) as run_folder:
+        assert "before there was anything to save" in describe_stop(
+            "tune", "dialogue/dpo", run_folder
+        )
+        (run_folder.path / TRIALS_FILE).write_text("[]")
+        told = describe_stop("tune", "dialogue/dpo", run_folder)
+    assert told.endswith("  parley tune dialogue/dpo --run-dir 'a sweep' --resume")
