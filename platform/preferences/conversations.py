@@ -76,15 +76,15 @@ def join_windows(windows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
 
     followers = {key: follower(key) for key in texts}
     inner = set(followers.values())
-    parts = []
+    parts: list[tuple[str, ...]] = []
     for start in texts:
         if start in inner:
             continue
         run: list[str] = []
-        key: str | None = start
-        while key is not None:
-            run.append(texts[key])
-            key = followers[key]
+        place: str | None = start
+        while place is not None:
+            run.append(texts[place])
+            place = followers[place]
         if len(run) >= MIN_MESSAGES:
             parts.append(tuple(run))
     return parts
