@@ -13,6 +13,7 @@ to be refused by what every command asks of a model before it starts.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import multiprocessing
 import re
@@ -140,7 +141,7 @@ def _small_sizes(kind: type[PreTrainedConfig]) -> dict[str, Any]:
     }
     pad = known.get("pad_token_id")
     settings |= {"bos_token_id": END, "eos_token_id": END}
-    settings["pad_token_id"] = pad if type(pad) is int and 0 < pad < VOCAB else None
+    settings["pad_token_id"] = pad if type(pad) is int and 0 <= pad < VOCAB else None
     if "kv_lora_rank" in known:
         settings["num_key_value_heads"] = 4  # as many as attention has
     if not any(name in known for name in ("max_position_embeddings", "n_positions", "n_ctx")):
@@ -170,9 +171,10 @@ def examine(model_type: str) -> Finding:
     except ValueError as error:
         return Finding(model_type, REFUSED, str(error))
     try:
-        rehearse(model, DialogueDPOConfig.model_validate({"lora": {"rank": 4}}), model.device)
+        with_adapters = DialogueDPOConfig.model_validate({"lora": {"rank": 4}})
+        rehearse(copy.deepcopy(model), with_adapters, model.device)
         adapters = "yes"
-    except ValueError:
+    except ValueError:  # it may be left with some of them
         adapters = "refused"
     try:
         memory, errors = _speak(model)

@@ -60,14 +60,14 @@ def rehearse(model: PreTrainedModel, config: DialogueDPOConfig, device: torch.de
 @contextmanager
 def _as_it_was(model: nn.Module) -> Iterator[None]:
     """Take back modes, gradients and which weights learn."""
-    learning = {name: p.requires_grad for name, p in model.named_parameters()}
+    learning = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     training = model.training
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(learning[name])
+        for parameter, did_learn in learning:
+            parameter.requires_grad_(did_learn)
             parameter.grad = None
         model.train(training)
 

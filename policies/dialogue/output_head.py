@@ -114,7 +114,7 @@ class _ReplayedHead(nn.Module):
 
     def __init__(self, model: PreTrainedModel, output_type: type[ModelOutput]) -> None:
         super().__init__()
-        self._base = _KnownStates(output_type)
+        self._base = _KnownStates(find_base_model(model), output_type)
         shell = copy.copy(model)
         vars(shell)["_modules"] = {**model._modules, model.base_model_prefix: self._base}
         vars(shell).pop("forward", None)
@@ -132,14 +132,18 @@ class _ReplayedHead(nn.Module):
 
 
 class _KnownStates(nn.Module):
-    """Answers as a base model whose last hidden states are `hidden`."""
+    """Answers as a base model whose last hidden states are `hidden`, with that one's attributes."""
 
     hidden: Tensor | None
 
-    def __init__(self, output_type: type[ModelOutput]) -> None:
+    def __init__(self, base: nn.Module, output_type: type[ModelOutput]) -> None:
         super().__init__()
+        self._bases = (base,)  # no part of this module
         self._output_type = output_type
         self.hidden = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bases[0], name)
 
     @property
     def decoder(self) -> _KnownStates:

@@ -19,7 +19,7 @@ class ModelParts:
     """A model as a message, for a process that shares no files.
 
     Attributes:
-        config: the architecture as JSON-like data, as transformers itself writes it.
+        config: the architecture as data that Python's JSON can hold.
         state: the weights by name, tied ones once.
     """
 
@@ -92,12 +92,13 @@ def check_travels(model: PreTrainedModel) -> None:
 
 
 def _describe(config: PretrainedConfig) -> dict[str, Any]:
-    described: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    """Python's JSON knows infinity; transformers' files spell it in a way that `from_dict` reads as
+    something else."""
+    described: dict[str, Any] = json.loads(json.dumps(config.to_dict()))
     return described
 
 
 def _rebuild(config: Mapping[str, Any]) -> PretrainedConfig:
-    """By the configuration's own reading, which knows how it writes infinity."""
     rebuilt: PretrainedConfig = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(
         dict(config)
     )

@@ -382,7 +382,8 @@ def test_models_of_other_kinds_are_tuned_and_evaluated(
 ) -> None:
     model = write_model(tmp_path / "model", quick_model_folder, config)
     overrides = (model, "data.num_generated=60", "dpo.num_epochs=1", "evaluation.interval_steps=2")
-    few = ("generation.max_new_tokens=3", "evaluation.prompts=2", "evaluation.final_prompts=2")
+    few = ("generation.max_new_tokens=3", "evaluation.prompts=2", "evaluation.final_prompts=2",
+           "supervised.warmup_steps=1", "dpo.warmup_steps=1")  # fmt: skip
     experiment = settings(quick_model_folder, classifier_folder, *overrides, *few)
     assert train(experiment, tmp_path / "run")["status"] == "done"
 
