@@ -15,7 +15,7 @@ from parley.platform.config.dpo import DialogueDPOConfig
 from parley.platform.errors import InputError
 from parley.platform.learners.dpo_batches import pack_pairs
 from parley.platform.learners.dpo_forward import ResponseForward, probe_pairs
-from parley.platform.learners.dpo_trainer import choose_precision, make_adapters
+from parley.platform.learners.dpo_setup import choose_precision, make_adapters
 from parley.policies.dialogue.pretrained import first_line
 from parley.policies.dialogue.probing import FORWARD_ERRORS
 

@@ -32,16 +32,15 @@ from transformers import (
     TrainingArguments,
     get_scheduler,
 )
-from transformers.pytorch_utils import Conv1D
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from parley.platform.config.dpo import DialogueDPOConfig, DPOSection, LoraConfig
-from parley.platform.errors import InputError
+from parley.platform.config.dpo import DialogueDPOConfig, DPOSection
 from parley.platform.learners.dpo_batches import PackedResponses, plan_steps
 from parley.platform.learners.dpo_data import PairDataError, TokenPairs
 from parley.platform.learners.dpo_forward import ResponseForward
 from parley.platform.learners.dpo_head import TargetScores
 from parley.platform.learners.dpo_loader import PairLoader, check_warmup, num_gradient_steps
+from parley.platform.learners.dpo_setup import choose_precision, make_adapters
 from parley.platform.learners.dpo_state import load_state, save_state
 from parley.platform.models.loss_fault import LossFault, NonFiniteLossError
 from parley.platform.telemetry.activities import Activity, activity
@@ -493,33 +492,4 @@ def make_arguments(dpo: DPOSection, seed: int, device: torch.device, folder: str
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-    )
-
-
-def choose_precision(dpo: DPOSection, device: torch.device) -> str:
-    """The number format of the forward passes on a device: `fp32`, `bf16` or `fp16`.
-
-    Raises:
-        InputError: a format that the device has not.
-    """
-    if dpo.precision == "auto":
-        return "bf16" if device.type == "cuda" else "fp32"
-    if dpo.precision == "fp16" and device.type != "cuda":
-        raise InputError("dpo.precision = fp16 needs a GPU; write fp32, bf16 or auto")
-    return dpo.precision
-
-
-def make_adapters(model: PreTrainedModel, lora: LoraConfig) -> Any:
-    """peft's settings of adapters in all linear layers of a model's blocks; None without a rank."""
-    if not lora.rank:
-        return None
-    import peft  # only where it is asked for: it takes a second to load
-
-    return peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # any number will do
-        lora_dropout=lora.dropout,
-        target_modules="all-linear",
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
-        task_type="CAUSAL_LM",
     )

@@ -333,7 +333,7 @@ STATE: dict[str, Any] = {
         (
             MambaConfig(**STATE),
             "lora.rank=4",
-            ["lora.rank = 4", "in_proj, out_proj, x_proj", "set lora.rank = 0"],
+            ["lora.rank = 4", "dt_proj, in_proj, out_proj, x_proj", "set lora.rank = 0"],
         ),
         (LlamaConfig(**SIZES), "dpo.precision=fp16", ["dpo.precision = fp16 needs a GPU"]),
         (
