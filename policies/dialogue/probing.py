@@ -143,7 +143,7 @@ def find_position_limit(model: PreTrainedModel) -> int | None:
     begin at a later row, and then serve fewer tokens than they have rows.
     """
     tokens = probe_tokens(model, 5)
-    with _TableWatch(len(tokens)) as watch:
+    with _TableWatch(model, len(tokens)) as watch:
         try:
             model(input_ids=tokens[None])
         except FORWARD_ERRORS:
@@ -172,10 +172,12 @@ def context_of(model: PreTrainedModel) -> int:
 
 
 class _TableWatch(TorchDispatchMode):
-    """Notes how far tables reach from which rows `first, first + 1, ...` are taken."""
+    """Notes how far a model's tables reach from which rows `first, first + 1, ...` are taken."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, model: nn.Module, length: int) -> None:
         super().__init__()
+        kept = (*model.parameters(), *model.buffers())
+        self._tables = {tensor.untyped_storage().data_ptr() for tensor in kept}
         self._length = length
         self.limits: list[int] = []
 
@@ -193,6 +195,8 @@ class _TableWatch(TorchDispatchMode):
     def _look(self, table: Tensor, rows: Tensor) -> None:
         if rows.dtype == torch.bool or rows.numel() != self._length:
             return
+        if table.untyped_storage().data_ptr() not in self._tables:
+            return  # rows of what was computed, as where experts share the tokens among them
         taken = rows.flatten()
         if bool((taken.diff() == 1).all()):
             self.limits.append(len(table) - int(taken[0]))

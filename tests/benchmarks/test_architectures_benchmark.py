@@ -27,7 +27,7 @@ QUICK = {
     "gemma2": (WORKS, "reread", "apart"),
     "granite": (WORKS, "cache", "shared"),
     "bloom": (WORKS, "reread", "apart"),
-    "roberta": (WORKS, "cache", "shared"),
+    "roberta": (WORKS, "reread", "apart"),
     "cpmant": (REFUSED, "", ""),
 }
 
