@@ -13,7 +13,6 @@ to be refused by what every command asks of a model before it starts.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import multiprocessing
 import re
@@ -171,16 +170,16 @@ def examine(model_type: str) -> Finding:
     except ValueError as error:
         return Finding(model_type, REFUSED, str(error))
     try:
-        with_adapters = DialogueDPOConfig.model_validate({"lora": {"rank": 4}})
-        rehearse(copy.deepcopy(model), with_adapters, model.device)
-        adapters = "yes"
-    except ValueError:  # it may be left with some of them
-        adapters = "refused"
-    try:
         memory, errors = _speak(model)
         errors |= {"pairs": _score_pairs(model), "message": _send(model), "file": _save(model)}
     except Exception as error:
         return Finding(model_type, BROKEN, f"{type(error).__name__}: {first_line(error)}")
+    try:
+        with_adapters = DialogueDPOConfig.model_validate({"lora": {"rank": 4}})
+        rehearse(model, with_adapters, model.device)  # last: some may stay where it is refused
+        adapters = "yes"
+    except ValueError:
+        adapters = "refused"
     worst = max(errors, key=lambda name: errors[name])
     prompts = "shared" if plan.shares_prompts else "apart"
     is_right = errors[worst] <= TOLERANCE * _largest_logit(model)

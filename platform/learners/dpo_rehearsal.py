@@ -81,12 +81,13 @@ def _adapted(model: PreTrainedModel, config: DialogueDPOConfig) -> Iterator[nn.M
         return
     import peft
 
+    layers = _linear_layers(model)
     try:
         adapted: Any = peft.get_peft_model(model, adapters)
     except Exception as error:
         raise InputError(
             f"lora.rank = {config.lora.rank}: peft cannot put adapters into the linear layers of "
-            f"{type(model).__name__}, which are {', '.join(_linear_layers(model)) or 'none'} "
+            f"{type(model).__name__}, which are {', '.join(layers) or 'none'} "
             f"({first_line(error)}); set lora.rank = 0 to train all weights, or choose another "
             f"model"
         ) from error
