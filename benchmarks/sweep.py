@@ -292,7 +292,7 @@ def run_parley(folder: Path, grid: Sequence[tuple[float, float]]) -> None:
         run_sweep(config, run_folder, resume=False, parts=parts)
 
 
-def prepare(config: Any, folder: Path, progress: Any) -> Any:
+def prepare(config: Any, folder: Path, progress: Any, stop: Any) -> Any:
     """What all trials share: the model's weights, its tokenizer, the scored pairs."""
     from parley.platform.learners.dpo_data import encode_pairs
     from parley.platform.learners.dpo_scoring import response_log_probs
@@ -314,7 +314,7 @@ def prepare(config: Any, folder: Path, progress: Any) -> Any:
 
 
 def run_trial(
-    config: Any, shared: Any, folder: Path, report: Any, restore: Path | None
+    config: Any, shared: Any, folder: Path, report: Any, restore: Path | None, ending: Any
 ) -> Mapping[str, object]:
     """One training without measures on held-out pairs; its model is saved at its end."""
     import torch

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -25,6 +26,4 @@ else:
     def __getattr__(name):
         if name not in _API:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from parley.platform import api
-
-        return getattr(api, name)
+        return getattr(import_module("parley.platform.api"), name)

@@ -24,6 +24,7 @@ from parley.platform.evaluation.generator_chat import GeneratorAgents, Generator
 from parley.platform.evaluation.generator_checkpoint import experiment_of
 from parley.platform.evaluation.run_inputs import keep_inputs
 from parley.platform.judges import embedded_judge
+from parley.platform.judges.ranker_encoders import has_minilm
 from parley.platform.telemetry.run_folder import RunFolder
 from parley.policies.dialogue.loading import load_language_model, save_language_model
 from tests.platform.cooperation_fixtures import RuleJudge, judge_length, make_pair, perturbed
@@ -271,7 +272,7 @@ def test_other_data_judges_or_models_than_the_runs_are_refused(
     shutil.rmtree(tmp_path / "model")  # its row is left out
     assert main(short) == 0
     assert "the model before tuning is left out: model: the run began" in capsys.readouterr().err
-    other = not embedded_judge.has_minilm()
+    other = not has_minilm()
     monkeypatch.setattr(embedded_judge, "has_minilm", lambda: other)
     assert main(short) == 2
     assert "judges.judge = embedded is judge-" in capsys.readouterr().err
