@@ -275,5 +275,5 @@ def test_other_data_judges_or_models_than_the_runs_are_refused(
     other = not has_minilm()
     monkeypatch.setattr(embedded_judge, "has_minilm", lambda: other)
     assert main(short) == 2
-    assert "judges.judge = embedded is judge-" in capsys.readouterr().err
+    assert "judges.judge = embedded is pairs-" in capsys.readouterr().err
     assert main([*short, "judges.judge=embedded"]) == 0
