@@ -133,6 +133,7 @@ HOW_TESTED = {
     "parley doctor": "quick",
     "parley train": "slow",
     "parley evaluate": "slow",
+    "parley compare": "slow",
     "parley watch": "slow",
     "parley chat": "slow",
     "parley report": "slow",
