@@ -81,9 +81,11 @@ def test_thresholds_are_read_beside_the_model(folder: Path) -> None:
 
 def test_a_classifier_without_its_head_is_refused(folder: Path, tmp_path: Path) -> None:
     """Its head would be drawn anew in every process."""
-    labels = {"id2label": NAMES, "label2id": {name: index for index, name in NAMES.items()}}
-    sizes = {"vocab_size": 300, "n_positions": 128, "n_embd": 16, "n_layer": 1, "n_head": 2}
-    GPT2LMHeadModel(GPT2Config(**sizes, **labels)).save_pretrained(tmp_path)
+    config = GPT2Config(
+        vocab_size=300, n_positions=128, n_embd=16, n_layer=1, n_head=2, id2label=NAMES,
+        label2id={name: index for index, name in NAMES.items()},
+    )  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(folder / file, tmp_path)
     with pytest.raises(ClassifierError, match=r"missing score\.weight, .*saved with its head, or"):

@@ -18,11 +18,8 @@ from parley.platform.config.dpo import LoraConfig
 from parley.platform.learners.dpo_data import TokenPairs
 from parley.platform.learners.dpo_loader import collate
 from parley.platform.learners.dpo_scoring import response_log_probs
-from parley.platform.learners.dpo_trainer import (
-    SharedPromptDPOTrainer,
-    build_trainer,
-    make_adapters,
-)
+from parley.platform.learners.dpo_setup import make_adapters
+from parley.platform.learners.dpo_trainer import SharedPromptDPOTrainer, build_trainer
 from tests.platform.dpo_fixtures import (
     CPU,
     make_config,

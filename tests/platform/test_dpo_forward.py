@@ -133,8 +133,10 @@ def test_prompts_longer_than_a_local_window_are_read_alone() -> None:
     def draw(length: int) -> list[int]:
         return random.integers(1, VOCAB, length).tolist()
 
-    rows = [TokenRows.join([draw(length) for _ in range(2)]) for length in (300, 20, 30)]
-    pairs = TokenPairs(*rows, ("a", "b"), 0, "test")
+    prompts, chosen, rejected = (
+        TokenRows.join([draw(length) for _ in range(2)]) for length in (300, 20, 30)
+    )
+    pairs = TokenPairs(prompts, chosen, rejected, ("a", "b"), 0, "test")
     expected = log_probs_alone(model, pairs)
     found = response_log_probs(model, pairs)
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-3)

@@ -70,10 +70,11 @@ ENCODER: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": 0,
 }
-MAMBA2 = Mamba2Config(
-    vocab_size=257, hidden_size=32, num_hidden_layers=1, state_size=8, head_dim=16, num_heads=4,
-    n_groups=1, max_position_embeddings=96, **IDS,
-)  # fmt: skip
+STATE: dict[str, Any] = {
+    "vocab_size": 257, "hidden_size": 32, "num_hidden_layers": 1, "state_size": 8, "head_dim": 16,
+    "num_heads": 4, "n_groups": 1, "max_position_embeddings": 96,
+}  # fmt: skip
+MAMBA2 = Mamba2Config(**STATE, **IDS)
 
 
 def build(config: PreTrainedConfig) -> PreTrainedModel:
@@ -188,7 +189,7 @@ def test_a_configuration_that_changes_on_its_way_is_refused(
     model = build(GPT2Config(vocab_size=257, n_embd=16, n_layer=1, n_head=2, n_positions=48, **IDS))
     plain = GPT2Config.from_dict.__func__  # type: ignore[attr-defined]
 
-    def forget(cls: type[GPT2Config], settings: dict[str, Any], **options: Any) -> Any:
+    def forget(cls: type[GPT2Config], settings: dict[str, Any], /, **options: Any) -> Any:
         return plain(cls, {**settings, "resid_pdrop": 0.5}, **options)
 
     check_travels(model)
@@ -219,7 +220,7 @@ def adapted(tmp_path: Path) -> tuple[Path, Path, np.ndarray]:
     save(make_gpt2(n_layer=2), base)
     model = load_language_model(base).model
     lora = peft.LoraConfig(r=4, target_modules="all-linear", fan_in_fan_out=True)
-    together: Any = peft.get_peft_model(model, lora)  # type: ignore[arg-type]
+    together: Any = peft.get_peft_model(model, lora)
     with torch.no_grad():
         for name, parameter in together.named_parameters():
             if "lora_B" in name:
@@ -235,16 +236,15 @@ def test_the_folder_of_an_adapter_means_the_merged_model(
     adapted: tuple[Path, Path, np.ndarray], tmp_path: Path
 ) -> None:
     base, folder, expected = adapted
-    for with_tokenizer in (False, True):
-        if with_tokenizer:
-            make_tokenizer().save_pretrained(folder)
-        loaded = load_language_model(folder)
+    with_bases_tokenizer = load_language_model(folder)
+    make_tokenizer().save_pretrained(folder)
+    for loaded in (with_bases_tokenizer, load_language_model(folder)):
         with torch.no_grad():
             found = loaded.model(torch.tensor([[5, 9, 200]])).logits.numpy()
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert all(parameter.requires_grad for parameter in loaded.model.parameters())
         assert type(loaded.model) is type(load_language_model(base).model)
-    save_language_model(loaded, tmp_path / "merged")
+    save_language_model(with_bases_tokenizer, tmp_path / "merged")
     with torch.no_grad():
         found = load_language_model(tmp_path / "merged").model(torch.tensor([[5, 9, 200]])).logits
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
