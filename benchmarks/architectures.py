@@ -233,8 +233,9 @@ def _score_pairs(model: PreTrainedModel) -> float:
         [_draw(random, length) for length in lengths]
         for lengths in ((50, 30, 20), (12, 7, 20), (5, 25, 9))
     )
-    rows = (TokenRows.join([row.tolist() for row in part]) for part in (prompts, chosen, rejected))
-    found = response_log_probs(model, TokenPairs(*rows, ("a", "b", "c"), END, ""))
+    rows = [TokenRows.join([row.tolist() for row in part]) for part in (prompts, chosen, rejected)]
+    pairs = TokenPairs(rows[0], rows[1], rows[2], ("a", "b", "c"), END, "")
+    found = response_log_probs(model, pairs)
     worst = 0.0
     for pair, prompt in enumerate(prompts):
         for side, response in enumerate((chosen[pair], rejected[pair])):

@@ -70,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         told = "  ".join(f"{part} {ratio:.2f}" for part, ratio in ratios.items())
         print(f"this / other, median of pairs: {told}")
     if options.json:
-        runs = {name: [run._asdict() for run in found] for name, found in times.items()}
-        text = json.dumps({"call": call, "seconds": runs, "ratios": ratios}, indent=2)
+        seconds = {name: [run._asdict() for run in runs] for name, runs in times.items()}
+        text = json.dumps({"call": call, "seconds": seconds, "ratios": ratios}, indent=2)
         options.json.write_text(text + "\n", encoding="utf-8")
 
 

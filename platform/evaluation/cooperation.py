@@ -132,7 +132,7 @@ def quick_cooperation(
         **name_rates("violation_rate_by_maxim", figures.violations),
     }
     return QuickCooperation(
-        None if judge is None else ~judged.any(axis=1),
+        None if judge is None else ~np.any(judged, axis=1),
         questions.conversations,
         {
             **({} if judge is None else counted),

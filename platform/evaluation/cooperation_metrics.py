@@ -102,7 +102,7 @@ def name_figures(
     gains = cooperative[TUNED].astype(float) - cooperative[UNTUNED].astype(float)
     metrics |= name_rate("cooperative_gain", clustered_mean(gains, conversations))
     metrics |= name_rate("cooperative_rate_by_detector", by_name[TUNED].detector_cooperative)
-    flagged = verdicts[HUMAN].detected.any(axis=1)
+    flagged = np.any(verdicts[HUMAN].detected, axis=1)
     metrics |= name_rate("flag_rate_human_by_detector", clustered_rate(flagged, conversations))
     for name in (TUNED, UNTUNED, RERANKED, REPAIRED, HUMAN):
         metrics |= name_rates(f"violation_rate_by_maxim{_suffix(name)}", by_name[name].violations)

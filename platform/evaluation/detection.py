@@ -104,7 +104,7 @@ def measure_clean(source: LabelledRows, detector: Detector) -> dict[str, Any]:
     clean, kind = find_clean(source.rows)
     metrics: dict[str, Any] = {NO_VERDICT: None, "clean_source": kind, "clean_rows": len(clean)}
     if clean:
-        flags = detector.find_violations([one.exchange for one in clean]).any(axis=1)
+        flags = np.any(detector.find_violations([one.exchange for one in clean]), axis=1)
         numbers: dict[str, int] = {}
         groups = [numbers.setdefault(one.conversation, len(numbers)) for one in clean]
         metrics |= measure_rate("clean_flag_rate", flags, np.array(groups, np.int64))

@@ -116,11 +116,11 @@ def check_judge(judge: Detector, questions: Questions) -> JudgeCheck:
     """Try a judge on what people said to these prompts, and on the same replies exchanged."""
     own = [pair.chosen for pair in questions.pairs]
     flags = find_violations(judge, questions.exchanges(own))
-    fits = ~flags.any(axis=1)
+    fits = ~np.any(flags, axis=1)
     others = exchange_replies(questions.conversations)
     moved = others >= 0
     strange = find_violations(judge, questions.exchanges([own[place] for place in others]))
-    gains = fits.astype(float) - ~strange.any(axis=1)
+    gains = fits.astype(float) - ~np.any(strange, axis=1)
     conversations = np.array(questions.conversations)
     return JudgeCheck(
         num_contexts=questions.num_contexts,
@@ -179,6 +179,7 @@ def exchange_replies(conversations: Sequence[str]) -> NDArray[np.int64]:
     partners = np.empty(len(order), np.int64)
     partners[order] = np.roll(order, -int(sizes.max()))
     same = [
-        conversations[partner] == own for partner, own in zip(partners, conversations, strict=True)
+        conversations[int(partner)] == own
+        for partner, own in zip(partners, conversations, strict=True)
     ]
     return np.where(same, -1, partners)

@@ -40,7 +40,7 @@ def test_exported_trees_predict_as_scikit_learn_does(seed: int) -> None:
 
 def test_trees_of_few_values_are_those_that_scikit_learn_grows() -> None:
     rng = np.random.default_rng(0)
-    features = rng.integers(0, 40, (300, 5)).astype(np.float32) / 7
+    features = (rng.integers(0, 40, (300, 5)) / 7).astype(np.float32)
     labels = features[:, 0] + features[:, 1] > 5
     features[rng.random(features.shape) < 0.15] = np.nan
     weights = rng.random(300)
@@ -51,7 +51,7 @@ def test_trees_of_few_values_are_those_that_scikit_learn_grows() -> None:
         max_iter=12, max_features=FEATURE_SHARE, early_stopping=False, **settings
     )
     model.fit(features, labels, sample_weight=weights)
-    between = rng.random((200, 5)).astype(np.float32) * 6
+    between = (rng.random((200, 5)) * 6).astype(np.float32)
     for rows in (features, between):
         assert np.allclose(trees.log_odds(rows), model.decision_function(rows), atol=1e-12)
 
