@@ -28,7 +28,6 @@ from parley.platform.evaluation.cooperation_metrics import (
     UNTUNED,
     UNTUNED_RERANKED,
     Answers,
-    Verdicts,
     check_criteria,
     find_obstacle,
     keep_samples,
@@ -47,6 +46,7 @@ from parley.platform.evaluation.cooperation_table import (
 )
 from parley.platform.evaluation.generation import decoding_of, generate
 from parley.platform.evaluation.judge_check import check_judge
+from parley.platform.evaluation.judging_aside import judging_aside
 from parley.platform.evaluation.preference import PairLogProbs, measure_accuracy
 from parley.platform.evaluation.questions import Questions, choose_questions
 from parley.platform.evaluation.repairing import repair
@@ -175,28 +175,38 @@ def evaluate_generator(
     check = check_judge(judge, questions)
     if check.obstacle:
         report(f"NO VERDICT: {check.obstacle}")
-    report(f"measuring preferences on {len(pairs)} held-out pairs")
-    metrics = measure_preferences(tuned, reference, pairs, config)
-    report(f"answering {len(questions.pairs)} held-out prompts")
-    answers: Answers = {
-        HUMAN: [pair.chosen for pair in questions.pairs],
-        REJECTED: [pair.rejected for pair in questions.pairs],
-    }
-    if base is not None:
-        answers[BASE] = _write(base, questions, config)
-    answers |= _run_pipelines(tuned, reference, questions, detector, config, seed)
-    report("judging the answers")
-    table, verdicts = [], {}
-    for name, texts in answers.items():
-        rows = questions.exchanges(texts)
-        found = Verdicts(find_violations(judge, rows), find_violations(detector, rows))
-        perplexity = _perplexity(reference, questions, texts, config)
-        table.append(
-            measure_system(
-                name, rows, questions.conversations, found.judged, found.detected, perplexity
-            )
+    answers: Answers = {}
+    with judging_aside(judge, detector, questions) as judging:
+
+        def keep(name: str, texts: list[str]) -> None:
+            answers[name] = texts
+            judging.begin(name, texts)
+
+        keep(HUMAN, [pair.chosen for pair in questions.pairs])
+        keep(REJECTED, [pair.rejected for pair in questions.pairs])
+        report(f"measuring preferences on {len(pairs)} held-out pairs")
+        metrics = measure_preferences(tuned, reference, pairs, config)
+        report(f"answering {len(questions.pairs)} held-out prompts")
+        if base is not None:
+            keep(BASE, _write(base, questions, config))
+        _run_pipelines(tuned, reference, questions, detector, config, seed, keep)
+        perplexities = {
+            name: _perplexity(reference, questions, texts, config)
+            for name, texts in answers.items()
+        }
+        report("judging the answers")
+        verdicts = judging.finish()
+    table = [
+        measure_system(
+            name,
+            questions.exchanges(answers[name]),
+            questions.conversations,
+            found.judged,
+            found.detected,
+            perplexities[name],
         )
-        verdicts[name] = found
+        for name, found in verdicts.items()
+    ]
     metrics |= name_figures(table, verdicts, questions.conversations) | name_check(check)
     criteria = check_criteria(metrics)
     metrics["criteria"] = {criterion.name: criterion.is_met for criterion in criteria}
@@ -293,23 +303,28 @@ def _run_pipelines(
     detector: Detector,
     config: DialogueDPOConfig,
     seed: int,
-) -> Answers:
-    """What the models answer, alone and behind the detector; re-ranking gets the same for both."""
-    answers = {UNTUNED: _write(reference, questions, config)}
+    keep: Callable[[str, list[str]], None],
+) -> None:
+    """What the models answer, alone and behind the detector; re-ranking gets the same for both.
+
+    `keep` takes the name of each system and its responses, as they come.
+    """
+    greedy = _write(reference, questions, config)
+    keep(UNTUNED, greedy)
     drawn = _draw_candidates(reference, questions, config, seed)
-    candidates = [[g, *d] for g, d in zip(answers[UNTUNED], drawn, strict=True)]
+    candidates = [[g, *d] for g, d in zip(greedy, drawn, strict=True)]
     choices = choose_best(detector, questions.contexts, candidates)
-    answers[UNTUNED_RERANKED] = [choice.text for choice in choices]
-    answers[TUNED] = _write(tuned, questions, config)
+    keep(UNTUNED_RERANKED, [choice.text for choice in choices])
+    greedy = _write(tuned, questions, config)
+    keep(TUNED, greedy)
     beams = generate(tuned, questions.prompts, decoding_of(config, "beam"))
-    answers[BEAM] = [responses[0].text for responses in beams]
+    keep(BEAM, [responses[0].text for responses in beams])
     drawn = _draw_candidates(tuned, questions, config, seed)
-    answers[SAMPLED] = [texts[0] for texts in drawn]
-    candidates = [[g, *d] for g, d in zip(answers[TUNED], drawn, strict=True)]
+    keep(SAMPLED, [texts[0] for texts in drawn])
+    candidates = [[g, *d] for g, d in zip(greedy, drawn, strict=True)]
     choices = choose_best(detector, questions.contexts, candidates)
-    answers[RERANKED] = [choice.text for choice in choices]
-    answers[REPAIRED] = repair_choices(detector, questions.contexts, choices)
-    return answers
+    keep(RERANKED, [choice.text for choice in choices])
+    keep(REPAIRED, repair_choices(detector, questions.contexts, choices))
 
 
 def _write(model: LanguageModel, questions: Questions, config: DialogueDPOConfig) -> list[str]:

@@ -34,6 +34,7 @@ from parley.platform.config.errors import ConfigError, display_path
 from parley.platform.config.inputs import Kind, NamedInput, list_inputs, with_places
 from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import InputError
+from parley.platform.telemetry.interpreter import importing
 from parley.platform.telemetry.run_folder import RunFolder
 
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -237,7 +238,8 @@ def _pin_model(name: str, folder: Path) -> RunInput:
 
 
 def _find_model(name: str) -> RunInput | None:
-    from parley.platform.models.resolving import locate_model
+    with importing():
+        from parley.platform.models.resolving import locate_model
 
     folder = locate_model(name, _tell)
     return None if folder is None else _pin_model(name, folder)
@@ -265,13 +267,15 @@ def _find_pairs(name: str) -> RunInput | None:
 
 
 def _find_detector(name: str) -> RunInput | None:
-    from parley.platform.judges.identity import identify_detector
+    with importing():
+        from parley.platform.judges.identity import identify_detector
 
     return RunInput(name, _absolute(name), identify_detector(name, "detector"))
 
 
 def _find_judge(name: str, has_pairs: bool = False) -> RunInput | None:
-    from parley.platform.judges.identity import identify_detector
+    with importing():
+        from parley.platform.judges.identity import identify_detector
 
     return RunInput(name, _absolute(name), identify_detector(name, "judge", has_pairs))
 

@@ -29,6 +29,8 @@ BATCH_TOKENS = 2_048
 NUM_HASHED = 512
 """Vectors that the words share which are too rare for one of their own."""
 MIN_COUNT = 3
+NUM_KNOWN = 6
+"""Sets of turns whose vectors are kept: the contexts and people's replies of some questions."""
 RARE_SHARE = 1e-3
 """A word that makes up this share of a text counts half of a rare one."""
 WINDOW = 8
@@ -69,16 +71,19 @@ class TurnEncoder(ABC):
     name: str
     width: int
     """D, the size of a vector."""
-    _last_contexts: tuple[tuple[str, ...], TokenStates] | None = None
+    _known: dict[tuple[str, ...], TokenStates] | None = None
 
-    def encode_contexts(self, turns: tuple[str, ...]) -> TokenStates:
-        """The token vectors of all turns; computed only where they are not those of last time.
+    def encode_again(self, turns: tuple[str, ...]) -> TokenStates:
+        """The token vectors of all turns, which are kept for the last few sets of turns.
 
         The same turns in the same batches: what comes out does not depend on what came before.
         """
-        if self._last_contexts is None or self._last_contexts[0] != turns:
-            self._last_contexts = (turns, self.encode(turns))
-        return self._last_contexts[1]
+        known = self._known = self._known or {}
+        states = known.pop(turns, None) or self.encode(turns)
+        known[turns] = states  # the newest last
+        if len(known) > NUM_KNOWN:
+            del known[next(iter(known))]
+        return states
 
     @abstractmethod
     def encode(self, turns: Sequence[str], report: Report | None = None) -> TokenStates:

@@ -137,14 +137,14 @@ def score_by_rankers(parts: FitParts, contexts: Contexts, replies: Sequence[str]
     """The rankers' mean score of each reply in its context, float64 [N]; no context is empty.
 
     Every distinct turn is encoded once, however many contexts or replies it stands in. Contexts
-    are encoded apart from replies: those of the last call are still known when other replies are
-    scored in the same ones.
+    are encoded apart from replies: both are still known when other replies are scored in the same
+    contexts, or the same replies in others.
     """
-    shown_turns = tuple(dict.fromkeys(turn for shown in contexts for turn in shown))
-    said_turns = list(dict.fromkeys(replies))
+    shown_turns = tuple(sorted({turn for shown in contexts for turn in shown}))
+    said_turns = tuple(sorted(set(replies)))
     before = {turn: place for place, turn in enumerate(shown_turns)}
     after = {turn: place for place, turn in enumerate(said_turns, len(before))}
-    states = parts.encoder.encode_contexts(shown_turns).join(parts.encoder.encode(said_turns))
+    states = parts.encoder.encode_again(shown_turns).join(parts.encoder.encode_again(said_turns))
     scores = np.zeros(len(replies))
     order = sorted(range(len(replies)), key=lambda row: len(replies[row]))
     for start in range(0, len(order), PAIRS_AT_ONCE):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
 from parley.platform.judges.ranker import Ranker
-from parley.platform.judges.ranker_encoders import WordEncoder
+from parley.platform.judges.ranker_encoders import (
+    NUM_KNOWN,
+    Report,
+    TokenStates,
+    WordEncoder,
+    learn_words,
+)
 from parley.platform.judges.reply_fit import (
     CLUES,
     FitParts,
@@ -106,3 +114,25 @@ def test_unseen_scores_do_not_know_their_own_conversation() -> None:
     expected = join(true[owners != 3], false[owners != 3]).score(changed[owners == 3])
     np.testing.assert_allclose(after[owners == 3], expected)
     assert not np.allclose(before[owners != 3], after[owners != 3])
+
+
+def test_turns_that_are_asked_for_again_are_kept_and_equal() -> None:
+    encoder = learn_words(["tea and cake", "rain all day"] * 4, 4, 0)
+    calls: list[tuple[str, ...]] = []
+    plain = encoder.encode
+
+    def counting(turns: Sequence[str], report: Report | None = None) -> TokenStates:
+        calls.append(tuple(turns))
+        return plain(turns, report)
+
+    encoder.encode = counting  # type: ignore[method-assign]
+    sets = [("tea", f"rain {number}") for number in range(NUM_KNOWN + 1)]
+    for turns in sets:
+        assert np.array_equal(encoder.encode_again(turns).states, plain(turns).states)
+    encoder.encode_again(sets[-1])
+    assert len(calls) == len(sets)  # the newest is known
+    encoder.encode_again(sets[0])
+    assert len(calls) == len(sets) + 1  # the oldest is not
+    joined = encoder.encode_again(sets[1]).join(plain(["cake"]))
+    assert np.array_equal(joined.states, plain([*sets[1], "cake"]).states)
+    assert np.array_equal(joined.offsets, plain([*sets[1], "cake"]).offsets)
