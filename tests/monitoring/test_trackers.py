@@ -134,7 +134,7 @@ def test_a_tracker_that_is_not_installed_is_refused_first(
 
     monkeypatch.setattr("parley.platform.monitoring.trackers.find_spec", find_none)
     config = load_experiment("cartpole/ppo", ['tracking.callbacks=["aim"]'])
-    with pytest.raises(ConfigError, match=r'pip install "parley-rl\[aim\]"'):
+    with pytest.raises(ConfigError, match=r'pip install "aim>=3\.29"'):
         check_trackers(config)
 
 

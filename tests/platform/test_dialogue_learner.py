@@ -61,7 +61,9 @@ Rows = dict[str, NDArray[Any]]
 
 
 def make_config(*overrides: str) -> DialogueDistortConfig:
-    base = ["learner.num_threads=1", "ppo.value_clip=0.2", "ppo.entropy_coefficient=0.01"]
+    base = ["learner.num_threads=1"]
+    if "algorithm=reinforce" not in overrides:
+        base += ["ppo.value_clip=0.2", "ppo.entropy_coefficient=0.01"]
     config = load_experiment("dialogue/distort", [*base, *overrides])
     assert isinstance(config, DialogueDistortConfig)
     return config
@@ -179,7 +181,9 @@ def test_the_loss_is_over_the_seats_own_tokens_alone(name: str, algorithm: str) 
     """What stands in the padding and in rows that make up the number plays no part."""
     policy, sampling = make_policy(0), SAMPLINGS[name]
     rows = play_rows(policy, sampling, algorithm, **NARROW)
-    overrides = [f"algorithm={algorithm}", "reinforce.entropy_coefficient=0.01"]
+    overrides = [f"algorithm={algorithm}"]
+    if algorithm == "reinforce":
+        overrides += ["reinforce.entropy_coefficient=0.01"]
     learner = make_learner(policy, sampling, *overrides)
     config = make_config(f"sampling.temperature={sampling.temperature}", *overrides)
     expected = loss_of(policy, rows, config).item()

@@ -282,4 +282,5 @@ def test_a_run_of_another_language_is_refused(
     arguments = ["algorithm=ppo", f"init_from={start}"]
     assert main(["train", "trace/addition", "--run-dir", str(run), *arguments]) == 2
     error = capsys.readouterr().err
-    assert f"init_from {start} speaks sorting" in error
+    assert f"init_from {start}/checkpoints/iteration_" in error
+    assert "speaks sorting, but language.name is addition" in error
