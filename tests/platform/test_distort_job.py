@@ -116,7 +116,7 @@ def test_the_run_folder_holds_what_the_contract_says(
 ) -> None:
     names = {path.name for path in finished.iterdir()} - {".lock"}
     expected = {"checkpoints", "config.toml", "metrics.jsonl", "result.json", "transcripts.jsonl"}
-    assert names == expected | {"tensorboard", "tracking.json"}
+    assert names == expected | {"inputs.json", "tensorboard", "tracking.json"}
     config = load_experiment(finished / "config.toml")
     assert isinstance(config, DialogueDistortConfig)
     assert config.seats["competitor"].model == str(quick_model_folder)
