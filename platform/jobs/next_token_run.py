@@ -21,7 +21,7 @@ from parley.platform.config.errors import ConfigError
 from parley.platform.config.sections import CheckpointConfig, LearnerConfig
 from parley.platform.jobs.stopping import Interrupting, StopOverdue, StopSignal
 from parley.platform.learners.capacity import LEARNER_RESOURCES, NUM_LEARNERS, remedy
-from parley.platform.learners.devices import choose_devices
+from parley.platform.learners.devices import GPU, choose_devices
 from parley.platform.learners.next_token import NextTokenSettings
 from parley.platform.learners.next_token_channel import Snapshot
 from parley.platform.learners.next_token_training import NextTokenTraining
@@ -296,5 +296,11 @@ def place_workers(learner: LearnerConfig, other_cpus: int = 0, others: str = "")
                 f"but the Ray cluster counts {resources.get(name, 0):g}. "
                 f"{remedy(name, NUM_LEARNERS, LEARNER_RESOURCES)}"
             )
+    num_gpus = num_workers * (learner.num_gpus_per_learner or 0.0)
+    if resources.get(GPU, 0) < num_gpus:
+        raise ConfigError(
+            f"learner.num_gpus_per_learner asks for {num_gpus:g} GPUs in all, but the Ray cluster "
+            f"counts {resources.get(GPU, 0):g}. {remedy(GPU, NUM_LEARNERS, LEARNER_RESOURCES)}"
+        )
     devices = choose_devices(learner)
     return devices.is_cuda and num_workers * devices.num_gpus <= resources.get("GPU", 0)

@@ -54,3 +54,7 @@ def test_two_workers_on_two_machines_take_the_steps_of_one(tmp_path: Path) -> No
             np.testing.assert_allclose(two.weights[name], expected, rtol=0, atol=1e-5, err_msg=name)
         with pytest.raises(ConfigError, match=r"1 disk for each of 1 workers.*counts 0"):
             place_workers(LearnerConfig(resources={"disk": 1.0}))
+        with pytest.raises(
+            ConfigError, match=r"3 GPUs in all.*counts 2\. GPU: set learner.num_gpus"
+        ):
+            place_workers(LearnerConfig(num_learners=3, num_gpus_per_learner=1.0))

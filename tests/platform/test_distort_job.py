@@ -368,10 +368,6 @@ order = ["anna", "carl", "ben"]
 
 [reward]
 judge = "carl"
-
-[pool]
-seat = "carl"
-of = "ben"
 """
 
 
