@@ -234,7 +234,10 @@ def _read_notes(config: ExperimentConfig, run: Path) -> dict[str, RunInput]:
 def _pin_model(name: str, folder: Path) -> RunInput:
     from parley.platform.models.resolving import model_files
 
-    return pin_files(name, folder, model_files(folder))
+    try:
+        return pin_files(name, folder, model_files(folder))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _find_model(name: str) -> RunInput | None:

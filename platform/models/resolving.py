@@ -19,6 +19,7 @@ from parley.platform.models.embedded import (
     embedded_model,
 )
 from parley.platform.telemetry.run_folder import CHECKPOINTS_DIR
+from parley.policies.dialogue.adapters import find_base, find_lone_adapter
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 
 AUTO_NAME = "auto"
@@ -112,9 +113,23 @@ def model_inside(name: str) -> str:
 
 
 def model_files(folder: Path) -> dict[str, Path]:
-    """The files from which a model and its tokenizer are read, by their names."""
+    """The files from which a model and its tokenizer are read, by their names.
+
+    Those of the model that an adapter changes come with it, as `base/...`.
+
+    Raises:
+        ValueError: an adapter does not name its base, or that is not to be had here.
+    """
     weights = list_files(folder, SAFE_WEIGHTS) or list_files(folder, OLD_WEIGHTS)
-    return {**weights, **list_files(folder, MODEL_FILES)}
+    files = {**weights, **list_files(folder, MODEL_FILES)}
+    adapter = find_lone_adapter(str(folder))
+    if adapter is None:
+        return files
+    base = Path(find_base(adapter))
+    place = base if base.is_dir() else _cached_folder(str(base))
+    if place is None:
+        raise ValueError(f"{base}, the model that the adapter in {folder} changes, is not here")
+    return files | {f"base/{name}": file for name, file in model_files(place).items()}
 
 
 def _cached_folder(name: str) -> Path | None:

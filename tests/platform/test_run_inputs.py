@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 
 from parley.platform.checkpoints.inputs import INPUTS_FILE, read_inputs
@@ -33,6 +34,7 @@ from parley.platform.judges.identity import identify_detector
 from parley.platform.models import resolving
 from parley.platform.models.resolving import locate_model
 from parley.platform.telemetry.run_folder import RunFolder
+from parley.policies.dialogue.loading import load_language_model
 
 SEATS = ("seats.distorter.model", "seats.competitor.model")
 
@@ -128,6 +130,26 @@ def test_another_model_of_that_name_is_refused(
     shutil.move("mine", "other")
     copy_model(quick_model_folder, Path("mine"))
     go_on(run)
+
+
+def test_the_model_below_an_adapter_is_pinned_with_it(
+    quick_model_folder: Path, tmp_path: Path
+) -> None:
+    base, adapter = copy_model(quick_model_folder, tmp_path / "base"), tmp_path / "adapter"
+    adapted: Any = peft.get_peft_model(
+        load_language_model(base).model,
+        peft.LoraConfig(r=2, target_modules="all-linear", fan_in_fan_out=True),
+    )
+    adapted.save_pretrained(adapter)
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "base"}))
+    begin(tmp_path / "run", f"distorter={adapter}", f"competitor={quick_model_folder}")
+    noted = read_inputs(tmp_path / "run")["seats.distorter.model"]
+    assert {"adapter_model.safetensors", "base/model.safetensors"} <= noted.files.keys()
+    shutil.rmtree(base)
+    copy_model(quick_model_folder, base, change=True)
+    with pytest.raises(ConfigError, match=r"base/model\.safetensors"):
+        go_on(tmp_path / "run")
 
 
 def test_a_name_means_what_it_meant_wherever_one_stands(
