@@ -31,13 +31,13 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from parley.platform.config.dpo import DialogueDPOConfig
-from parley.platform.evaluation.beam_search import find_beam_plan
-from parley.platform.learners.dpo_data import TokenPairs, TokenRows
-from parley.platform.learners.dpo_forward import find_plan
-from parley.platform.learners.dpo_rehearsal import rehearse
-from parley.platform.learners.dpo_scoring import response_log_probs
-from parley.platform.models.tokenizer import train_tokenizer
+from parley.platform.cooperate.dpo.forward import find_plan
+from parley.platform.cooperate.dpo.rehearsal import rehearse
+from parley.platform.cooperate.dpo.scoring import response_log_probs
+from parley.platform.cooperate.dpo.token_pairs import TokenPairs, TokenRows
+from parley.platform.cooperate.evaluation.beam_search import find_beam_plan
+from parley.platform.cooperate.settings import DialogueDPOConfig
+from parley.platform.language.tokenizer import train_tokenizer
 from parley.policies.dialogue.loading import (
     LanguageModel,
     load_language_model,

@@ -28,7 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it is started
 
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.contestants.score import Rules
-from parley.platform.telemetry.versions import installed_versions
+from parley.platform.runs.versions import installed_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_CORES = 2

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.terminal.quiet import quiet_libraries
 
 quiet_libraries()
 
@@ -42,7 +42,7 @@ from benchmarks.contestants.dialogue import (  # noqa: E402
     generate_alone,
     generate_together,
 )
-from parley.platform.models.embedded import EMBEDDED_NAME, embedded_model  # noqa: E402
+from parley.platform.language.embedded import EMBEDDED_NAME, embedded_model  # noqa: E402
 from parley.policies.dialogue.loading import load_language_model  # noqa: E402
 
 NUM_RUNNERS = 2

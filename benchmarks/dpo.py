@@ -39,13 +39,13 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from benchmarks.contestants.dpo_pairs import CONTEXT, LARGE_VOCAB, SMALL_VOCAB, Case, make_case
-from parley.platform.config.dpo import DialogueDPOConfig
-from parley.platform.config.pretraining import LanguageModelConfig
-from parley.platform.learners.dpo_batches import pack_pairs, plan_steps
-from parley.platform.learners.dpo_scoring import response_log_probs
-from parley.platform.learners.dpo_trainer import build_trainer
-from parley.platform.models.training import build_language_model
-from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.cooperate.dpo.batches import pack_pairs, plan_steps
+from parley.platform.cooperate.dpo.scoring import response_log_probs
+from parley.platform.cooperate.dpo.trainer import build_trainer
+from parley.platform.cooperate.settings import DialogueDPOConfig
+from parley.platform.language.settings import LanguageModelConfig
+from parley.platform.language.training import build_language_model
+from parley.platform.terminal.quiet import quiet_libraries
 
 STOCK, PRECOMPUTED, PARLEY = "TRL", "TRL, reference once", "parley"
 BATCH_SIZE = 16

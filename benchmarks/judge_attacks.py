@@ -24,18 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.envs.dialogue.conversations import Conversation
-from parley.platform.judges.attacks import ATTACKS, Scene, list_scenes
-from parley.platform.judges.embedded_judge import (
+from parley.platform.engine.torch.threads import limit_threads
+from parley.platform.maxims.judge.attacks import ATTACKS, Scene, list_scenes
+from parley.platform.maxims.judge.building import (
     JudgeRecipe,
     embedded_judge,
     find_conversations,
     split_for_judge,
 )
-from parley.platform.judges.fitted_judge import FittedJudge
-from parley.platform.models.threads import limit_threads
-from parley.platform.preferences.exchange import MAXIMS, Exchange
-from parley.platform.preferences.labelled import LabelledRow, read_labelled
-from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.maxims.judge.judge import FittedJudge
+from parley.platform.maxims.pairs.labelled import LabelledRow, read_labelled
+from parley.platform.maxims.text.exchange import MAXIMS, Exchange
+from parley.platform.runs.files import atomic_write_text, to_json
 
 HUMAN = "human reply in place"
 HUMAN_LEAST = 0.9

@@ -20,16 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
-from parley.platform.checkpoints.store import resolve_checkpoint
-from parley.platform.config.loading import load_experiment
-from parley.platform.config.pretraining import PretrainConfig
-from parley.platform.evaluation.intervals import bootstrap_rate_interval
-from parley.platform.jobs.pretrain_job import SPEAKER, run_pretrain
-from parley.platform.models.language_data import LanguageData, encode_split, load_split
-from parley.platform.models.ngrams import KneserNey
-from parley.platform.models.tokenizer import load_tokenizer
-from parley.platform.models.training import DialogueLosses, load_gpt2, measure_losses
-from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.language.language_data import LanguageData, encode_split, load_split
+from parley.platform.language.ngrams import KneserNey
+from parley.platform.language.pretrain_run import SPEAKER, run_pretrain
+from parley.platform.language.settings import PretrainConfig
+from parley.platform.language.tokenizer import load_tokenizer
+from parley.platform.language.training import DialogueLosses, load_gpt2, measure_losses
+from parley.platform.report.intervals import bootstrap_rate_interval
+from parley.platform.runs.checkpoints import resolve_checkpoint
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings.loading import load_experiment
 
 SETTINGS = (
     "model.vocab_size=512",

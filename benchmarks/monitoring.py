@@ -54,12 +54,12 @@ def measure(num_pairs: int) -> dict[str, Any]:
     """The figures of so many pairs of iterations, after those that warm up."""
     import ray
 
-    from parley.platform.config.cartpole import CartPolePPOConfig
-    from parley.platform.config.loading import load_experiment
-    from parley.platform.jobs.ppo_job import PPORun
+    from parley.platform.control.ppo_run import PPORun
+    from parley.platform.control.settings import CartPolePPOConfig
     from parley.platform.monitoring.run_monitor import run_monitored
-    from parley.platform.telemetry.quiet import quiet_libraries, quiet_rllib
-    from parley.platform.telemetry.run_folder import RunFolder
+    from parley.platform.runs.run_folder import RunFolder
+    from parley.platform.settings.loading import load_experiment
+    from parley.platform.terminal.quiet import quiet_libraries, quiet_rllib
 
     quiet_libraries()
     quiet_rllib()
@@ -103,7 +103,7 @@ def measure(num_pairs: int) -> dict[str, Any]:
 def _time_rows(config: Any, run_folder: Any, num_rows: int = 200) -> float:
     """Seconds that telling one row to all listeners takes, in the mean."""
     from parley.platform.monitoring.run_monitor import run_monitored
-    from parley.platform.telemetry.announcements import RowAppended, announce
+    from parley.platform.runs.announcements import RowAppended, announce
 
     row = run_folder.read_metrics()[-1]
     with run_monitored(config, run_folder):

@@ -10,12 +10,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.preference_baselines import measure_shortcuts
 from parley.platform.commands.tables import print_rows
-from parley.platform.evaluation.preference import PreferenceAccuracy, Rate
-from parley.platform.evaluation.preference_baselines import measure_shortcuts
-from parley.platform.preferences.folder import read_pairs
-from parley.platform.preferences.generated import generate_pairs
-from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.cooperate.evaluation.preference_accuracy import PreferenceAccuracy, Rate
+from parley.platform.maxims.pairs.folder import read_pairs
+from parley.platform.maxims.pairs.generated import generate_pairs
+from parley.platform.runs.files import atomic_write_text, to_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:

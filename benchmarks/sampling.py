@@ -32,13 +32,13 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from torch import Tensor
 
 from parley.envs.cartpole.multi import MultiCartPole
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.loading import load_experiment
-from parley.platform.learners.ppo_algorithm import build_config
-from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
-from parley.platform.rollouts.vector_runner import VectorEnvRunner
-from parley.platform.telemetry.quiet import quiet_libraries
-from parley.policies.rl_module import TokenModule
+from parley.platform.control.algorithm import build_config
+from parley.platform.control.runner import VectorEnvRunner
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.control.task import make_cartpole_task, policy_settings
+from parley.platform.settings.loading import load_experiment
+from parley.platform.terminal.quiet import quiet_libraries
+from parley.policies.token.window_module import TokenModule
 
 NUM_ENVS, NUM_CARTS = 8, 2
 MODULE_ID = "carts"

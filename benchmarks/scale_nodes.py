@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from parley.platform.telemetry.quiet import quiet_libraries, quiet_rllib
+from parley.platform.terminal.quiet import quiet_libraries, quiet_rllib
 
 quiet_libraries()
 
@@ -40,14 +40,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
 from benchmarks.contestants.waiting_carts import make_waiting_task  # noqa: E402
-from parley.platform.config.cartpole import CartPolePPOConfig  # noqa: E402
-from parley.platform.learners.ppo_algorithm import (  # noqa: E402
+from parley.platform.control.algorithm import (  # noqa: E402
     TokenPPO,
     build_config,
     whiten_episodes,
 )
-from parley.platform.rollouts.cartpole_task import policy_settings  # noqa: E402
-from parley.platform.rollouts.vector_runner import Rollout  # noqa: E402
+from parley.platform.control.runner import Rollout  # noqa: E402
+from parley.platform.control.settings import CartPolePPOConfig  # noqa: E402
+from parley.platform.control.task import policy_settings  # noqa: E402
 
 MEGABYTE = 1e6
 NUM_NODES = (1, 2, 4)

@@ -111,9 +111,9 @@ def prepare_folder(folder: Path, num_pairs: int) -> None:
 
 def write_subject(folder: str, num_pairs: int) -> None:
     """A small GPT-2 with random weights and its tokenizer, and the pairs."""
-    from parley.platform.config.pretraining import LanguageModelConfig
-    from parley.platform.models.tokenizer import train_tokenizer
-    from parley.platform.models.training import build_language_model
+    from parley.platform.language.settings import LanguageModelConfig
+    from parley.platform.language.tokenizer import train_tokenizer
+    from parley.platform.language.training import build_language_model
 
     rows = read_pairs(num_pairs)
     texts = [text for row in rows for text in row.values()]
@@ -128,7 +128,7 @@ def write_subject(folder: str, num_pairs: int) -> None:
 
 def read_pairs(num_pairs: int) -> list[dict[str, str]]:
     """All pairs of randomly chosen prompts, `num_pairs` in all: real ones, else generated ones."""
-    from parley.platform.preferences.generated import generate_pairs
+    from parley.platform.maxims.pairs.generated import generate_pairs
 
     file = Path(os.environ.get("PARLEY_DATA", "../shared/data")) / "gricebench"
     file = file / "preference_pairs.json"
@@ -258,10 +258,10 @@ def _children_seconds() -> float:
 
 def run_parley(folder: Path, grid: Sequence[tuple[float, float]]) -> None:
     """parley's sweep over the grid, with the trial of this benchmark."""
-    from parley.platform.config.dpo import DialogueDPOConfig
-    from parley.platform.jobs.sweep_job import SweepParts, run_sweep
-    from parley.platform.telemetry.quiet import quiet_libraries
-    from parley.platform.telemetry.run_folder import RunFolder
+    from parley.platform.cooperate.settings import DialogueDPOConfig
+    from parley.platform.engine.sweeps.run import SweepParts, run_sweep
+    from parley.platform.runs.run_folder import RunFolder
+    from parley.platform.terminal.quiet import quiet_libraries
 
     quiet_libraries()
     config = DialogueDPOConfig.model_validate(
@@ -294,9 +294,9 @@ def run_parley(folder: Path, grid: Sequence[tuple[float, float]]) -> None:
 
 def prepare(config: Any, folder: Path, progress: Any, stop: Any) -> Any:
     """What all trials share: the model's weights, its tokenizer, the scored pairs."""
-    from parley.platform.learners.dpo_data import encode_pairs
-    from parley.platform.learners.dpo_scoring import response_log_probs
-    from parley.platform.preferences.pair import PreferencePair
+    from parley.platform.cooperate.dpo.scoring import response_log_probs
+    from parley.platform.cooperate.dpo.token_pairs import encode_pairs
+    from parley.platform.maxims.pairs.pair import PreferencePair
     from parley.policies.dialogue.loading import load_language_model
     from parley.policies.dialogue.parts import take_apart
 
@@ -319,7 +319,7 @@ def run_trial(
     """One training without measures on held-out pairs; its model is saved at its end."""
     import torch
 
-    from parley.platform.learners.dpo_trainer import build_trainer
+    from parley.platform.cooperate.dpo.trainer import build_trainer
     from parley.policies.dialogue.parts import build_from_parts
 
     torch.set_num_threads(1)

@@ -39,7 +39,7 @@ from benchmarks.contestants.traces import (
     write_with_parley,
 )
 from parley.envs.trace.languages import build_language
-from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.terminal.quiet import quiet_libraries
 
 GPT2, DHMM = "parley, GPT-2", "parley, DHMM-GPT2"
 RANDOM, GROUPED, GENERATE = "Trainer", "Trainer, by length", "generate"

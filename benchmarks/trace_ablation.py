@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from parley.platform.cli import main as parley
-from parley.platform.config.loading import load_experiment
-from parley.platform.config.trace import TraceConfig
-from parley.policies.actor_critic import LanguageActorCritic
-from parley.policies.building import build_policy
+from parley.platform.settings.loading import load_experiment
+from parley.platform.trace.settings import TraceConfig
+from parley.policies.token.actor_critic import LanguageActorCritic
+from parley.policies.token.building import build_policy
 
 POLICIES = ("dhmm_gpt2", "gpt2")
 

@@ -14,17 +14,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from parley.platform.checkpoints.store import CheckpointError, CheckpointStore, resolve_checkpoint
-from parley.platform.commands.dispatch import functions_of
 from parley.platform.commands.evaluate import measure
 from parley.platform.commands.going_on import RunStopped as RunStopped
 from parley.platform.commands.train import RunRequest, refuse_sweep, run_recorded
-from parley.platform.config.errors import ConfigError as ConfigError
-from parley.platform.config.loading import to_override
-from parley.platform.config.sections import ExperimentConfig
 from parley.platform.errors import InputError as InputError
 from parley.platform.errors import ParleyError as ParleyError
-from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.runs.checkpoints import CheckpointError, CheckpointStore, resolve_checkpoint
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings.dispatch import functions_of
+from parley.platform.settings.errors import ConfigError as ConfigError
+from parley.platform.settings.loading import to_override
+from parley.platform.settings.sections import ExperimentConfig
 
 Overrides = str | Mapping[str, object]
 """`"ppo.clip=0.1"`, or any number of settings as `{"ppo.clip": 0.1, "policy": "mlp"}`."""
@@ -203,7 +203,7 @@ def _load_policy(folder: Path) -> Any:
         if (folder / "tokenizer.json").is_file():
             loading = import_module("parley.policies.dialogue.loading")
             return loading.load_language_model(str(folder), "cpu")
-        policy = import_module("parley.policies.building").load_policy(folder)
+        policy = import_module("parley.policies.token.building").load_policy(folder)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     return cast("Any", policy).eval()

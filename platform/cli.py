@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import cast
 
 import parley
-from parley.platform.commands.dispatch import load_function
 from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED, ParleyError
-from parley.platform.telemetry.interpreter import leave_quickly
-from parley.platform.telemetry.lasting_output import lasting_output
+from parley.platform.settings.dispatch import load_function
+from parley.platform.terminal.interpreter import leave_quickly
+from parley.platform.terminal.lasting_output import lasting_output
 
 COMMANDS = {
     "list": "parley.platform.commands.listing:run_list",

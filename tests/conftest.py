@@ -16,8 +16,8 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 @pytest.fixture(scope="session")
 def quick_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small GPT-2 with its tokenizer: the embedded model's way of building at a tenth of it."""
-    from parley.platform.config.pretraining import LanguageModelConfig, LanguageTrainingConfig
-    from parley.platform.models.embedded import EmbeddedRecipe, embedded_model
+    from parley.platform.language.embedded import EmbeddedRecipe, embedded_model
+    from parley.platform.language.settings import LanguageModelConfig, LanguageTrainingConfig
 
     recipe = EmbeddedRecipe(
         num_dialogues=2_000,

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from parley.platform.cli import parse_arguments
-from parley.platform.preferences.exchange import split_prompt
-from parley.platform.preferences.generated import generate_pairs
-from parley.platform.telemetry.versions import EXTRAS
+from parley.platform.maxims.pairs.generated import generate_pairs
+from parley.platform.maxims.text.exchange import split_prompt
+from parley.platform.runs.versions import EXTRAS
 from tests.ray_head import RayHead
 
 ROOT = Path(__file__).parents[1]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from parley.envs.dialogue.rules import DialogueSettings
-from parley.platform.rollouts.dialogue_player import Cast, DialoguePlayer
+from parley.platform.distort.player import Cast, DialoguePlayer
 from parley.policies.dialogue.parts import build_from_parts, take_apart
 from parley.policies.dialogue.sampling import Sampling
 from parley.policies.dialogue.speaker import Speaker

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from parley.platform.config.dpo import PreferenceDataConfig
-from parley.platform.learners.dpo_data import TokenPairs, TokenRows, encode_pairs
-from parley.platform.models.tokenizer import train_tokenizer
-from parley.platform.preferences.pair import PreferencePair
+from parley.platform.cooperate.dpo.token_pairs import TokenPairs, TokenRows, encode_pairs
+from parley.platform.cooperate.settings import PreferenceDataConfig
+from parley.platform.language.tokenizer import train_tokenizer
+from parley.platform.maxims.pairs.pair import PreferencePair
 
 SMALL_VOCAB, LARGE_VOCAB = 3_000, 50_257
 CONTEXT = 512

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 from benchmarks.contestants.score import ScoreSheet
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.loading import list_experiments, load_experiment
-from parley.platform.jobs.cluster import connect_ray
-from parley.platform.jobs.ppo_job import PPORun
-from parley.platform.telemetry.progress import Progress
-from parley.platform.telemetry.quiet import quiet_libraries
-from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.cluster.connection import connect_ray
+from parley.platform.control.ppo_run import PPORun
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings.loading import list_experiments, load_experiment
+from parley.platform.terminal.progress import Progress
+from parley.platform.terminal.quiet import quiet_libraries
 
 EXPERIMENT = "cartpole/ppo"
 

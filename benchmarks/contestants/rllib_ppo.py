@@ -22,7 +22,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from benchmarks.contestants.score import ScoreSheet
-from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.terminal.quiet import quiet_libraries
 
 NUM_ENV_RUNNERS = 2
 

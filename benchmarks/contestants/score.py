@@ -111,7 +111,7 @@ def play_greedy_episodes(act: Act, rules: Rules) -> float:
     """Mean return of CartPole-v1 on raw states.
 
     The episodes start as those do on which parley's policies are evaluated
-    (`parley.platform.evaluation.cartpole.play_episodes`).
+    (`parley.platform.control.evaluation.play_episodes`).
     """
     seeds = [np.random.SeedSequence([rules.eval_seed + 1, i]) for i in range(rules.eval_episodes)]
     carts = VectorCartPole(len(seeds), seeds=seeds, auto_reset=False)

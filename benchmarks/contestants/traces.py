@@ -28,12 +28,12 @@ from transformers import (
 
 from parley.envs.trace.language import END, IGNORED_LABEL, Language
 from parley.envs.trace.split import draw_split
-from parley.platform.config.trace import NextTokenConfig, StreamConfig
-from parley.platform.learners.next_token import NextTokenLearner
-from parley.platform.learners.trace_blocks import BlockRecipe, TraceBatch, make_block
-from parley.platform.learners.trace_stream import to_tensors
-from parley.policies.continuation import continue_traces
+from parley.platform.engine.next_token.gradient_step import NextTokenLearner
+from parley.platform.trace.blocks import BlockRecipe, TraceBatch, make_block
+from parley.platform.trace.settings import NextTokenConfig, StreamConfig
+from parley.platform.trace.stream import to_tensors
 from parley.policies.dhmm_gpt2 import DHMMGPT2Config, DHMMGPT2ForCausalLM
+from parley.policies.dhmm_gpt2.continuation import continue_traces
 
 HOLDOUT = 0.1
 LEARNING_RATE, WEIGHT_DECAY, MAX_GRAD_NORM = 1e-3, 0.01, 1.0

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.envs.cartpole.vector import VectorCartPole, VectorStep
-from parley.platform.config.cartpole import CartPoleEnvConfig
-from parley.platform.rollouts.cartpole_task import make_cartpole_task, make_vector_env
-from parley.platform.rollouts.vector_task import VectorTask
+from parley.platform.control.settings import CartPoleEnvConfig
+from parley.platform.control.task import make_cartpole_task, make_vector_env
+from parley.platform.control.vector_task import VectorTask
 
 
 class WaitingCarts:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from parley.platform.commands.tables import print_rows
-from parley.platform.config.errors import display_path
 from parley.platform.errors import EXIT_DONE, InputError
-from parley.platform.telemetry.files import atomic_write_text, to_json
+from parley.platform.runs.files import atomic_write_text, to_json
+from parley.platform.settings.errors import display_path
 
-COMPARISON = "parley.platform.evaluation.comparison"
-PAGE = "parley.platform.evaluation.comparison_page"
+COMPARISON = "parley.platform.report.comparison"
+PAGE = "parley.platform.report.comparison_page"
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 40
 

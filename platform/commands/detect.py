@@ -8,19 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from parley.platform.commands.dispatch import load_function
 from parley.platform.commands.tables import print_rows
-from parley.platform.config.errors import display_path
 from parley.platform.errors import EXIT_DONE, InputError
-from parley.platform.preferences.exchange import MAXIMS
-from parley.platform.telemetry.files import atomic_write_text, to_json
-from parley.platform.telemetry.progress import Progress
-from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.maxims.text.exchange import MAXIMS
+from parley.platform.runs.files import atomic_write_text, to_json
+from parley.platform.settings.dispatch import load_function
+from parley.platform.settings.errors import display_path
+from parley.platform.terminal.progress import Progress
+from parley.platform.terminal.quiet import quiet_libraries
 
 if TYPE_CHECKING:
-    from parley.platform.evaluation.detection import Detection
+    from parley.platform.maxims.detection import Detection
 
-DETECT = "parley.platform.evaluation.detection:detect_file"
+DETECT = "parley.platform.maxims.detection:detect_file"
 MAX_LISTED_ROWS = 20
 """With more rows the summary alone is printed."""
 MAX_LISTED_PROBLEMS = 10

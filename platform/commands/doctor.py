@@ -15,8 +15,8 @@ from parley.platform.commands.doctor_access import examine_access
 from parley.platform.commands.finding import Finding
 from parley.platform.commands.tables import print_rows
 from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED
-from parley.platform.telemetry.run_folder import RUNS_DIR
-from parley.platform.telemetry.versions import installed_versions
+from parley.platform.runs.run_folder import RUNS_DIR
+from parley.platform.runs.versions import installed_versions
 
 RAY_PORTS = {6379: "Ray's head (GCS)", 8265: "Ray's dashboard"}
 CGROUP_LIMIT_FILE = Path("/sys/fs/cgroup/memory.max")

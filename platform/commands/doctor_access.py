@@ -13,15 +13,15 @@ import urllib.request
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from parley.platform.commands.finding import Finding
-from parley.platform.config.errors import ConfigError
-from parley.platform.jobs.ray_token import (
+from parley.platform.cluster.ray_token import (
     MODE_VARIABLE,
     TOKEN_VARIABLE,
     auth_mode,
     others_may_read,
     token_file,
 )
+from parley.platform.commands.finding import Finding
+from parley.platform.settings.errors import ConfigError
 
 DASHBOARD_PORT, AGENT_PORT = 8265, 52365
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from parley.platform.commands.dispatch import functions_of, load_function
 from parley.platform.commands.tables import print_meanings, print_metrics
 from parley.platform.commands.targets import workflow_at
 from parley.platform.errors import EXIT_DONE, InputError
-from parley.platform.telemetry.files import atomic_write_text, to_json
-from parley.platform.telemetry.progress import Progress
-from parley.platform.telemetry.quiet import quiet_libraries
+from parley.platform.runs.files import atomic_write_text, to_json
+from parley.platform.settings.dispatch import functions_of, load_function
+from parley.platform.terminal.progress import Progress
+from parley.platform.terminal.quiet import quiet_libraries
 
 EvaluateFunction = Callable[..., Mapping[str, object]]
 """(run or checkpoint, episodes, seed; data, overrides where the workflow takes them) -> figures."""

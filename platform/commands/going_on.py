@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-from parley.platform.checkpoints.store import CheckpointError, CheckpointStore
-from parley.platform.config.errors import ConfigError, display_path
-from parley.platform.config.loading import load_experiment
-from parley.platform.telemetry.run_folder import CONFIG_FILE, TRIALS_FILE, RunFolder
-from parley.platform.telemetry.run_place import in_submitted_job, runs_root
+from parley.platform.runs.checkpoints import CheckpointError, CheckpointStore
+from parley.platform.runs.run_folder import CONFIG_FILE, TRIALS_FILE, RunFolder
+from parley.platform.runs.run_place import in_submitted_job, runs_root
+from parley.platform.settings.errors import ConfigError, display_path
+from parley.platform.settings.loading import load_experiment
 
 KEPT_EARLIER = {"train": ("reference", "tuning.json"), "tune": (TRIALS_FILE,)}
 """Command -> what its runs may keep before the first checkpoint: what DPO starts from, whole or

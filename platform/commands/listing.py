@@ -8,11 +8,11 @@ from typing import get_args
 from parley.envs import ENVIRONMENTS
 from parley.envs.trace.languages import LANGUAGES
 from parley.platform.commands.tables import print_rows
-from parley.platform.config.errors import ConfigError
-from parley.platform.config.keys import field_types, short_keys
-from parley.platform.config.loading import list_experiments, load_experiment
-from parley.platform.config.tables import ALGORITHMS, MODELS, POLICIES
 from parley.platform.errors import EXIT_DONE
+from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.keys import field_types, short_keys
+from parley.platform.settings.loading import list_experiments, load_experiment
+from parley.platform.settings.tables import ALGORITHMS, MODELS, POLICIES
 
 CHOSEN_KEYS = ("policy", "algorithm")
 LANGUAGE_OVERRIDES = ("language={}", "language.options={{}}")

@@ -15,24 +15,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from parley.platform.commands.dispatch import functions_of
-from parley.platform.config.errors import ConfigError
-from parley.platform.config.keys import field_types
-from parley.platform.config.loading import (
+from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
+from parley.platform.runs.run_folder import RUNS_DIR
+from parley.platform.runs.run_place import ROOT_VARIABLE
+from parley.platform.settings.dispatch import functions_of
+from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.keys import field_types
+from parley.platform.settings.loading import (
     list_experiments,
     load_experiment,
     override_values,
     setting_at,
 )
-from parley.platform.config.names import check_name
-from parley.platform.config.sections import ExperimentConfig
-from parley.platform.config.unread import refuse_sweep_settings
-from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
-from parley.platform.telemetry.quiet import quiet_libraries
-from parley.platform.telemetry.run_folder import RUNS_DIR
-from parley.platform.telemetry.run_place import ROOT_VARIABLE
+from parley.platform.settings.names import check_name
+from parley.platform.settings.sections import ExperimentConfig
+from parley.platform.settings.unread import refuse_sweep_settings
+from parley.platform.terminal.quiet import quiet_libraries
 
-SUBMISSION = "parley.platform.jobs.submission"
+SUBMISSION = "parley.platform.cluster.submission"
 """Imported when it is needed: it loads Ray."""
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from parley.platform.evaluation.figures import (
+from parley.platform.report.figures import (
     INTERVAL_SUFFIX,
     count_text,
     find_figure,

@@ -13,25 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, cast
 
-from parley.platform.checkpoints.store import CheckpointError, CheckpointStore
-from parley.platform.commands.dispatch import functions_of, load_function
 from parley.platform.commands.going_on import RunStopped, describe_stop
 from parley.platform.commands.tables import print_meanings, print_metrics
-from parley.platform.config.errors import ConfigError, display_path
-from parley.platform.config.loading import load_experiment, override_values
-from parley.platform.config.resuming import resumed_settings, split_moved
-from parley.platform.config.sections import ExperimentConfig
-from parley.platform.config.unread import refuse_sweep_settings
 from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED, InputError
-from parley.platform.telemetry.full_disk import DiskFullError
-from parley.platform.telemetry.run_folder import (
+from parley.platform.runs.checkpoints import CheckpointError, CheckpointStore
+from parley.platform.runs.full_disk import DiskFullError
+from parley.platform.runs.run_folder import (
     CONFIG_FILE,
     TRIALS_FILE,
     RunFolder,
     RunFolderError,
     latest_run,
 )
-from parley.platform.telemetry.run_place import locate_run
+from parley.platform.runs.run_place import locate_run
+from parley.platform.settings.dispatch import functions_of, load_function
+from parley.platform.settings.errors import ConfigError, display_path
+from parley.platform.settings.loading import load_experiment, override_values
+from parley.platform.settings.resuming import resumed_settings, split_moved
+from parley.platform.settings.sections import ExperimentConfig
+from parley.platform.settings.unread import refuse_sweep_settings
 
 TrainFunction = Callable[[ExperimentConfig, RunFolder, bool], Mapping[str, object]]
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from parley.platform.commands.dispatch import WORKFLOWS, functions_of
 from parley.platform.commands.train import RunRequest, run_command
-from parley.platform.config.errors import ConfigError, display_path
-from parley.platform.config.loading import load_experiment
 from parley.platform.errors import InputError
-from parley.platform.telemetry.run_folder import (
+from parley.platform.runs.run_folder import (
     CONFIG_FILE,
     RUNS_DIR,
     TRIALS_FILE,
     RunFolderError,
 )
-from parley.platform.telemetry.run_place import locate_run
+from parley.platform.runs.run_place import locate_run
+from parley.platform.settings.dispatch import WORKFLOWS, functions_of
+from parley.platform.settings.errors import ConfigError, display_path
+from parley.platform.settings.loading import load_experiment
 
 
 def run_tune(arguments: argparse.Namespace) -> int:

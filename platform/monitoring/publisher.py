@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 import ray
 
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.distort import DialogueDistortConfig
-from parley.platform.config.sections import ExperimentConfig
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.monitoring.measures import (
     CHECKPOINT_SECONDS,
     CHECKPOINTS,
@@ -18,12 +17,13 @@ from parley.platform.monitoring.measures import (
     sources_of,
 )
 from parley.platform.monitoring.series import KIND_TAG, count, show
-from parley.platform.telemetry.announcements import (
+from parley.platform.runs.announcements import (
     Announcement,
     CheckpointSaved,
     ProcessRestarted,
     RowAppended,
 )
+from parley.platform.settings.sections import ExperimentConfig
 
 ALL_POLICIES = "all"
 """The tag of figures over several policies."""

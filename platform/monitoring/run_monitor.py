@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from parley.platform.config.sections import ExperimentConfig
 from parley.platform.monitoring.publisher import Publisher, policy_of
 from parley.platform.monitoring.runner_meter import WatchedRun, runners_watched
 from parley.platform.monitoring.trackers import Tracker, check_trackers, make_trackers
-from parley.platform.telemetry.announcements import heard
-from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.runs.announcements import heard
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings.sections import ExperimentConfig
 
 
 @contextmanager

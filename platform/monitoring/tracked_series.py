@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from parley.platform.telemetry.files import atomic_write_text, to_json
-from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.runs.files import atomic_write_text, to_json
+from parley.platform.runs.run_folder import RunFolder
 
 STEP_KEY = "training_iteration"
 """Under which Tune's callbacks find a row's step; importing the constant takes half a second."""

@@ -15,12 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from parley.platform.config.errors import ConfigError
-from parley.platform.config.sections import ExperimentConfig
 from parley.platform.monitoring.tracked_series import STEP_KEY, TrackedSeries, read_tracking_id
-from parley.platform.telemetry.announcements import Announcement, RowAppended
-from parley.platform.telemetry.run_folder import RunFolder
-from parley.platform.telemetry.versions import installing_call
+from parley.platform.runs.announcements import Announcement, RowAppended
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.runs.versions import installing_call
+from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.sections import ExperimentConfig
 
 TENSORBOARD_DIR = "tensorboard"
 

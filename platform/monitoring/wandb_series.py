@@ -12,8 +12,8 @@ from typing import Any
 
 from ray.air.integrations.wandb import setup_wandb
 
-from parley.platform.config.sections import ExperimentConfig
 from parley.platform.monitoring.tracked_series import STEP_KEY, TrackedSeries
+from parley.platform.settings.sections import ExperimentConfig
 
 
 class WandbSeries:

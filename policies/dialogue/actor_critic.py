@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from parley.policies.dialogue.output_head import find_head_facts, make_head
-from parley.policies.token_rows import score_rows
+from parley.policies.rows import score_rows
 
 
 class DialogueActorCritic(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.parts import build_from_parts
-from parley.policies.token_rows import POSITIONS, TOKENS, VALID
+from parley.policies.rows import POSITIONS, TOKENS, VALID
 
 
 class DialogueModule(TorchRLModule, InferenceOnlyAPI):

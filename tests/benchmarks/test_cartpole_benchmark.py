@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from parley.platform.config.cartpole import CartPoleEnvConfig
-from parley.platform.evaluation.cartpole import play_episodes
+from parley.platform.control.evaluation import play_episodes
+from parley.platform.control.settings import CartPoleEnvConfig
 
 sys.path.append(str(Path(__file__).parents[2]))
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from benchmarks.judge_attacks import HUMAN, main, show_table
-from parley.platform.judges.attacks import ATTACKS
-from parley.platform.judges.embedded_judge import JudgeRecipe
-from parley.platform.judges.ranker_encoders import has_minilm
-from parley.platform.judges.ranker_training import RankerSettings
+from parley.platform.maxims.judge.attacks import ATTACKS
+from parley.platform.maxims.judge.building import JudgeRecipe
+from parley.platform.maxims.judge.ranker_encoders import has_minilm
+from parley.platform.maxims.judge.ranker_training import RankerSettings
 
 SMALL = JudgeRecipe(
     encoder="words",

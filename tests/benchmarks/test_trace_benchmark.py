@@ -12,8 +12,8 @@ import torch
 from benchmarks import trace
 from benchmarks.contestants import traces
 from parley.envs.trace.language import END, IGNORED_LABEL
-from parley.platform.learners.next_token import token_losses
-from parley.platform.learners.trace_stream import to_tensors
+from parley.platform.engine.next_token.gradient_step import token_losses
+from parley.platform.trace.stream import to_tensors
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION as
 
 import parley
 from parley.platform.cli import parse_arguments
-from parley.platform.config.distort import DialogueDistortConfig
-from parley.platform.config.loading import load_experiment
+from parley.platform.distort.settings import DialogueDistortConfig
+from parley.platform.settings.loading import load_experiment
 from tests.deploy.manifests import (
     SECRET,
     SECRET_KEY,

@@ -12,8 +12,8 @@ from typing import Any
 import ray
 from ray.util import placement_group_table
 
-from parley.platform.checkpoints.store import CheckpointStore
-from parley.platform.learners.restorable_ppo import RestorablePPO
+from parley.platform.engine.rllib.restorable_ppo import RestorablePPO
+from parley.platform.runs.checkpoints import CheckpointStore
 from tests.faults.processes import descendants, is_alive
 
 PATIENCE_S = 90.0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parley.platform.checkpoints.store import CheckpointStore
+from parley.platform.runs.checkpoints import CheckpointStore
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
 

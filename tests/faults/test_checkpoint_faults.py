@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from parley.platform.checkpoints.store import CheckpointStore
+from parley.platform.runs.checkpoints import CheckpointStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ def test_death_at_any_file_operation_leaves_a_whole_checkpoint(tmp_path: Path, e
 SAVE_FOR_EVER = """
 import sys
 from pathlib import Path
-from parley.platform.checkpoints.store import CheckpointStore
+from parley.platform.runs.checkpoints import CheckpointStore
 from tests.faults.checkpoint_crashes import save
 store = CheckpointStore(Path(sys.argv[1]), keep=2)
 newest = store.find("last")

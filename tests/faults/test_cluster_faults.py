@@ -10,11 +10,10 @@ import pytest
 import ray
 from ray._private.internal_api import memory_summary
 
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.loading import load_experiment
-from parley.platform.jobs.ppo_job import PPORun
-from parley.platform.telemetry.run_folder import RunFolder
-from tests.cluster.nodes import logical_cluster, node
+from parley.platform.control.ppo_run import PPORun
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings.loading import load_experiment
 from tests.faults.aftermath import (
     assert_metrics_continue,
     assert_no_orphans,
@@ -27,6 +26,7 @@ from tests.faults.aftermath import (
 from tests.faults.processes import descendants
 from tests.faults.test_learner_faults import LOSSES
 from tests.faults.test_learner_faults import TINY as CARTS
+from tests.platform.cluster.nodes import logical_cluster, node
 
 QUIET = [*CARTS, "evaluation.interval_env_steps=0", "learner.num_learners=0"]
 ROOM = "room"

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from parley.platform.checkpoints.store import CheckpointStore
 from parley.platform.cli import main
-from parley.platform.config.distort import DialogueDistortConfig
-from parley.platform.config.loading import load_experiment
-from parley.platform.jobs.distort_job import DistortRun
-from parley.platform.jobs.transcribing import FAULT_FILE
-from parley.platform.rollouts.dialogue_player import TRAINING
-from parley.platform.rollouts.dialogue_task import make_dialogue_task
-from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.distort.player import TRAINING
+from parley.platform.distort.run import DistortRun
+from parley.platform.distort.settings import DialogueDistortConfig
+from parley.platform.distort.task import make_dialogue_task
+from parley.platform.distort.viewing.transcribing import FAULT_FILE
+from parley.platform.runs.checkpoints import CheckpointStore
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings.loading import load_experiment
 from parley.policies.dialogue.loading import load_language_model, save_language_model
 from tests.faults.processes import descendants
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parley.platform.checkpoints.store import CheckpointStore
 from parley.platform.cli import main
-from parley.platform.config.loading import load_experiment
-from parley.platform.telemetry.files import atomic_write_text
-from parley.platform.telemetry.full_disk import DiskFullError
-from parley.platform.telemetry.run_folder import RunFolder, RunFolderError
-from parley.platform.telemetry.transcripts import append_transcripts
+from parley.platform.runs.checkpoints import CheckpointStore
+from parley.platform.runs.files import atomic_write_text
+from parley.platform.runs.full_disk import DiskFullError
+from parley.platform.runs.run_folder import RunFolder, RunFolderError
+from parley.platform.runs.transcripts import append_transcripts
+from parley.platform.settings.loading import load_experiment
 from tests.faults.aftermath import assert_metrics_continue, assert_nothing_leaked, read_rows
 from tests.faults.test_learner_faults import LOSSES
 from tests.faults.test_learner_faults import TINY as CARTS

@@ -8,17 +8,17 @@ from typing import cast
 
 import pytest
 
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.loading import load_experiment
-from parley.platform.config.trace import TraceConfig
-from parley.platform.learners.ppo_algorithm import TokenPPO, build_config
-from parley.platform.learners.runner_requests import RunnerError, SamplingError
-from parley.platform.learners.trace_ppo_algorithm import (
+from parley.platform.control.algorithm import TokenPPO, build_config
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.control.task import make_cartpole_task, policy_settings
+from parley.platform.engine.rllib.runner_requests import RunnerError, SamplingError
+from parley.platform.settings.loading import load_experiment
+from parley.platform.trace.algorithm import (
     TraceAlgorithm,
     build_trace_config,
     make_writing_task,
 )
-from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
+from parley.platform.trace.settings import TraceConfig
 from tests.faults.aftermath import assert_no_orphans, assert_nothing_leaked, assert_weights_agree
 from tests.faults.test_learner_faults import TINY as CARTS
 

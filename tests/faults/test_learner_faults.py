@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
 from parley.platform.cli import main
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.loading import load_experiment
-from parley.platform.jobs.ppo_job import PPORun
-from parley.platform.jobs.recovery import LearnerLostError, attended, recover
-from parley.platform.telemetry.progress import Progress
-from parley.platform.telemetry.run_folder import RunFolder
+from parley.platform.control.ppo_run import PPORun
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.engine.rllib.recovery import LearnerLostError, attended, recover
+from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings.loading import load_experiment
+from parley.platform.terminal.progress import Progress
 from tests.faults.aftermath import (
     POLL_S,
     assert_metrics_continue,

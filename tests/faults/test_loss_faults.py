@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from parley.platform.checkpoints.store import CheckpointStore
 from parley.platform.cli import main
-from parley.platform.models.loss_fault import BATCH_FILE, FAULT_FILE
+from parley.platform.engine.torch.loss_fault import BATCH_FILE, FAULT_FILE
+from parley.platform.runs.checkpoints import CheckpointStore
 from tests.faults.aftermath import assert_nothing_leaked
 from tests.faults.test_learner_faults import TINY as CARTS
 from tests.faults.test_trace_faults import TINY as TRACES

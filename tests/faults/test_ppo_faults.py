@@ -20,13 +20,13 @@ import ray
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from parley.platform.checkpoints.store import CheckpointStore
 from parley.platform.cli import main
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.loading import load_experiment
-from parley.platform.learners.ppo_algorithm import TokenPPO, build_config
-from parley.platform.learners.runner_requests import SamplingError
-from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
+from parley.platform.control.algorithm import TokenPPO, build_config
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.control.task import make_cartpole_task, policy_settings
+from parley.platform.engine.rllib.runner_requests import SamplingError
+from parley.platform.runs.checkpoints import CheckpointStore
+from parley.platform.settings.loading import load_experiment
 from tests.faults.processes import descendants
 
 ROOT = Path(__file__).parents[2]

@@ -11,13 +11,13 @@ import pytest
 import ray
 from ray.exceptions import RayError
 
-from parley.platform.errors import InputError
-from parley.platform.jobs.remote_errors import (
+from parley.platform.cluster.remote_errors import (
     RemoteError,
     explain_remote,
     explained,
     innermost_cause,
 )
+from parley.platform.errors import InputError
 
 
 class Worker:

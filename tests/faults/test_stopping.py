@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from parley.platform.cli import main
-from parley.platform.jobs.stopping import StopOverdue, StopSignal
+from parley.platform.runs.stopping import StopOverdue, StopSignal
 from tests.faults.aftermath import (
     POLL_S,
     assert_metrics_continue,

@@ -15,11 +15,17 @@ from pathlib import Path
 import pytest
 import ray
 
+from parley.platform.engine.sweeps.trial_folder import TrialFolder
 from parley.platform.errors import InputError
-from parley.platform.sweeps.trial_folder import TrialFolder
-from parley.platform.telemetry.run_folder import RunFolder
-from tests.platform import sweep_trials
-from tests.platform.sweep_trials import NUM_STEPS, read_pids, read_steps, read_trials, sweep
+from parley.platform.runs.run_folder import RunFolder
+from tests.platform.engine.sweeps import sweep_trials
+from tests.platform.engine.sweeps.sweep_trials import (
+    NUM_STEPS,
+    read_pids,
+    read_steps,
+    read_trials,
+    sweep,
+)
 
 ROOT = Path(__file__).parents[2]
 POLL_S = 0.05
@@ -195,7 +201,7 @@ def start_driver(run: Path, how: str) -> subprocess.Popen[bytes]:
     """Sweep three trials in a process of its own, two at a time."""
     output = (run.parent / "output.txt").open("ab")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.platform.sweep_trials", str(run), how]
+    command = [sys.executable, "-m", "tests.platform.engine.sweeps.sweep_trials", str(run), how]
     return subprocess.Popen(
         [*command, "sweep.max_concurrent=2"],
         cwd=ROOT,

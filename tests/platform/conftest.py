@@ -10,11 +10,11 @@ import pytest
 import ray
 import torch
 
-from parley.platform.checkpoints.store import Checkpoint, CheckpointStore
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.loading import replace_overrides
-from parley.platform.rollouts.cartpole_task import make_cartpole_task, policy_settings
-from parley.policies.building import build_policy, save_policy
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.control.task import make_cartpole_task, policy_settings
+from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
+from parley.platform.settings.loading import replace_overrides
+from parley.policies.token.building import build_policy, save_policy
 
 TINY = {
     "policy": "mlp",
@@ -87,7 +87,7 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory, quick_model_fold
     import torch
     from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification
 
-    from parley.platform.preferences.exchange import MAXIMS
+    from parley.platform.maxims.text.exchange import MAXIMS
 
     tokenizer = AutoTokenizer.from_pretrained(quick_model_folder)
     config = GPT2Config(

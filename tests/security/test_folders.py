@@ -13,17 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from parley.envs.cartpole.episode_files import METADATA_KEY, read_columns
-from parley.platform.checkpoints.store import (
+from parley.platform.cli import main
+from parley.platform.engine.sweeps.record import read_records
+from parley.platform.errors import InputError
+from parley.platform.runs.checkpoints import (
     CheckpointError,
     CheckpointStore,
     open_checkpoint,
     resolve_checkpoint,
 )
-from parley.platform.cli import main
-from parley.platform.config.errors import ConfigError
-from parley.platform.config.loading import load_experiment
-from parley.platform.errors import InputError
-from parley.platform.sweeps.record import read_records
+from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.loading import load_experiment
 
 OUTSIDE = ["../outside.json", "policies/../../../outside.json", "/etc/hostname", "..", ""]
 

@@ -12,22 +12,22 @@ import pytest
 
 from parley.envs.trace.source import FIRST_SYMBOL
 from parley.platform.cli import main
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.distort import DialogueDistortConfig
-from parley.platform.config.dpo import DialogueDPOConfig
-from parley.platform.config.loading import replace_overrides
-from parley.platform.config.sections import ExperimentConfig
-from parley.platform.config.trace import TraceConfig
-from parley.platform.evaluation.trace_view import VIEW_FILE, Strip, TraceView
-from parley.platform.telemetry.run_folder import RunFolder
-from parley.platform.telemetry.transcripts import (
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.cooperate.settings import DialogueDPOConfig
+from parley.platform.distort.settings import DialogueDistortConfig
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.runs.transcripts import (
     Transcript,
     TranscriptTurn,
     append_transcripts,
 )
-from tests.platform.test_cooperation_report import evaluation, trial
-from tests.platform.test_run_report import EVIL, Page
-from tests.platform.trace_fixtures import TINY
+from parley.platform.settings.loading import replace_overrides
+from parley.platform.settings.sections import ExperimentConfig
+from parley.platform.trace.settings import TraceConfig
+from parley.platform.trace.viewing.view import VIEW_FILE, Strip, TraceView
+from tests.platform.cooperate.evaluation.test_report import evaluation, trial
+from tests.platform.report.test_report import EVIL, Page
+from tests.platform.trace.trace_fixtures import TINY
 
 PLAIN = "abc"
 PAYLOADS = [

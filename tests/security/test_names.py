@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from parley.platform.config.names import check_name, member_path
 from parley.platform.errors import InputError
+from parley.platform.settings.names import check_name, member_path
 
 OUTSIDE = ["../x", "..", "/etc/passwd", "a/../../x", "", "a\0"]
 

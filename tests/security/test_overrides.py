@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from parley.platform.cli import main
-from parley.platform.config.loading import load_experiment, read_experiment_file, to_toml
-from parley.platform.config.schema import EXPERIMENT_KINDS
-from parley.platform.config.sections import ExperimentConfig, Section
+from parley.platform.settings.loading import load_experiment, read_experiment_file, to_toml
+from parley.platform.settings.schema import EXPERIMENT_KINDS
+from parley.platform.settings.sections import ExperimentConfig, Section
 
 HIDDEN = [
     "__class__",

@@ -15,27 +15,27 @@ import torch
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from parley.envs.cartpole.episodes import EpisodeSet
-from parley.platform.checkpoints.store import CheckpointStore
 from parley.platform.cli import main
-from parley.platform.config.cartpole import CartPolePPOConfig
-from parley.platform.config.distort import DialogueDistortConfig
-from parley.platform.config.loading import load_experiment
-from parley.platform.jobs.sweep_job import SweepFailedError
-from parley.platform.judges.classifier import ClassifierDetector
-from parley.platform.preferences.exchange import MAXIMS, make_prompt
-from parley.platform.preferences.folder import read_pairs
-from parley.platform.rollouts.cartpole_task import policy_settings
-from parley.platform.telemetry.run_folder import RunFolder
-from parley.platform.telemetry.transcripts import append_transcripts
-from parley.policies.building import build_policy, save_policy
+from parley.platform.control.settings import CartPolePPOConfig
+from parley.platform.control.task import policy_settings
+from parley.platform.distort.settings import DialogueDistortConfig
+from parley.platform.engine.sweeps.run import SweepFailedError
+from parley.platform.maxims.detector.classifier import ClassifierDetector
+from parley.platform.maxims.pairs.folder import read_pairs
+from parley.platform.maxims.text.exchange import MAXIMS, make_prompt
+from parley.platform.runs.checkpoints import CheckpointStore
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.runs.transcripts import append_transcripts
+from parley.platform.settings.loading import load_experiment
 from parley.policies.dialogue.loading import load_language_model, save_language_model
+from parley.policies.token.building import build_policy, save_policy
 from tests.faults.test_ppo_faults import TINY
-from tests.platform.sweep_trials import sweep
-from tests.platform.test_chatting import make_model, make_tokenizer
-from tests.platform.test_dpo_job import OVERRIDES as TINY_TUNING
-from tests.platform.test_run_report import dialogue
-from tests.platform.trace_fixtures import make_config as make_trace_config
-from tests.platform.trace_fixtures import save_untrained as save_trace
+from tests.platform.cooperate.dpo.test_run import OVERRIDES as TINY_TUNING
+from tests.platform.engine.sweeps.sweep_trials import sweep
+from tests.platform.language.test_chat import make_model, make_tokenizer
+from tests.platform.report.test_report import dialogue
+from tests.platform.trace.trace_fixtures import make_config as make_trace_config
+from tests.platform.trace.trace_fixtures import save_untrained as save_trace
 from tests.security.planting import (
     Payload,
     npz_bytes,
@@ -283,7 +283,7 @@ def test_training_resumed_and_begun_from_a_run_reads_no_pickle(
 def test_models_of_a_dialogue_bring_no_pickle(
     tmp_path: Path, mark: Path, unread: None, quick_model_folder: Path
 ) -> None:
-    from tests.platform.test_distort_job import TINY as TINY_TALK
+    from tests.platform.distort.test_run import TINY as TINY_TALK
 
     model, run = tmp_path / "model", tmp_path / "run"
     shutil.copytree(quick_model_folder, model)

@@ -28,10 +28,10 @@ JOBS = "/api/jobs/"
 JOIN = """
 import os
 import sys
-from parley.platform.config.sections import RayConfig
+from parley.platform.settings.sections import RayConfig
 from parley.platform.errors import ParleyError
-from parley.platform.jobs.cluster import connect_ray
-from parley.platform.telemetry.progress import Progress
+from parley.platform.cluster.connection import connect_ray
+from parley.platform.terminal.progress import Progress
 try:
     with Progress(()) as progress, connect_ray(RayConfig(**eval(sys.argv[1])), 1, progress):
         import ray

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from parley.platform.cluster.ray_token import auth_mode, has_token, others_may_read, secure_token
 from parley.platform.errors import InputError
-from parley.platform.jobs.ray_token import auth_mode, has_token, others_may_read, secure_token
 from tests.ray_head import AUTH_VARIABLES
 
 

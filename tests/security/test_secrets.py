@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from parley.platform.jobs.sweep_job import SweepFailedError
+from parley.platform.engine.sweeps.run import SweepFailedError
 from tests.faults.test_ppo_faults import TINY
-from tests.platform.sweep_trials import sweep
+from tests.platform.engine.sweeps.sweep_trials import sweep
 from tests.ray_head import AUTH_VARIABLES
 
 ROOT = Path(__file__).parents[2]

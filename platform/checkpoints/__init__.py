@@ -1,1 +1,0 @@
-"""Checkpoints: weights as safetensors, training state as safetensors and JSON, never a pickle."""

@@ -1,0 +1,1 @@
+"""CartPole as tokens: one cart or several, learned by PPO or from recorded episodes."""

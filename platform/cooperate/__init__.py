@@ -1,0 +1,1 @@
+"""Cooperate: a generator learns from repaired and violated responses."""

@@ -1,0 +1,1 @@
+"""How a tuned generator answers, judged beside the untuned one and people."""

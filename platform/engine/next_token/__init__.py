@@ -1,0 +1,1 @@
+"""Next-token training by workers of Ray Train."""

@@ -1,0 +1,306 @@
+"""One run of next-token training: Ray Train learns, the driver measures, saves and reports.
+
+The training worker goes on while the driver measures its last snapshot; the files of the run are
+written in the order of the gradient steps all the same.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import ray
+import torch
+from torch import Tensor
+
+from parley.platform.cluster.capacity import LEARNER_RESOURCES, NUM_LEARNERS, remedy
+from parley.platform.cluster.devices import GPU, choose_devices
+from parley.platform.engine.next_token.channel import Snapshot
+from parley.platform.engine.next_token.gradient_step import NextTokenSettings
+from parley.platform.engine.next_token.training import NextTokenTraining
+from parley.platform.engine.next_token.worker import WORKERS, TrainingJob
+from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
+from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.sections import CheckpointConfig, LearnerConfig
+from parley.platform.terminal.progress import Progress
+from parley.policies.token.actor_critic import LanguageActorCritic
+from parley.policies.token.building import build_policy, load_policy
+
+CURVE_FILE = "learning_curve.png"
+
+
+class NextTokenConfig(Protocol):
+    """What an experiment of next-token training has to say here."""
+
+    @property
+    def policy(self) -> str:
+        """A row of `policies.building`."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of all randomness of the run."""
+
+    @property
+    def training(self) -> NextTokenSettings:
+        """The gradient steps."""
+
+    @property
+    def learner(self) -> LearnerConfig:
+        """The processes that compute them."""
+
+    @property
+    def checkpoint(self) -> CheckpointConfig:
+        """What is saved."""
+
+
+class NextTokenRun(ABC):
+    """The state of one run between snapshots; what is learned and measured is the subclass's.
+
+    Args:
+        config: the experiment.
+        run_folder: where everything is written.
+        policy_settings: sizes of the policy, see `policies.building`.
+        start: state dict of the policy to begin with; fresh weights where absent.
+    """
+
+    def __init__(
+        self,
+        config: NextTokenConfig,
+        run_folder: RunFolder,
+        policy_settings: Mapping[str, Any],
+        start: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.run_folder = run_folder
+        self.policy_settings = policy_settings
+        self._config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            policy = build_policy(config.policy, policy_settings)
+        assert isinstance(policy, LanguageActorCritic)
+        if start is not None:
+            policy.load_state_dict(start)
+        self.policy = policy
+        self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
+        self.best: dict[str, Any] | None = None
+        self.snapshot = Snapshot(0, self._weights())
+        self.is_measure_due = False
+        """Whether the snapshot has a row that is not recorded."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train, nor to measure on the way."""
+        return self.snapshot.step >= self._config.training.num_steps and not self.is_measure_due
+
+    @abstractmethod
+    def make_job(self) -> TrainingJob:
+        """What the workers do; Ray is there."""
+
+    @abstractmethod
+    def measure_row(self) -> dict[str, Any]:
+        """Figures of `self.policy`, by which the best checkpoint is chosen."""
+
+    @abstractmethod
+    def rank(self, row: Mapping[str, Any]) -> tuple[float, ...]:
+        """What is larger for the better policy; the first number is the checkpoint's score."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What `policy.json` tells of the policies."""
+
+    @abstractmethod
+    def save_policies(self, folder: Path) -> None:
+        """Write the folders of `self.policy`."""
+
+    @abstractmethod
+    def measure_best(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """The final figures."""
+
+    @abstractmethod
+    def draw_curve(self, rows: list[dict[str, object]], path: Path) -> None:
+        """Draw the learning curve into a PNG file."""
+
+    def train(self, use_gpu: bool, stop: StopSignal, progress: Progress) -> None:
+        """Take in the snapshots of workers until the training ends, or is stopped.
+
+        Workers that do not come to the next snapshot in time after a stop signal are left; a
+        measure that is not ready in time is made when the run goes on.
+        """
+        try:
+            if self.is_measure_due:
+                self._show(self.take_in(self.snapshot, stop.interrupting), progress)
+            if not self.finished:
+                training = NextTokenTraining(self.make_job(), self.snapshot, use_gpu)
+                self._take_in_all(training, stop, progress)
+        except StopOverdue:
+            if self.is_measure_due:
+                self._save(None)
+            else:
+                progress.say("the step in progress was given up; the last checkpoint stands")
+        finally:
+            progress.tell(WORKERS, ())
+
+    def _take_in_all(
+        self, training: NextTokenTraining, stop: StopSignal, progress: Progress
+    ) -> None:
+        asked = False
+        with ExitStack() as starting:
+            starting.enter_context(progress.status("starting the training workers"))
+            for snapshot in training.snapshots():
+                if lines := training.told().get(WORKERS):
+                    starting.close()
+                    progress.tell(WORKERS, lines)
+                # Workers may run ahead of the snapshot that shows that all is learned.
+                if snapshot is not None and not self.finished:
+                    self._show(self.take_in(snapshot, stop.interrupting), progress)
+                with stop.interrupting():
+                    if (stop.received or self.finished) and not asked:
+                        training.request_stop()
+                        asked = True
+
+    def _show(self, row: dict[str, Any] | None, progress: Progress) -> None:
+        if row is not None:
+            progress.update(row)
+
+    def take_in(
+        self, snapshot: Snapshot, interrupting: Interrupting = nullcontext
+    ) -> dict[str, Any] | None:
+        """Measure, record and save a snapshot; give its row of metrics where it has one.
+
+        Raises:
+            StopOverdue: stopped while it measured; nothing was recorded.
+        """
+        self.snapshot = snapshot
+        self.policy.language_model.load_state_dict(
+            {name: torch.from_numpy(array.copy()) for name, array in snapshot.weights.items()}
+        )
+        if snapshot.row is None:
+            self._save(None)
+            return None
+        self.policy.eval()
+        self.is_measure_due = True
+        with interrupting():
+            row = {**snapshot.row, **self.measure_row()}
+        self.is_measure_due = False
+        self.run_folder.append_metrics(row)
+        is_best = self.best is None or self.rank(row) > self.rank(self.best)
+        if is_best:
+            self.best = row
+        self._save(self.rank(row)[0] if is_best else None)
+        return row
+
+    def restore(self) -> None:
+        """Go on from the newest sound checkpoint; later rows of metrics are dropped."""
+        checkpoint = self.store.find("last")
+        if checkpoint is None:
+            self.run_folder.drop_metrics_after(0)
+            return
+        state = checkpoint.read_trainer_state()
+        policy = load_policy(next(iter(checkpoint.policy_folders.values())))
+        self.policy.load_state_dict(policy.state_dict())
+        self.restore_progress(state)
+        self.snapshot = Snapshot(weights=self._weights(), **state["snapshot"])
+        self.is_measure_due = self.snapshot.row is not None
+        self.run_folder.drop_metrics_after(self.snapshot.step)
+
+    def progress_state(self) -> dict[str, Any]:
+        """What the driver knows of the run's progress beside the newest snapshot."""
+        return {"best": self.best}
+
+    def restore_progress(self, state: Mapping[str, Any]) -> None:
+        """Take over a `progress_state`."""
+        self.best = state["best"]
+
+    def conclude(self) -> dict[str, Any]:
+        """Measure the best policy on fresh inputs, draw the curve, write the result."""
+        checkpoint = self.store.find("best")
+        assert checkpoint is not None, "a finished run has saved"
+        assert self.best is not None, "a finished run has rows"
+        metrics = {
+            **self.measure_best(checkpoint),
+            "best_step": self.best["iteration"],
+            "train_steps": self.snapshot.step,
+            "train_tokens": self.snapshot.num_tokens,
+            "train_seconds": self.snapshot.seconds,
+        }
+        return self._write_result("done", checkpoint, metrics)
+
+    def conclude_stopped(self) -> NoReturn:
+        """Draw the curve so far and write the result of a run that may go on.
+
+        Raises:
+            KeyboardInterrupt: always; that is what stopped it.
+        """
+        rows = self.run_folder.read_metrics()
+        checkpoint = self.store.find("best") or self.store.find("last")
+        self._write_result("stopped", checkpoint, rows[-1] if rows else {})
+        raise KeyboardInterrupt
+
+    def _write_result(
+        self, status: str, checkpoint: Checkpoint | None, metrics: dict[str, Any]
+    ) -> dict[str, Any]:
+        path = None if checkpoint is None else checkpoint.path.relative_to(self.run_folder.path)
+        result = {
+            "status": status,
+            "seconds": self.snapshot.seconds,
+            "metrics": metrics,
+            "checkpoint": None if path is None else str(path),
+            "device": self.snapshot.device,
+        }
+        rows = self.run_folder.read_metrics()
+        if rows:
+            self.draw_curve(rows, self.run_folder.path / CURVE_FILE)
+        self.run_folder.write_result(result)
+        return result
+
+    def _weights(self) -> dict[str, Any]:
+        state = self.policy.language_model.state_dict()
+        return {name: tensor.detach().numpy().copy() for name, tensor in state.items()}
+
+    def _save(self, best_score: float | None) -> None:
+        left_out = ["weights"] if self.is_measure_due else ["weights", "row"]
+        snapshot = {
+            name: value for name, value in vars(self.snapshot).items() if name not in left_out
+        }
+        state = {**self.progress_state(), "snapshot": snapshot}
+        self.store.save(self.snapshot.step, self.save_policies, self.facts(), state, best_score)
+
+
+def place_workers(learner: LearnerConfig, other_cpus: int = 0, others: str = "") -> bool:
+    """Whether the workers get GPUs: where the settings ask for them and the cluster has them.
+
+    Args:
+        learner: how many workers there are.
+        other_cpus: CPUs that the workers need beside their own.
+        others: what for, in words.
+
+    Raises:
+        ConfigError: the cluster can never hold the workers.
+    """
+    resources = ray.cluster_resources()
+    num_workers = max(1, learner.num_learners)
+    if resources.get("CPU", 0) < num_workers + other_cpus:
+        beside = f", and {other_cpus} for {others}" if other_cpus else ""
+        raise ConfigError(
+            f"learner.num_learners {num_workers} needs as many CPUs{beside}, but the Ray cluster "
+            f"counts {resources.get('CPU', 0):g}. {remedy('CPU', NUM_LEARNERS, LEARNER_RESOURCES)}"
+        )
+    for name, amount in (learner.resources or {}).items():
+        if resources.get(name, 0) < num_workers * amount:
+            raise ConfigError(
+                f"learner.resources asks for {amount:g} {name} for each of {num_workers} workers, "
+                f"but the Ray cluster counts {resources.get(name, 0):g}. "
+                f"{remedy(name, NUM_LEARNERS, LEARNER_RESOURCES)}"
+            )
+    num_gpus = num_workers * (learner.num_gpus_per_learner or 0.0)
+    if resources.get(GPU, 0) < num_gpus:
+        raise ConfigError(
+            f"learner.num_gpus_per_learner asks for {num_gpus:g} GPUs in all, but the Ray cluster "
+            f"counts {resources.get(GPU, 0):g}. {remedy(GPU, NUM_LEARNERS, LEARNER_RESOURCES)}"
+        )
+    devices = choose_devices(learner)
+    return devices.is_cuda and num_workers * devices.num_gpus <= resources.get("GPU", 0)

@@ -1,0 +1,1 @@
+"""Policy gradients through RLlib: configuration, run, learners, runners."""

@@ -1,0 +1,1 @@
+"""The detector of violated maxims: features, cross-fitted trees."""

@@ -1,0 +1,1 @@
+"""What the detector reads off a response."""

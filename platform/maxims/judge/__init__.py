@@ -1,0 +1,1 @@
+"""The judge: independent of the detector, it says how people's a reply is."""

@@ -1,1 +1,0 @@
-"""Rollouts: runners that play vectorised environments and cut what they saw into episodes."""

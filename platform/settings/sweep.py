@@ -1,0 +1,100 @@
+"""The settings of a sweep: what is searched, how, and which trials are kept."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from parley.platform.settings.sections import Count, Positive, Rate, Section, conflict
+
+Value = bool | int | float | str
+
+
+class SearchRange(Section):
+    """The values of one setting; exactly one of the fields is given."""
+
+    grid: Annotated[tuple[Value, ...], Field(min_length=1, strict=False)] | None = None
+    """Every one of these."""
+    choice: Annotated[tuple[Value, ...], Field(min_length=1, strict=False)] | None = None
+    """One of these at random."""
+    uniform: Annotated[tuple[float, float], Field(strict=False)] | None = None
+    """A number between these two."""
+    log_uniform: Annotated[tuple[float, float], Field(strict=False)] | None = None
+    """A number between these two, uniform in its logarithm."""
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The values, of an interval its ends."""
+        return self.grid or self.choice or self.uniform or self.log_uniform or ()
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise conflict(
+                "sweep.space",
+                f"a searched setting needs exactly one of grid, choice, uniform, log_uniform; "
+                f"given are {', '.join(given) or 'none'}",
+            )
+        for name in ("uniform", "log_uniform"):
+            bounds = getattr(self, name)
+            if bounds is None:
+                continue
+            low, high = bounds
+            if not low < high or (name == "log_uniform" and low <= 0) or math.inf in bounds:
+                raise conflict(
+                    "sweep.space",
+                    f"{name} = [{low}, {high}]: write the lower bound first"
+                    f"{', above 0' if name == 'log_uniform' else ''}",
+                )
+        return self
+
+
+class AshaConfig(Section):
+    """Asynchronous successive halving (Li et al. 2020)."""
+
+    grace_evaluations: Positive = 1
+    """Measures before a trial may be stopped."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """Of the trials at each rung, one in so many goes on."""
+
+
+class PbtConfig(Section):
+    """Population-based training (Jaderberg et al. 2017)."""
+
+    perturbation_evaluations: Positive = 2
+    """Measures between perturbations."""
+    quantile: Annotated[float, Field(gt=0.0, le=0.5)] = 0.25
+    """Share of the trials that is replaced by copies of the best such share."""
+
+
+class SweepConfig(Section):
+    """Trials side by side through Ray Tune."""
+
+    space: dict[str, dict[str, SearchRange]] = Field(default_factory=dict)
+    """Section and key of a setting -> its values."""
+    search: Literal["random", "optuna"] = "random"
+    """Who draws the values that are no grid."""
+    scheduler: Literal["none", "asha", "pbt"] = "none"
+    """Who stops or copies trials before their end."""
+    num_samples: Positive = 1
+    """Draws from the space; a grid is gone through once for each."""
+    max_concurrent: Count = 0
+    """Trials at a time; 0: as many as the cluster has room for."""
+    cpus_per_trial: Rate = 1.0
+    """CPUs of a trial."""
+    max_failures: Count = 1
+    """Times that a failed trial is tried again."""
+    asha: AshaConfig = AshaConfig()
+    pbt: PbtConfig = PbtConfig()
+
+    @property
+    def ranges(self) -> dict[str, SearchRange]:
+        """Dotted key of a setting -> its values, in the order of the file."""
+        return {
+            f"{section}.{name}": searched
+            for section, settings in self.space.items()
+            for name, searched in settings.items()
+        }

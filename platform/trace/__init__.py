@@ -1,0 +1,1 @@
+"""Trace: algorithms as token languages, learned, executed and checked."""

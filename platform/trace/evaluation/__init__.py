@@ -1,0 +1,1 @@
+"""Traces executed and measured."""

@@ -1,0 +1,1 @@
+"""Traces to look at: layouts, pages, pictures, reports."""

@@ -1,0 +1,1 @@
+"""Small policies over windows and rows of tokens."""
