@@ -13,9 +13,9 @@ import pytest
 
 import parley
 from parley import ConfigError, InputError, ParleyError, Run, RunStopped, evaluate, load_run, train
-from parley.platform.commands import dispatch
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings import dispatch
 from parley.platform.settings.dispatch import WorkflowFunctions
 from parley.platform.settings.sections import ExperimentConfig
 

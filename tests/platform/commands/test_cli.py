@@ -14,10 +14,10 @@ import pytest
 
 from parley.envs import ENVIRONMENTS
 from parley.platform.cli import COMMANDS, main, parse_arguments
-from parley.platform.commands import dispatch
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings import dispatch
 from parley.platform.settings.dispatch import WorkflowFunctions
 from parley.platform.settings.loading import list_experiments, load_experiment
 from parley.platform.settings.sections import ExperimentConfig
