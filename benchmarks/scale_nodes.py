@@ -41,7 +41,7 @@ from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
 from benchmarks.contestants.waiting_carts import make_waiting_task  # noqa: E402
 from parley.platform.control.algorithm import (  # noqa: E402
-    TokenPPO,
+    WindowPPO,
     build_config,
     whiten_episodes,
 )
@@ -104,7 +104,7 @@ QUICK = Plan(
 )
 
 
-class TimedPPO(TokenPPO):
+class TimedPPO(WindowPPO):
     """Keeps what the runners delivered."""
 
     rollouts: list[Rollout]

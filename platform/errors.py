@@ -1,6 +1,8 @@
-"""The errors that a person can act on, and the exit code each of them stands for."""
+"""The errors that a person can act on, their exit codes, and how they name a path."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 EXIT_DONE = 0
 EXIT_RUN_FAILED = 1
@@ -18,3 +20,12 @@ class InputError(ParleyError, ValueError):
     """Wrong usage or input: nothing was started, and the message says what to write instead."""
 
     exit_code = EXIT_WRONG_INPUT
+
+
+def display_path(path: Path) -> str:
+    """The path relative to the working directory where it lies below it, else in full."""
+    resolved = path.resolve()
+    try:
+        return str(resolved.relative_to(Path.cwd()))
+    except ValueError:
+        return str(resolved)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from parley.envs.dialogue.rules import DialogueSettings
-from parley.platform.distort.player import Cast, DialoguePlayer
+from parley.platform.distort.player import DialoguePlayer, SeatModels
 from parley.policies.dialogue.parts import build_from_parts, take_apart
 from parley.policies.dialogue.sampling import Sampling
 from parley.policies.dialogue.speaker import Speaker
@@ -131,7 +131,7 @@ class ParleyPlayer:
             Speaker(model, work.end_token, work.num_rows, sampling) for _ in range(2)
         )
         seats = {"competitor": competitor, "distorter": distorter}
-        self.cast = Cast(seats=seats, judge=competitor, starts={"distorter": competitor})
+        self.cast = SeatModels(seats=seats, judge=competitor, starts={"distorter": competitor})
 
     def play(self, numbers: Sequence[int]) -> Outcome:
         """Hold the dialogues `numbers` in batches of `num_rows`."""

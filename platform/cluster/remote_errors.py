@@ -15,8 +15,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
-from parley.platform.errors import ParleyError
-from parley.platform.settings.errors import display_path
+from parley.platform.errors import ParleyError, display_path
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from parley.platform.commands.targets import workflow_at
-from parley.platform.errors import EXIT_DONE, InputError
+from parley.platform.errors import EXIT_DONE, InputError, display_path
 from parley.platform.settings.dispatch import WORKFLOWS, functions_of, load_function
-from parley.platform.settings.errors import display_path
 
 ChatFunction = Callable[[Path, str | None, int, float | None, Sequence[str]], None]
 """(run or checkpoint, seat or None, seed, temperature or None, overrides): talks until the input

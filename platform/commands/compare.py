@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from parley.platform.commands.tables import print_rows
-from parley.platform.errors import EXIT_DONE, InputError
+from parley.platform.errors import EXIT_DONE, InputError, display_path
 from parley.platform.runs.files import atomic_write_text, to_json
-from parley.platform.settings.errors import display_path
 
 COMPARISON = "parley.platform.report.comparison"
 PAGE = "parley.platform.report.comparison_page"

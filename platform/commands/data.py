@@ -7,12 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 from parley.platform.commands.tables import print_rows
-from parley.platform.errors import EXIT_DONE
+from parley.platform.errors import EXIT_DONE, display_path
 from parley.platform.maxims.pairs.folder import check_target, write_folder
 from parley.platform.maxims.pairs.pair import PreferencePair
 from parley.platform.maxims.pairs.preparing import Preparation, Remark, prepare_pairs
 from parley.platform.maxims.pairs.reading_sets import load_reading_sets
-from parley.platform.settings.errors import display_path
 
 DROPPED, WARNINGS = "dropped.jsonl", "warnings.jsonl"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 
+from parley.platform.errors import display_path
 from parley.platform.runs.checkpoints import CheckpointError, CheckpointStore
 from parley.platform.runs.run_folder import CONFIG_FILE, TRIALS_FILE, RunFolder
 from parley.platform.runs.run_place import in_submitted_job, runs_root
-from parley.platform.settings.errors import ConfigError, display_path
+from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.loading import load_experiment
 
 KEPT_EARLIER = {"train": ("reference", "tuning.json"), "tune": (TRIALS_FILE,)}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.run_folder import CONFIG_FILE
 from parley.platform.settings.dispatch import WORKFLOWS
-from parley.platform.settings.errors import display_path
 from parley.platform.settings.loading import read_experiment_file
 
 FACTS_FILE = "policy.json"

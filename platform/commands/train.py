@@ -15,7 +15,7 @@ from typing import Literal, Self, cast
 
 from parley.platform.commands.going_on import RunStopped, describe_stop
 from parley.platform.commands.tables import print_meanings, print_metrics
-from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED, InputError
+from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED, InputError, display_path
 from parley.platform.runs.checkpoints import CheckpointError, CheckpointStore
 from parley.platform.runs.full_disk import DiskFullError
 from parley.platform.runs.run_folder import (
@@ -27,7 +27,7 @@ from parley.platform.runs.run_folder import (
 )
 from parley.platform.runs.run_place import locate_run
 from parley.platform.settings.dispatch import functions_of, load_function
-from parley.platform.settings.errors import ConfigError, display_path
+from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.loading import load_experiment, override_values
 from parley.platform.settings.resuming import resumed_settings, split_moved
 from parley.platform.settings.sections import ExperimentConfig

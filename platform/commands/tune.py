@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from parley.platform.commands.train import RunRequest, run_command
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.run_folder import (
     CONFIG_FILE,
     RUNS_DIR,
@@ -15,7 +15,7 @@ from parley.platform.runs.run_folder import (
 )
 from parley.platform.runs.run_place import locate_run
 from parley.platform.settings.dispatch import WORKFLOWS, functions_of
-from parley.platform.settings.errors import ConfigError, display_path
+from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.loading import load_experiment
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from parley.platform.commands.targets import workflow_at
-from parley.platform.errors import EXIT_DONE, InputError
+from parley.platform.errors import EXIT_DONE, InputError, display_path
 from parley.platform.settings.dispatch import functions_of, load_function
-from parley.platform.settings.errors import display_path
 
 WatchFunction = Callable[..., Path | None]
 """(run or checkpoint, file to write or None, seed, options by name) -> the file written."""

@@ -1,6 +1,6 @@
 """RLlib's PPO for token environments with a vector form: one iteration and its wiring.
 
-`TokenPPO.training_step` is the loop's body: weights go out with the request for samples, episodes
+`WindowPPO.training_step` is the loop's body: weights go out with the request for samples, episodes
 come back in the order of the runners, advantages are whitened over all of them, the learners
 update. `build_config` is the only place that knows RLlib's configuration calls.
 
@@ -27,7 +27,7 @@ from ray.rllib.utils.metrics import (
 
 from parley.platform.cluster.devices import rllib_settings
 from parley.platform.control.fragment import ADVANTAGES
-from parley.platform.control.learner import BatchEpisodes, TokenPPOLearner, share_steps
+from parley.platform.control.learner import BatchEpisodes, WindowPPOLearner, share_steps
 from parley.platform.control.runner import Rollout, RunnerSettings, VectorEnvRunner
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.vector_task import VectorTask
@@ -46,7 +46,7 @@ from parley.platform.engine.rllib.runner_requests import Patience, SamplingError
 from parley.policies.token.window_module import TokenModule
 
 
-class TokenPPO(RestorablePPO):
+class WindowPPO(RestorablePPO):
     """PPO whose runners get their weights with every request."""
 
     def setup(self, config: Any) -> None:
@@ -169,7 +169,7 @@ def build_config(
         reward_scale=config.ppo.reward_scale,
     )
     return (
-        PPOConfig(algo_class=TokenPPO)
+        PPOConfig(algo_class=WindowPPO)
         .environment(
             env=None,
             env_config={"runner": runner, WAIT_S: wait_s(config.ray)},
@@ -195,7 +195,7 @@ def build_config(
             **rllib_settings(config.learner),
             add_default_connectors_to_learner_pipeline=False,
             learner_connector=lambda *_: [BatchEpisodes()],
-            learner_class=TokenPPOLearner,
+            learner_class=WindowPPOLearner,
             learner_config_dict={
                 "ppo": config.ppo,
                 "seed": config.seed,

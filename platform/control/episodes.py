@@ -16,8 +16,7 @@ import ray
 from parley.envs.cartpole.controllers import Controller, ExpertController, RandomController
 from parley.envs.cartpole.episodes import EpisodeSet, collect_episodes
 from parley.platform.control.settings import CartPoleEnvConfig, ImitationDataConfig
-from parley.platform.errors import InputError
-from parley.platform.settings.errors import display_path
+from parley.platform.errors import InputError, display_path
 from parley.platform.terminal.activities import each
 
 EPISODE_SUFFIXES = (".parquet", ".npz")

@@ -55,7 +55,7 @@ def run_imitation(
     Raises:
         KeyboardInterrupt: stopped by a signal; everything is saved.
         EpisodeDataError, ConfigError: `data.path` or the cluster does not fit.
-        DivergedError, WorkersFailedError: training failed; the checkpoints so far stand.
+        NonFiniteLossError, WorkersFailedError: training failed; the checkpoints so far stand.
     """
     recorded = _load_recorded(config, run_folder, resume)
     with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS) as progress:

@@ -90,7 +90,7 @@ def _join(episodes: Sequence[SingleAgentEpisode]) -> dict[str, NDArray[Any]]:
     return {key: np.concatenate(parts) for key, parts in columns.items()}
 
 
-class TokenPPOLearner(PPOTorchLearner):
+class WindowPPOLearner(PPOTorchLearner):
     """PPO on windows of tokens; its settings are `learner_config_dict["ppo"]` (`PPOConfig`)."""
 
     def build(self) -> None:

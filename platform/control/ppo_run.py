@@ -16,7 +16,7 @@ import numpy as np
 from torch import nn
 
 from parley.platform.cluster.connection import connect_ray
-from parley.platform.control.algorithm import TokenPPO, build_config
+from parley.platform.control.algorithm import WindowPPO, build_config
 from parley.platform.control.evaluation import evaluate_path, play_episodes
 from parley.platform.control.plots import plot_learning_curve
 from parley.platform.control.settings import CartPolePPOConfig
@@ -103,7 +103,7 @@ class PPORun:
         self.run_folder = run_folder
         self.task = make_cartpole_task(config.env)
         settings = policy_settings(config.env, config.model)
-        self.algorithm = cast("TokenPPO", build_config(config, self.task, settings).build_algo())
+        self.algorithm = cast("WindowPPO", build_config(config, self.task, settings).build_algo())
         self.algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
         self.module_of_cart = [self.task.module_of_agent[cart] for cart in self.task.agent_ids]
         self.policies: dict[str, nn.Module] = {

@@ -36,11 +36,11 @@ from parley.platform.distort.record import PlayedDialogue
 from parley.platform.distort.runner import (
     DialogueRequest,
     DialogueRollout,
-    Voice,
+    ModelRef,
 )
 from parley.platform.distort.settings import DialogueDistortConfig, DialoguePPOConfig
 from parley.platform.engine.rllib.restorable_ppo import POLICY_PREFIX, IterationTimes
-from parley.platform.engine.rllib.sequence_algorithm import RowPPO
+from parley.platform.engine.rllib.sequence_algorithm import SequencePPO
 
 Tokens = NDArray[np.int32]
 Rewards = dict[str, list[list[ReplyReward]]]
@@ -51,13 +51,13 @@ LANGUAGE_MODEL_PREFIX = f"{POLICY_PREFIX}language_model."
 
 
 @dataclass(frozen=True)
-class Playbill:
+class SelfPlaySetup:
     """Who sits where, and how a dialogue may begin."""
 
-    frozen: Mapping[str, Voice]
+    frozen: Mapping[str, ModelRef]
     """Seats that do not learn."""
-    judge: Voice
-    starts: Mapping[str, Voice]
+    judge: ModelRef
+    starts: Mapping[str, ModelRef]
     """Trained seat -> what it started as."""
     openers: Sequence[Tokens]
     """For training."""
@@ -82,7 +82,7 @@ class IterationRecord:
     """Past self in the pool's seat, if any."""
 
 
-class DialogueAlgorithm(RowPPO):
+class DialogueAlgorithm(SequencePPO):
     """Plays, rewards and learns; call `assign` before the first iteration."""
 
     work_name = "dialogues"
@@ -96,7 +96,7 @@ class DialogueAlgorithm(RowPPO):
         self.kl_weights = dict.fromkeys(self.experiment.trained_seats, self.experiment.anchor.kl)
         self.record = IterationRecord()
 
-    def assign(self, playbill: Playbill) -> None:
+    def assign(self, playbill: SelfPlaySetup) -> None:
         """Say who plays."""
         self.playbill = playbill
         of = self.experiment.pool.of
@@ -136,7 +136,7 @@ class DialogueAlgorithm(RowPPO):
         purpose: int,
         seed: int,
         openers: Mapping[int, Tokens],
-        past_self: Voice | None = None,
+        past_self: ModelRef | None = None,
     ) -> list[DialogueRollout]:
         """Have the runners hold dialogues, all of them, whatever happens to a runner meanwhile.
 
@@ -149,7 +149,7 @@ class DialogueAlgorithm(RowPPO):
         Raises:
             FaultyModelError: a model gave numbers that are none.
             RunnerError: a runner failed at its work.
-            SamplingError: dialogues are missing; see `RowPPO.gather`.
+            SamplingError: dialogues are missing; see `SequencePPO.gather`.
         """
         self._update_number += 1
         state = ray.put(self.runner_state())
@@ -213,7 +213,7 @@ class DialogueAlgorithm(RowPPO):
         return {n: openers[int(stream.integers(len(openers)))] for n, stream in streams.items()}
 
     def _request(
-        self, purpose: int, seed: int, openers: Mapping[int, Tokens], past_self: Voice | None
+        self, purpose: int, seed: int, openers: Mapping[int, Tokens], past_self: ModelRef | None
     ) -> DialogueRequest:
         bill = self.playbill
         voices = dict(bill.frozen)

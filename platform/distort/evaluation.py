@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from parley.platform.cooperate.evaluation.variety import distinct_rate
-from parley.platform.distort.player import EVALUATION, Cast, DialoguePlayer
+from parley.platform.distort.player import EVALUATION, DialoguePlayer, SeatModels
 from parley.platform.distort.record import PlayedDialogue
 from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.distort.task import DialogueTask, make_dialogue_task
@@ -134,12 +134,12 @@ def _play(
     """The dialogues of the starting policies, or of the trained ones where they are given."""
     by_model = {id(task.models[name].model): speaker for name, speaker in frozen.items()}
     started_as = {seat: by_model[id(model.model)] for seat, model in task.models.items()}
-    cast = Cast(
+    models = SeatModels(
         seats={seat: trained.get(seat, started_as[seat]) for seat in config.dialogue.order},
         judge=started_as[config.reward.judge],
         starts={seat: started_as[seat] for seat in config.trained_seats},
     )
-    player = DialoguePlayer(task.settings, cast, seed, EVALUATION)
+    player = DialoguePlayer(task.settings, models, seed, EVALUATION)
     openers = evaluation_openers(task, num_dialogues)
     dialogues: list[PlayedDialogue] = []
     for first in range(0, num_dialogues, NUM_ROWS):

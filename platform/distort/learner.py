@@ -18,7 +18,7 @@ from parley.platform.distort.reinforce_loss import compute_reinforce_loss
 from parley.platform.distort.settings import DialoguePPOConfig, ReinforceConfig
 from parley.platform.engine.rllib.ppo_loss import PPOTerms
 from parley.platform.engine.rllib.sequence_batch import ACTIONS, ADVANTAGES, LOG_PROBS
-from parley.platform.engine.rllib.sequence_learner import RowLearner, compute_row_terms
+from parley.platform.engine.rllib.sequence_learner import SequenceLearner, compute_row_terms
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.module import DialogueModule
 from parley.policies.dialogue.sampling import truncated_log_probs
@@ -67,7 +67,7 @@ OPTIMISERS: dict[str, Callable[[DialogueActorCritic, Any], Optimizer]] = {
 """Algorithm -> the optimiser of a policy."""
 
 
-class DialogueLearner(RowLearner):
+class DialogueLearner(SequenceLearner):
     """Updates dialogue policies by `learner_config_dict["algorithm"]`.
 
     `learner_config_dict` also holds `ppo` (the algorithm's settings), `temperature` (of the

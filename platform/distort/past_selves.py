@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from parley.platform.distort.runner import Voice
+from parley.platform.distort.runner import ModelRef
 from parley.platform.distort.settings import PoolConfig
 
 POOL_STREAM = 7
@@ -47,7 +47,7 @@ class SelfPool:
             del self._selves[old]
             self._references.pop(old, None)
 
-    def choose(self, iteration: int) -> Voice | None:
+    def choose(self, iteration: int) -> ModelRef | None:
         """Who sits in the pool's seat in `iteration`; None: its own model."""
         if not self._selves:
             return None
@@ -57,7 +57,7 @@ class SelfPool:
         chosen = int(generator.choice(sorted(self._selves)))
         if chosen not in self._references:
             self._references[chosen] = ray.put(dict(self._selves[chosen]))
-        return Voice(f"past-{chosen}", self.architecture, self._references[chosen])
+        return ModelRef(f"past-{chosen}", self.architecture, self._references[chosen])
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs: iteration -> weights."""

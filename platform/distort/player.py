@@ -28,7 +28,7 @@ TRAINING, EVALUATION, CALIBRATION = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class Cast:
+class SeatModels:
     """Who sits where in a batch of dialogues.
 
     A model may appear several times: one that judges and speaks is one `Speaker`.
@@ -60,14 +60,16 @@ class DialoguePlayer:
 
     Args:
         settings: the rules.
-        cast: the models; each with room for as many rows as a batch has dialogues.
+        models: one a seat; each with room for as many rows as a batch has dialogues.
         seed: of the run.
         purpose: `TRAINING`, `EVALUATION` or `CALIBRATION`.
     """
 
-    def __init__(self, settings: DialogueSettings, cast: Cast, seed: int, purpose: int) -> None:
+    def __init__(
+        self, settings: DialogueSettings, models: SeatModels, seed: int, purpose: int
+    ) -> None:
         self.settings = settings
-        self.cast = cast
+        self.models = models
         self._stream = (seed, purpose)
 
     def play(self, numbers: Sequence[int], openers: Sequence[Tokens]) -> list[PlayedDialogue]:
@@ -76,8 +78,8 @@ class DialoguePlayer:
         Raises:
             FaultyModelError: a model's logits are not finite numbers.
         """
-        batch = _Batch(self.settings, self.cast, numbers, openers, self._stream)
-        for speaker in self.cast.speakers:
+        batch = _Batch(self.settings, self.models, numbers, openers, self._stream)
+        for speaker in self.models.speakers:
             speaker.forget(range(len(numbers)))
         while batch.live:
             batch.take_turn()
@@ -88,7 +90,7 @@ class DialoguePlayer:
 
         Two more passes over all that they said; what is noted is in `PlayedTurn.divergences`.
         """
-        for seat, start in self.cast.starts.items():
+        for seat, start in self.models.starts.items():
             replies = [
                 [(row, dialogue, turn) for turn in dialogue.turns_of([seat])]
                 for row, dialogue in enumerate(dialogues)
@@ -96,7 +98,7 @@ class DialoguePlayer:
             for together in zip_longest(*replies):
                 spoken = [reply for reply in together if reply is not None]
                 ends = [turn.start + _tail_length(turn) for _, _, turn in spoken]
-                divergences = self.cast.seats[seat].compare(
+                divergences = self.models.seats[seat].compare(
                     start,
                     [row for row, _, _ in spoken],
                     [
@@ -115,13 +117,13 @@ class _Batch:
     def __init__(
         self,
         settings: DialogueSettings,
-        cast: Cast,
+        models: SeatModels,
         numbers: Sequence[int],
         openers: Sequence[Tokens],
         stream: tuple[int, int],
     ) -> None:
         self.settings = settings
-        self.cast = cast
+        self.models = models
         self.games = [Dialogue(settings, opener) for opener in openers]
         self.played = [
             PlayedDialogue(number, np.asarray(opener, np.int32), np.empty(0, np.int32))
@@ -140,12 +142,12 @@ class _Batch:
         for row, reply in zip(rows, replies, strict=True):
             self._note(row, seat, reply)
         self.live = [row for row in rows if not self.games[row].over]
-        if seat in self.cast.starts:
+        if seat in self.models.starts:
             self._score(seat, rows)
 
     def finish(self) -> list[PlayedDialogue]:
         """The dialogues as records."""
-        judged = [seat for seat, start in self.cast.starts.items() if start is self.cast.judge]
+        judged = [seat for seat, start in self.models.starts.items() if start is self.models.judge]
         for game, played in zip(self.games, self.played, strict=True):
             for turn in played.turns_of(judged):
                 turn.start_log_probs = turn.judge_log_probs
@@ -154,12 +156,12 @@ class _Batch:
         return self.played
 
     def _draw_replies(self, seat: str, rows: list[int]) -> list[Reply]:
-        speaker = self.cast.seats[seat]
+        speaker = self.models.seats[seat]
         uniforms = np.stack(
             [self.generators[row].random(self.settings.max_reply_tokens) for row in rows]
         )
         histories = [self.games[row].history().tokens for row in rows]
-        waiting = self.unjudged if speaker is self.cast.judge else {}
+        waiting = self.unjudged if speaker is self.models.judge else {}
         score_last = [_tail_length(waiting[row]) if row in waiting else 0 for row in rows]
         try:
             replies = speaker.reply(rows, histories, uniforms, score_last)
@@ -193,12 +195,12 @@ class _Batch:
     def _score(self, seat: str, rows: list[int]) -> None:
         """Have the replies of a trained seat read by its starting point and by the judge."""
         turns = {row: self.played[row].turns[-1] for row in rows}
-        start, judge = self.cast.starts[seat], self.cast.judge
+        start, judge = self.models.starts[seat], self.models.judge
         if start is not judge:
             for row, scores in self._read(start, seat, turns):
                 turns[row].start_log_probs = scores
         judge_speaks_next = bool(self.live) and (
-            self.cast.seats[self.games[self.live[0]].next_seat] is judge
+            self.models.seats[self.games[self.live[0]].next_seat] is judge
         )
         waiting = [
             row for row in self.live if judge_speaks_next and self._sees_all(turns[row], row)
@@ -234,7 +236,8 @@ class _Batch:
 
     @property
     def _judge_name(self) -> str:
-        names = [name for name, speaker in self.cast.seats.items() if speaker is self.cast.judge]
+        seats, judge = self.models.seats, self.models.judge
+        names = [name for name, speaker in seats.items() if speaker is judge]
         return names[0] if names else "judge"
 
     def _fault(self, seat: str, error: NonFiniteLogitsError) -> FaultyModelError:

@@ -19,7 +19,7 @@ from parley.envs.dialogue.reward import SurpriseScale
 from parley.platform.cluster.connection import connect_ray
 from parley.platform.distort.algorithm import (
     DialogueAlgorithm,
-    Playbill,
+    SelfPlaySetup,
     by_number,
 )
 from parley.platform.distort.anchoring import check_anchor
@@ -33,7 +33,7 @@ from parley.platform.distort.player import (
 )
 from parley.platform.distort.record import PlayedDialogue
 from parley.platform.distort.rllib_config import build_dialogue_config
-from parley.platform.distort.runner import DialogueRunnerSettings, Voice
+from parley.platform.distort.runner import DialogueRunnerSettings, ModelRef
 from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.distort.task import DialogueTask, make_dialogue_task
 from parley.platform.distort.viewing.transcribing import FaultyDialogueError, keep_fault, transcribe
@@ -163,7 +163,7 @@ class DistortRun:
         )
         self.algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
         self.algorithm.assign(
-            Playbill(
+            SelfPlaySetup(
                 frozen={seat: v for seat, v in voices.items() if seat not in self.seats},
                 judge=voices[config.reward.judge],
                 starts={seat: voices[seat] for seat in self.seats},
@@ -382,14 +382,14 @@ class DistortRun:
         }
 
 
-def _make_voices(task: DialogueTask) -> dict[str, Voice]:
+def _make_voices(task: DialogueTask) -> dict[str, ModelRef]:
     """Each model once in Ray's object store, whatever number of seats it has."""
-    voices: dict[int, Voice] = {}
+    voices: dict[int, ModelRef] = {}
     for model in task.models.values():
         if id(model.model) not in voices:
             parts = take_apart(model.model)
             weights = ray.put({name: tensor.numpy() for name, tensor in parts.state.items()})
-            voices[id(model.model)] = Voice(model.source, parts.config, weights)
+            voices[id(model.model)] = ModelRef(model.source, parts.config, weights)
     return {seat: voices[id(model.model)] for seat, model in task.models.items()}
 
 

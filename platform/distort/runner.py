@@ -26,9 +26,9 @@ from transformers import PreTrainedModel
 from parley.envs.dialogue.rules import DialogueSettings
 from parley.platform.distort.player import (
     EVALUATION,
-    Cast,
     DialoguePlayer,
     FaultyModelError,
+    SeatModels,
 )
 from parley.platform.distort.record import PlayedDialogue, PlayFault
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
@@ -53,7 +53,7 @@ class DialogueRunnerSettings:
 
 
 @dataclass(frozen=True)
-class Voice:
+class ModelRef:
     """The model of a seat in one request."""
 
     model_id: str
@@ -78,11 +78,11 @@ class DialogueRequest:
     """Dialogue number -> the ids of its opener."""
     trained: Mapping[str, str]
     """Seat -> the RLModule that speaks for it."""
-    voices: Mapping[str, Voice]
+    voices: Mapping[str, ModelRef]
     """The other seats, by name."""
-    starts: Mapping[str, Voice]
+    starts: Mapping[str, ModelRef]
     """Trained seat -> the model that it started as."""
-    judge: Voice
+    judge: ModelRef
     """The model that scores, whoever sits in its seat."""
 
 
@@ -182,7 +182,7 @@ class DialogueEnvRunner(WeightReceiver):
 
     def _play_share(self, request: DialogueRequest, rollout: DialogueRollout) -> None:
         numbers = list(request.shares.get(self.worker_index or 0, ()))
-        models, settings = self._make_cast(request), self.settings
+        models, settings = self._make_models(request), self.settings
         player = DialoguePlayer(settings.dialogue, models, request.seed, request.purpose)
         before = sum(speaker.forward_s for speaker in models.speakers)
         started = time.perf_counter()
@@ -195,18 +195,18 @@ class DialogueEnvRunner(WeightReceiver):
         rollout.seconds = time.perf_counter() - started
         rollout.forward_s = sum(speaker.forward_s for speaker in models.speakers) - before
 
-    def _make_cast(self, request: DialogueRequest) -> Cast:
+    def _make_models(self, request: DialogueRequest) -> SeatModels:
         wanted = [*request.voices.values(), *request.starts.values(), request.judge]
         self._forget_models({voice.model_id for voice in wanted})
         seats = {seat: self._frozen_speaker(voice) for seat, voice in request.voices.items()}
         seats |= {seat: self._trained_speaker(name) for seat, name in request.trained.items()}
-        return Cast(
+        return SeatModels(
             seats=seats,
             judge=self._frozen_speaker(request.judge),
             starts={seat: self._frozen_speaker(voice) for seat, voice in request.starts.items()},
         )
 
-    def _frozen_speaker(self, voice: Voice) -> Speaker:
+    def _frozen_speaker(self, voice: ModelRef) -> Speaker:
         """The one speaker of a frozen model, whatever it does: speak, judge or anchor."""
         if voice.model_id not in self._frozen:
             arrays: Mapping[str, NDArray[Any]] = ray.get(voice.weights)

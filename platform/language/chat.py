@@ -16,7 +16,7 @@ import numpy as np
 
 from parley.platform.cooperate.evaluation.chat import GeneratorAgents
 from parley.platform.cooperate.evaluation.generator_checkpoint import is_generator
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.language.chat_partner import Agents, ChatTurn, Conversation
 from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
 from parley.platform.runs.files import atomic_write_text
@@ -29,7 +29,6 @@ from parley.platform.runs.transcripts import (
     printable,
     split_pieces,
 )
-from parley.platform.settings.errors import display_path
 from parley.platform.settings.spelling import nearest
 
 PERSON = "you"

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.platform.distort.settings import DialogueDistortConfig
-from parley.platform.errors import InputError, ParleyError
+from parley.platform.errors import InputError, ParleyError, display_path
 from parley.platform.language.resolving import resolve_model
 from parley.platform.language.text_ids import TextEncoder
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError
 from parley.platform.runs.run_inputs import find_inputs, has_notes
-from parley.platform.settings.errors import display_path
 from parley.platform.settings.resuming import moved_inputs
 from parley.platform.settings.spelling import nearest
 from parley.policies.dialogue.loading import LanguageModel, load_language_model

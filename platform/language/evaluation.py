@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.language.dialogue_tokens import encode_dialogues
 from parley.platform.language.language_data import load_split
 from parley.platform.language.settings import PretrainConfig
@@ -19,7 +19,6 @@ from parley.platform.report.intervals import bootstrap_rate_interval
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import CONFIG_FILE
 from parley.platform.runs.run_inputs import find_inputs
-from parley.platform.settings.errors import display_path
 from parley.platform.settings.loading import load_experiment
 from parley.platform.settings.resuming import moved_inputs
 from parley.policies.dialogue.loading import load_language_model

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.language.embedded import (
     EMBEDDED_NAME,
     EmbeddedRecipe,
@@ -18,7 +18,6 @@ from parley.platform.language.embedded import (
 from parley.platform.runs.checkpoints import POLICIES_DIR, CheckpointError, resolve_checkpoint
 from parley.platform.runs.pinned_inputs import list_files
 from parley.platform.runs.run_folder import CHECKPOINTS_DIR
-from parley.platform.settings.errors import display_path
 from parley.policies.dialogue.adapters import find_base, find_lone_adapter
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from parley.envs.dialogue.conversations import Conversation
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.maxims.detector.feature_detector import DETECTOR_FILE, FeatureDetector
 from parley.platform.maxims.detector_settings import (
     DetectorDataConfig,
@@ -19,7 +19,6 @@ from parley.platform.maxims.detector_settings import (
 from parley.platform.maxims.interface import Detector
 from parley.platform.runs.cache_folder import build_once, cache_root, find_damage
 from parley.platform.runs.files import to_json
-from parley.platform.settings.errors import display_path
 from parley.platform.terminal.progress import shown
 
 EMBEDDED_NAME = "embedded"

@@ -12,13 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.report.charts import Chart, Line
 from parley.platform.report.curves import finite, make_charts
 from parley.platform.report.figures import ALIASES, INTERVAL_SUFFIX
 from parley.platform.report.page import UNFINISHED
 from parley.platform.runs.run_folder import TRIALS_FILE, RunFolder
-from parley.platform.settings.errors import display_path
 
 Interval = tuple[float, float]
 

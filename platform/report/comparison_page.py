@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+from parley.platform.errors import display_path
 from parley.platform.report.comparison import ComparedRun, Comparison, Difference, Figure
 from parley.platform.report.page import render_charts, render_page, render_section
-from parley.platform.settings.errors import display_path
 from parley.platform.terminal.activities import duration_text
 
 MAX_DRAWN_RUNS = 5

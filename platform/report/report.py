@@ -20,6 +20,7 @@ from parley.platform.distort.viewing.report import (
     render_phrases,
     summarise_phrases,
 )
+from parley.platform.errors import display_path
 from parley.platform.report.curves import finite, make_charts, name_iterations
 from parley.platform.report.page import (
     UNFINISHED,
@@ -35,7 +36,6 @@ from parley.platform.report.sweeps import make_trial_charts, read_trials, render
 from parley.platform.runs.files import atomic_write_text
 from parley.platform.runs.run_folder import CONFIG_FILE, RunFolder, RunFolderError
 from parley.platform.runs.transcripts import TRANSCRIPTS_FILE, read_transcripts
-from parley.platform.settings.errors import display_path
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.terminal.activities import duration_text
 from parley.platform.trace.settings import TraceConfig

@@ -12,13 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.report.charts import Chart, Line
 from parley.platform.report.choice import CHOICE
 from parley.platform.report.curves import finite
 from parley.platform.report.heat_maps import Spot, render_heat_map, value_text
 from parley.platform.runs.run_folder import TRIALS_FILE
-from parley.platform.settings.errors import display_path
 from parley.platform.terminal.activities import duration_text
 
 PREFERRED_AXES = ("dpo.beta", "dpo.learning_rate")

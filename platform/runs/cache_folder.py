@@ -17,9 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.files import atomic_write_text, sync_folder, to_json
-from parley.platform.settings.errors import display_path
 
 CACHE_VARIABLE = "PARLEY_CACHE_DIR"
 MANIFEST_FILE = "manifest.json"

@@ -26,13 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.announcements import CheckpointSaved, announce
 from parley.platform.runs.files import atomic_write_text, sync_folder, to_json
 from parley.platform.runs.full_disk import naming_full_disk
 from parley.platform.runs.pinned_inputs import FACT, read_inputs, to_table
 from parley.platform.runs.state_tree import load_tree, save_tree
-from parley.platform.settings.errors import display_path
 from parley.platform.settings.names import check_name, member_path
 
 MANIFEST_FILE, POLICY_FILE, TRAINER_STEM = "manifest.json", "policy.json", "trainer"
@@ -138,7 +137,7 @@ class CheckpointStore:
         """Point to a checkpoint that has been written, and remove old ones."""
         self._point("last", final, {"iteration": iteration})
         if best_score is not None:
-            self._point("best", final, {"iteration": iteration, "mean_return": best_score})
+            self._point("best", final, {"iteration": iteration, "score": best_score})
         self._remove_old(final)
         return Checkpoint(final)
 
@@ -171,7 +170,7 @@ class CheckpointStore:
     def best_score(self) -> float | None:
         """The score with which the best checkpoint was saved."""
         pointer = self._read_best()
-        return None if pointer is None else float(pointer["mean_return"])
+        return None if pointer is None else float(pointer["score"])
 
     def _read_best(self) -> dict[str, Any] | None:
         path = self.folder / "best.json"
@@ -180,7 +179,8 @@ class CheckpointStore:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             name = check_name("checkpoint", str(content["checkpoint"]))
-            return {"checkpoint": name, "mean_return": content["mean_return"]}
+            score = content["score"] if "score" in content else content["mean_return"]
+            return {"checkpoint": name, "score": score}
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
                 f"{display_path(path)} is damaged ({error}); delete it to use the newest checkpoint"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from parley.platform.errors import display_path
 from parley.platform.runs.checkpoints import CheckpointError, CheckpointStore
 from parley.platform.runs.full_disk import DiskFullError, naming_full_disk
 from parley.platform.runs.run_folder import RunFolder
-from parley.platform.settings.errors import display_path
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from parley.platform.errors import ParleyError
-from parley.platform.settings.errors import display_path
+from parley.platform.errors import ParleyError, display_path
 
 _CODES = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = ("No space left on device", "os error 28", "Disk quota exceeded")

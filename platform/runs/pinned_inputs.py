@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.files import atomic_write_text, to_json
-from parley.platform.settings.errors import display_path
 
 INPUTS_FILE = "inputs.json"
 FACT = "inputs"

@@ -18,13 +18,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, NoReturn, Self
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.announcements import RowAppended, announce
 from parley.platform.runs.files import append_text, atomic_write_text, to_json
 from parley.platform.runs.full_disk import DiskFullError
 from parley.platform.runs.run_place import locate_run
 from parley.platform.runs.versions import installed_versions
-from parley.platform.settings.errors import display_path
 from parley.platform.settings.loading import load_experiment, to_toml
 from parley.platform.settings.sections import ExperimentConfig
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -32,7 +32,7 @@ from parley.platform.runs.pinned_inputs import (
     read_inputs,
 )
 from parley.platform.runs.run_folder import RunFolder
-from parley.platform.settings.errors import ConfigError, display_path
+from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.inputs import Kind, NamedInput, list_inputs, with_places
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.terminal.interpreter import importing

@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.files import append_text, atomic_write_text, to_json
-from parley.platform.settings.errors import display_path
 
 TRANSCRIPTS_FILE = "transcripts.jsonl"
 """Name of the file in a run folder."""

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 import parley
-from parley.platform.settings.errors import ConfigError, display_path
+from parley.platform.errors import display_path
+from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.keys import TomlTable, apply_override, field_types, find_line, is_key
 from parley.platform.settings.schema import EXPERIMENT_KINDS
 from parley.platform.settings.sections import ExperimentConfig

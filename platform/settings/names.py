@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from parley.platform.errors import InputError
-from parley.platform.settings.errors import display_path
+from parley.platform.errors import InputError, display_path
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """One step of a path: neither a separator nor a leading dot, 64 characters at most."""

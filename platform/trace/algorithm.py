@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 from parley.platform.cluster.devices import rllib_settings
 from parley.platform.engine.rllib.placement import WAIT_S, runner_settings, wait_s
 from parley.platform.engine.rllib.restorable_ppo import NO_CONNECTOR_STATES, IterationTimes
-from parley.platform.engine.rllib.sequence_algorithm import RowPPO
+from parley.platform.engine.rllib.sequence_algorithm import SequencePPO
 from parley.platform.trace.learner import TraceLearner, make_rows
 from parley.platform.trace.runner import TraceEnvRunner, TraceRollout
 from parley.platform.trace.settings import TraceConfig
@@ -47,7 +47,7 @@ class WrittenFigures:
     """Share of traces that an illegal token ended."""
 
 
-class TraceAlgorithm(RowPPO):
+class TraceAlgorithm(SequencePPO):
     """Writes and learns; the order of the runners and their number change nothing."""
 
     work_name = "groups of traces"
@@ -80,7 +80,7 @@ class TraceAlgorithm(RowPPO):
 
         Raises:
             RunnerError: a runner failed at its work.
-            SamplingError: groups are missing; see `RowPPO.gather`.
+            SamplingError: groups are missing; see `SequencePPO.gather`.
         """
         self._update_number += 1
         state = ray.put(self.runner_state())

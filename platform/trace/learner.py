@@ -21,7 +21,7 @@ from parley.platform.engine.rllib.sequence_batch import (
     VALUES,
     pad_rows,
 )
-from parley.platform.engine.rllib.sequence_learner import RowLearner, compute_row_terms
+from parley.platform.engine.rllib.sequence_learner import SequenceLearner, compute_row_terms
 from parley.platform.trace.writing import PlayedTraces
 from parley.policies.rows import POSITIONS, TOKENS, VALID
 from parley.policies.token.actor_critic import optimiser_groups
@@ -71,7 +71,7 @@ def _rows_of(part: PlayedTraces) -> list[dict[str, NDArray[Any]]]:
     ]
 
 
-class TraceLearner(RowLearner):
+class TraceLearner(SequenceLearner):
     """Updates one policy; `learner_config_dict` holds `ppo` (`TracePPOConfig`), `seed`,
     `num_threads`."""
 

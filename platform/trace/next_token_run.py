@@ -54,7 +54,7 @@ def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> dict[
         KeyboardInterrupt: stopped by a signal; everything is saved.
         ConfigError, TraceInputError: the batches, the split or the cluster do not fit the language.
         CheckpointError: `init_from` does not fit.
-        DivergedError, WorkersFailedError: training failed; the checkpoints so far stand.
+        NonFiniteLossError, WorkersFailedError: training failed; the checkpoints so far stand.
     """
     task = TraceTask.from_config(config)
     check_inputs(config, task)

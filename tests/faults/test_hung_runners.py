@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from parley.platform.control.algorithm import TokenPPO, build_config
+from parley.platform.control.algorithm import WindowPPO, build_config
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.engine.rllib.runner_requests import RunnerError, SamplingError
@@ -36,12 +36,12 @@ TRACES = [
 ]
 
 
-def make_carts(*overrides: str) -> TokenPPO:
+def make_carts(*overrides: str) -> WindowPPO:
     config = load_experiment("cartpole/ppo", [*CARTS, "learner.num_learners=0", *overrides])
     assert isinstance(config, CartPolePPOConfig)
     settings = policy_settings(config.env, config.model)
     rllib = build_config(config, make_cartpole_task(config.env), settings)
-    return cast("TokenPPO", rllib.build_algo())
+    return cast("WindowPPO", rllib.build_algo())
 
 
 def make_traces(*overrides: str) -> TraceAlgorithm:
@@ -51,7 +51,7 @@ def make_traces(*overrides: str) -> TraceAlgorithm:
     return cast("TraceAlgorithm", rllib.build_algo())
 
 
-def pids_of(algorithm: TokenPPO) -> dict[int, int]:
+def pids_of(algorithm: WindowPPO) -> dict[int, int]:
     """Worker index -> process id of every runner that is up."""
     found = algorithm.env_runner_group.foreach_env_runner(
         lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
@@ -59,7 +59,7 @@ def pids_of(algorithm: TokenPPO) -> dict[int, int]:
     return dict(found)
 
 
-def train_until_back(algorithm: TokenPPO, num_runners: int) -> None:
+def train_until_back(algorithm: WindowPPO, num_runners: int) -> None:
     """Iterate until all runners are up again, then have them all hold the newest weights."""
     for _ in range(20):
         algorithm.train()

@@ -21,7 +21,7 @@ from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from parley.platform.cli import main
-from parley.platform.control.algorithm import TokenPPO, build_config
+from parley.platform.control.algorithm import WindowPPO, build_config
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.engine.rllib.runner_requests import SamplingError
@@ -180,15 +180,15 @@ def test_a_killed_driver_takes_its_runners_along_and_resumes_exactly(
     assert_sound(read_rows(job.run))
 
 
-def build(*overrides: str) -> TokenPPO:
+def build(*overrides: str) -> WindowPPO:
     config = load_experiment("cartpole/ppo", [*TINY, *overrides])
     assert isinstance(config, CartPolePPOConfig)
     settings = policy_settings(config.env, config.model)
     rllib = build_config(config, make_cartpole_task(config.env), settings)
-    return cast("TokenPPO", rllib.build_algo())
+    return cast("WindowPPO", rllib.build_algo())
 
 
-def runners_of(algorithm: TokenPPO) -> list[tuple[int, dict[str, Any]]]:
+def runners_of(algorithm: WindowPPO) -> list[tuple[int, dict[str, Any]]]:
     """Process id and state of every runner."""
 
     def describe(runner: Any) -> tuple[int, dict[str, Any]]:
@@ -200,7 +200,7 @@ def runners_of(algorithm: TokenPPO) -> list[tuple[int, dict[str, Any]]]:
     return found
 
 
-def assert_up_to_date(algorithm: TokenPPO) -> None:
+def assert_up_to_date(algorithm: WindowPPO) -> None:
     """All runners have just played with the learner's weights, and know their number."""
     expected = algorithm.runner_state()
     runners = runners_of(algorithm)

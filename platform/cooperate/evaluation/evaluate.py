@@ -18,7 +18,7 @@ from parley.platform.cooperate.evaluation.generator_checkpoint import (
 )
 from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.torch.threads import limit_threads
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.language.resolving import load_named_model
 from parley.platform.language.text_ids import TextEncoder
 from parley.platform.maxims.loading import load_detector
@@ -28,7 +28,6 @@ from parley.platform.maxims.pairs.named_pairs import load_pairs
 from parley.platform.maxims.pairs.pair import PairSplit, PreferencePair
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_inputs import MissingInputError, find_inputs
-from parley.platform.settings.errors import display_path
 from parley.platform.settings.resuming import moved_inputs
 from parley.policies.dialogue.loading import LanguageModel
 

@@ -17,13 +17,12 @@ from parley.platform.cooperate.evaluation.metrics import (
     check_criteria,
     find_obstacle,
 )
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.maxims.text.exchange import MAXIMS
 from parley.platform.report.curves import finite
 from parley.platform.report.figures import INTERVAL_SUFFIX, find_figure
 from parley.platform.report.page import START_SUFFIX
 from parley.platform.runs.transcripts import printable
-from parley.platform.settings.errors import display_path
 
 HEADLINES = (
     *("cooperative_rate", "cooperative_rate_reranked", "cooperative_rate_repaired"),

@@ -11,10 +11,9 @@ from rich.text import Text
 
 from parley.platform.cooperate.evaluation.metrics import EVALUATION_FILE, TUNED
 from parley.platform.cooperate.evaluation.report import obstacle_of, read_evaluation
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.files import atomic_write_text
 from parley.platform.runs.transcripts import printable
-from parley.platform.settings.errors import display_path
 
 NUM_SHOWN = 5
 """Prompts that are shown unless all are asked for."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from parley.platform.cooperate.evaluation.watch import find_evaluation, watch_answers
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.runs.files import atomic_write_text
 from parley.platform.runs.run_folder import METRICS_FILE, RESULT_FILE
 from parley.platform.runs.transcripts import (
@@ -27,7 +27,6 @@ from parley.platform.runs.transcripts import (
     seat_letters,
     title_of,
 )
-from parley.platform.settings.errors import display_path
 
 NUM_SHOWN = 5
 """Iterations that are shown unless more are asked for: the first, the last and some between."""

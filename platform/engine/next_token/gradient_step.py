@@ -27,10 +27,6 @@ IGNORED_LABEL = -100
 """A place at which nothing is predicted; what torch's cross-entropy leaves out."""
 
 
-class DivergedError(NonFiniteLossError):
-    """A gradient that is not a number; nothing was learned from the batch."""
-
-
 class NextTokenSettings(Protocol):
     """What a learner has to be told; the `training` table of an experiment."""
 
@@ -152,7 +148,7 @@ class NextTokenLearner:
             batch: the whole one, of which this learner takes its share.
 
         Raises:
-            DivergedError: the gradient is not finite; the weights are as before.
+            NonFiniteLossError: the gradient is not finite; the weights are as before.
         """
         inputs, targets = (
             tensor.to(self.device) for tensor in batch.share(self.rank, self.num_ranks)
@@ -178,7 +174,7 @@ class NextTokenLearner:
 
     def _diverged(
         self, norm: float, loss: float, factor: float, batch: dict[str, Any]
-    ) -> DivergedError:
+    ) -> NonFiniteLossError:
         facts = {
             "step": self.num_steps + 1,
             "loss": loss,
@@ -186,7 +182,7 @@ class NextTokenLearner:
             "learning_rate": self.training.learning_rate * factor,
             "rank": self.rank,
         }
-        return DivergedError(
+        return NonFiniteLossError(
             f"the gradient's length is {norm} at gradient step {self.num_steps + 1}; "
             f"lower training.learning_rate or training.max_grad_norm",
             LossFault(facts, batch_columns(batch)),

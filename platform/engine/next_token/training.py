@@ -19,8 +19,8 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 
 from parley.platform.cluster.devices import gpus_per_learner
 from parley.platform.engine.next_token.channel import Snapshot, TrainingChannel
-from parley.platform.engine.next_token.gradient_step import DivergedError
 from parley.platform.engine.next_token.worker import TrainingJob, train_worker
+from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.errors import ParleyError
 from parley.platform.settings.sections import LearnerConfig
 
@@ -59,14 +59,14 @@ class NextTokenTraining:
         """All snapshots until training ends; None now and then while there is none.
 
         Raises:
-            DivergedError: training diverged.
+            NonFiniteLossError: training diverged.
             WorkersFailedError: workers failed more often than `learner.max_restarts`.
         """
         running = True
         while running:
             running = self._thread.is_alive()
             message: Any = ray.get(self._channel.take.remote(TAKE_TIMEOUT_S))
-            if isinstance(message, DivergedError):
+            if isinstance(message, NonFiniteLossError):
                 self._thread.join(LEAVE_TIMEOUT_S)  # the other workers meet the same and return
                 ray.kill(self._channel)  # the error's traceback would hold it
                 raise message

@@ -15,12 +15,12 @@ from torch import nn
 
 from parley.platform.engine.next_token.channel import Snapshot
 from parley.platform.engine.next_token.gradient_step import (
-    DivergedError,
     NextTokenLearner,
     NextTokenSettings,
     TokenBatch,
 )
 from parley.platform.engine.next_token.mutation_ramp import MutationRamp
+from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.engine.worker_channel import LOOK_INTERVAL_S
 from parley.platform.settings.sections import LearnerConfig
 from parley.platform.terminal.activities import Activity, Teller, activity, listening
@@ -83,7 +83,7 @@ def train_worker(loop_config: Mapping[str, Any]) -> None:
     try:
         with listening(Teller(loop.tell, LOOK_INTERVAL_S)):
             loop.run()
-    except DivergedError as error:
+    except NonFiniteLossError as error:
         # All ranks see the same gradient. Raised, it would be tried again in vain.
         if loop.rank == 0:
             ray.get(channel.post.remote(error))

@@ -19,8 +19,7 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.actor_manager import CallResult
 
 from parley.platform.engine.rllib.weight_receiver import RunnerFailure
-from parley.platform.errors import ParleyError
-from parley.platform.settings.errors import display_path
+from parley.platform.errors import ParleyError, display_path
 
 RESTART_S = 60.0
 """How long a fresh runner may take to be there: a stopped process leaves after seconds, and loading

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.utils.metrics import LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from parley.platform.control.algorithm import TokenPPO
+from parley.platform.control.algorithm import WindowPPO
 from parley.platform.engine.rllib.runner_requests import Patience, RunnerError, SamplingError
 from parley.platform.engine.rllib.sequence_batch import make_share
 from parley.platform.engine.rllib.sequence_learner import ITERATION
@@ -40,7 +40,7 @@ class Delivery(Protocol):
         """Raise what ends the run, if anything does."""
 
 
-class RowPPO(TokenPPO):
+class SequencePPO(WindowPPO):
     """PPO whose runners do numbered work and whose learners take padded rows."""
 
     work_name = "pieces of work"

@@ -1,6 +1,6 @@
 """RLlib's learner on rows of whole sequences: seeded updates, a rate per iteration, PPO's terms.
 
-It shares the clipped gradients and the report of the loss terms with `TokenPPOLearner`, and
+It shares the clipped gradients and the report of the loss terms with `WindowPPOLearner`, and
 differs in what a batch is (`row_batch`).
 """
 
@@ -15,7 +15,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
-from parley.platform.control.learner import TokenPPOLearner
+from parley.platform.control.learner import WindowPPOLearner
 from parley.platform.engine.rllib.ppo_loss import PPOTerms, compute_ppo_loss
 from parley.platform.engine.rllib.sequence_batch import (
     ACTIONS,
@@ -31,7 +31,7 @@ ITERATION = "iteration"
 """Key of `timesteps`: how many iterations came before."""
 
 
-class RowLearner(TokenPPOLearner):
+class SequenceLearner(WindowPPOLearner):
     """Updates policies on rows; subclasses give the optimiser, the rate and the loss."""
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:

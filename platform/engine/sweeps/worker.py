@@ -56,7 +56,7 @@ Trial = Callable[
 continue from, what ends it between measures; gives its final figures."""
 
 
-class DivergedError(ParleyError, FloatingPointError):
+class NonFiniteScoreError(ParleyError, FloatingPointError):
     """A figure of a trial that is no longer a finite number."""
 
 
@@ -186,7 +186,9 @@ class TrialSession:
             raise KeyError(f"a trial's report needs a score; it has {sorted(figures)}")
         broken = [name for name in WATCHED if not _is_finite(figures.get(name, 0.0))]
         if broken:
-            return self.note_final(DivergedError(f"{', '.join(broken)} is not a finite number"))
+            return self.note_final(
+                NonFiniteScoreError(f"{', '.join(broken)} is not a finite number")
+            )
         row = self._make_row(figures)
         if save is not None:
             self._own.save(row, save)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from parley.platform.engine.torch.loss_fault import BATCH_FILE, NonFiniteLossError, write_fault
+from parley.platform.errors import display_path
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.runs.run_folder import RunFolder
-from parley.platform.settings.errors import display_path
 from parley.platform.settings.sections import ExperimentConfig
 
 

@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.language.text_ids import encode_plainly
 from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
-from parley.platform.maxims.text.wording import squeeze
-from parley.platform.settings.errors import display_path
+from parley.platform.maxims.text.sentences import normalise_space
 from parley.platform.terminal.activities import each
 from parley.policies.dialogue.pretrained import WeightsError, load_pretrained
 from parley.policies.dialogue.probing import find_position_limit
@@ -125,7 +124,7 @@ def match_labels(id2label: Mapping[int, str], name: str) -> list[int]:
 
 
 def _text_of(row: Exchange) -> str:
-    context, evidence, response = map(squeeze, row)
+    context, evidence, response = map(normalise_space, row)
     return f"[CONTEXT] {context} [EVIDENCE] {evidence} [RESPONSE] {response}"
 
 

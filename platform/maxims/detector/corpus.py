@@ -30,7 +30,8 @@ from parley.platform.maxims.pairs.labelled import (
     read_labelled,
 )
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
-from parley.platform.maxims.text.wording import likeness, split_turns, squeeze
+from parley.platform.maxims.text.sentences import normalise_space
+from parley.platform.maxims.text.wording import likeness, split_turns
 
 WINDOWS = (1, 2, 3, 3, 3, 3)
 """Turns of context before a response, drawn with equal chance; the given files have up to three."""
@@ -191,7 +192,7 @@ def _read_talks(config: DialogueDetectorConfig, remarks: list[str]) -> list[tupl
         talks: list[Sequence[str]] = [conversation.messages for conversation in found]
     else:
         talks = [tuple(t) for t in generate_dialogues(config.data.num_dialogues, config.seed)]
-    return [tuple(squeeze(turn) for turn in talk) for talk in talks]
+    return [tuple(normalise_space(turn) for turn in talk) for talk in talks]
 
 
 def _group(labelled: Sequence[Filed], talks: Sequence[tuple[str, ...]]) -> list[int]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.maxims.detector.features.counts import measure_surface
+from parley.platform.maxims.detector.features.counts import measure_counts
 from parley.platform.maxims.detector.features.parsed_response import Passage
 from parley.platform.maxims.detector.features.stock_phrases import Phrases
-from parley.platform.maxims.detector.features.word_statistics import Background
+from parley.platform.maxims.detector.features.word_statistics import WordStatistics
 from parley.platform.maxims.detector.trees import Trees
 from parley.platform.maxims.detector.violation_heads import HEADS
 
@@ -23,7 +23,7 @@ Features = NDArray[np.float32]
 class Channels:
     """Everything learned that features are made of; a function of the folds that it has seen."""
 
-    background: Background
+    word_statistics: WordStatistics
     phrases: Phrases | None
     """None where runs of words are not learned."""
 
@@ -31,7 +31,7 @@ class Channels:
         """What the channels say of each passage, [N, C]; NaN where one does not apply."""
         rows = []
         for passage in passages:
-            row = list(self.background.measure(passage).values())
+            row = list(self.word_statistics.measure(passage).values())
             if self.phrases is not None:
                 row.extend(self.phrases.measure(passage))
             rows.append(row)
@@ -40,12 +40,12 @@ class Channels:
 
 def surface_features(passages: Sequence[Passage]) -> Features:
     """What needs no learning, [N, S]: the same for all models."""
-    rows = [list(measure_surface(passage).values()) for passage in passages]
+    rows = [list(measure_counts(passage).values()) for passage in passages]
     return np.array(rows, np.float32).reshape(len(passages), -1)
 
 
 @dataclass(frozen=True)
-class FoldModel:
+class CrossFittedModel:
     """Judges passages of conversations that it has not seen."""
 
     channels: Channels
@@ -67,10 +67,10 @@ def ask_trees(trees: Sequence[Trees], features: Features) -> NDArray[np.float64]
     return np.stack([ensemble.log_odds(features) for ensemble in trees], axis=1)
 
 
-def model_arrays(model: FoldModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def model_arrays(model: CrossFittedModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """All that a model is made of: named arrays, and tables of words for JSON."""
-    background, phrases = model.channels.background, model.channels.phrases
-    arrays = dict(background.arrays())
+    word_statistics, phrases = model.channels.word_statistics, model.channels.phrases
+    arrays = dict(word_statistics.arrays())
     if phrases is not None:
         arrays |= {
             "phrases.weights": phrases.weights,
@@ -79,10 +79,10 @@ def model_arrays(model: FoldModel) -> tuple[dict[str, NDArray[Any]], dict[str, A
         }
     for head, trees in zip(HEADS, model.trees, strict=True):
         arrays |= {f"trees.{head.name}.{name}": array for name, array in trees.arrays().items()}
-    return arrays, background.tables()
+    return arrays, word_statistics.tables()
 
 
-def model_of(arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, Any]) -> FoldModel:
+def model_of(arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, Any]) -> CrossFittedModel:
     """The inverse of `model_arrays`."""
     phrases = None
     if "phrases.weights" in arrays:
@@ -97,4 +97,4 @@ def model_of(arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, Any]) -> F
         )
         for head in HEADS
     )
-    return FoldModel(Channels(Background.restore(arrays, tables), phrases), trees)
+    return CrossFittedModel(Channels(WordStatistics.restore(arrays, tables), phrases), trees)

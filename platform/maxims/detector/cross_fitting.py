@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from parley.platform.maxims.detector.corpus import LEARNED, Corpus
 from parley.platform.maxims.detector.cross_fitted_model import (
     Channels,
+    CrossFittedModel,
     Features,
-    FoldModel,
     ask_trees,
     surface_features,
 )
 from parley.platform.maxims.detector.features.parsed_response import Passage, parse_passage
 from parley.platform.maxims.detector.features.stock_phrases import Phrases
-from parley.platform.maxims.detector.features.word_statistics import Background
+from parley.platform.maxims.detector.features.word_statistics import WordStatistics
 from parley.platform.maxims.detector.trees import Trees
 from parley.platform.maxims.detector.violation_heads import HEADS, LEFT_OUT, head_targets
 from parley.platform.maxims.detector_settings import DetectorModelConfig
@@ -41,7 +41,7 @@ Report = Callable[[str, float], None]
 class CrossFit:
     """The models, and what they say of the rows that they have not seen."""
 
-    models: list[FoldModel]
+    models: list[CrossFittedModel]
     """By fold."""
     log_odds: NDArray[np.float64]
     """Of every row of the corpus by the model that has not seen its fold, [N, H]."""
@@ -108,9 +108,9 @@ class _CrossFitting:
 
     def _fit_channels(self, left_out: set[int]) -> Channels:
         talks = self._corpus.clean_talks(left_out)
-        background = Background.fit(talks, self._seed)
+        word_statistics = WordStatistics.fit(talks, self._seed)
         if not self._config.phrases:
-            return Channels(background, None)
+            return Channels(word_statistics, None)
         seen = self._learned & ~np.isin(self._folds, list(left_out))
         passages = [self._passages[index] for index in np.flatnonzero(seen)]
         turns = [turn for talk in talks for turn in talk]
@@ -122,11 +122,11 @@ class _CrossFitting:
             turns,
             self._seed,
         )
-        return Channels(background, phrases)
+        return Channels(word_statistics, phrases)
 
     def _fit_model(
         self, fold: int, channels: Channels, features: Features
-    ) -> tuple[FoldModel, NDArray[np.float64]]:
+    ) -> tuple[CrossFittedModel, NDArray[np.float64]]:
         """The model that has not seen `fold`, and what it says of that fold's rows, [n, H]."""
         rng = np.random.default_rng([self._seed, fold])
         seen = self._learned & (self._folds != fold)
@@ -142,7 +142,7 @@ class _CrossFitting:
                     self._seed,
                 )
             )
-        model = FoldModel(channels, tuple(trees))
+        model = CrossFittedModel(channels, tuple(trees))
         return model, ask_trees(trees, features[self._folds == fold])
 
     def _rows_of_head(

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.maxims.detector.cross_fitted_model import (
-    FoldModel,
+    CrossFittedModel,
     model_arrays,
     model_of,
     surface_features,
@@ -32,7 +32,6 @@ from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
 from parley.platform.maxims.text.wording import is_long, likeness, split_turns
 from parley.platform.runs.files import atomic_write_text, to_json
-from parley.platform.settings.errors import display_path
 from parley.platform.terminal.activities import each
 
 DETECTOR_FILE, WORDS_FILE, ARRAYS_FILE = "detector.json", "words.json", "arrays.safetensors"
@@ -64,7 +63,7 @@ class FeatureDetector(Detector):
 
     def __init__(
         self,
-        models: Sequence[FoldModel],
+        models: Sequence[CrossFittedModel],
         offsets: NDArray[np.float64],
         folds: Mapping[int, int],
         facts: Mapping[str, Any],

@@ -55,10 +55,10 @@ from parley.platform.maxims.judge.ranker_encoders import (
 from parley.platform.maxims.judge.ranker_training import RankerSettings, train_ranker
 from parley.platform.maxims.judge.reply_fit import FitParts, find_clues, join, score_unseen
 from parley.platform.maxims.judge.topics import Topics
-from parley.platform.maxims.judge.word_order import WordOrder
+from parley.platform.maxims.judge.word_order import TrigramOrder
 from parley.platform.maxims.loading import CONVERSATIONS_FOLDER, DATA_VARIABLE
 from parley.platform.maxims.pairs.conversations import count_replies
-from parley.platform.maxims.text.wording import squeeze
+from parley.platform.maxims.text.sentences import normalise_space
 from parley.platform.runs.cache_folder import build_once, cache_root, find_damage
 from parley.platform.runs.files import to_json
 from parley.platform.terminal.progress import shown
@@ -266,7 +266,7 @@ def build_judge(
         rankers = _train_rankers(recipe, encoder, talks, report)
         report("learning topics and the order of words", 0.94)
         fit = FitParts(encoder, rankers, Topics.learn(talks, recipe.num_topics, recipe.seed))
-        order = WordOrder.learn(turns)
+        order = TrigramOrder.learn(turns)
         report("calibrating", 0.97)
         parts, calibration, usual_share = calibrate(fit, order, split.selection, recipe.seed)
     facts = _state_facts(recipe, split, time.perf_counter() - started)
@@ -275,7 +275,7 @@ def build_judge(
 
 
 def calibrate(
-    fit: FitParts, order: WordOrder, conversations: Sequence[Conversation], seed: int
+    fit: FitParts, order: TrigramOrder, conversations: Sequence[Conversation], seed: int
 ) -> tuple[JudgeParts, Calibration, float]:
     """What is learned from conversations that the rankers have not seen.
 
@@ -289,8 +289,8 @@ def calibrate(
     numbers: dict[str, int] = {}
     places = [numbers.setdefault(talk.origin, len(numbers)) for talk in conversations]
     owners = np.repeat(places, [len(talk.messages) - 1 for talk in conversations])
-    true = find_clues(fit, contexts, [squeeze(row.response) for row in human])
-    false = find_clues(fit, contexts, [squeeze(scene.pool[0]) for scene in scenes])
+    true = find_clues(fit, contexts, [normalise_space(row.response) for row in human])
+    false = find_clues(fit, contexts, [normalise_space(scene.pool[0]) for scene in scenes])
     measured = measure_form(order, human) | {"misfit": -score_unseen(true, false, owners)}
     parts = JudgeParts(fit, join(true, false), order)
     return parts, Calibration(measured), find_usual_share(human)

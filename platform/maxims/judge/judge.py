@@ -28,10 +28,11 @@ from parley.platform.maxims.judge.ranker_encoders import MiniLMEncoder, TurnEnco
 from parley.platform.maxims.judge.reply_fit import FitParts, Joining, find_clues
 from parley.platform.maxims.judge.reply_measures import Surface, measure_surface
 from parley.platform.maxims.judge.topics import Topics
-from parley.platform.maxims.judge.word_order import WordOrder
+from parley.platform.maxims.judge.word_order import TrigramOrder
 from parley.platform.maxims.loading import JUDGE_FILE
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
-from parley.platform.maxims.text.wording import split_turns, squeeze
+from parley.platform.maxims.text.sentences import normalise_space
+from parley.platform.maxims.text.wording import split_turns
 from parley.platform.runs.files import to_json
 from parley.platform.terminal.activities import activity
 
@@ -47,7 +48,7 @@ class JudgeParts:
 
     fit: FitParts
     joining: Joining
-    order: WordOrder
+    order: TrigramOrder
 
 
 class FittedJudge(Detector):
@@ -106,16 +107,16 @@ class FittedJudge(Detector):
 
 def measure_signals(parts: JudgeParts, rows: Sequence[Exchange]) -> dict[str, Floats]:
     """The raw measures by signal, float64 [N] each; NaN where a signal says nothing."""
-    replies = [squeeze(row.response) for row in rows]
+    replies = [normalise_space(row.response) for row in rows]
     contexts = [read_context(row) for row in rows]
     clues = find_clues(parts.fit, contexts, replies)
     measured = {"misfit": -parts.joining.score(clues)}
     return measured | measure_form(parts.order, rows)
 
 
-def measure_form(order: WordOrder, rows: Sequence[Exchange]) -> dict[str, Floats]:
+def measure_form(order: TrigramOrder, rows: Sequence[Exchange]) -> dict[str, Floats]:
     """All raw measures but the misfit, float64 [N] each."""
-    replies = [squeeze(row.response) for row in rows]
+    replies = [normalise_space(row.response) for row in rows]
     surfaces = [
         measure_surface(read_context(row), row.evidence, reply)
         for row, reply in zip(rows, replies, strict=True)
@@ -187,7 +188,7 @@ def load_judge(folder: Path) -> FittedJudge:
         facts["topics_vocabulary"], arrays["topics.rarity"], arrays["topics.directions"]
     )
     joining = Joining(arrays["joining.centres"], arrays["joining.weights"], facts["joining_offset"])
-    order = WordOrder(facts["order_vocabulary"], arrays["order.tokens"], arrays["order.offsets"])
+    order = TrigramOrder(facts["order_vocabulary"], arrays["order.tokens"], arrays["order.offsets"])
     parts = JudgeParts(FitParts(encoder, rankers, topics), joining, order)
     return FittedJudge(parts, Calibration(_strip(arrays, "human.")), facts["usual_share"], facts)
 

@@ -40,7 +40,7 @@ class Surprise(NamedTuple):
     """[N]: nats of ending where the reply ends; NaN where it has no word."""
 
 
-class WordOrder:
+class TrigramOrder:
     """A trigram model of replies.
 
     Args:
@@ -59,7 +59,7 @@ class WordOrder:
         self._keys = np.random.default_rng(0).random((NUM_ORDERS, MAX_WORDS))
 
     @classmethod
-    def learn(cls, replies: Iterable[str]) -> WordOrder:
+    def learn(cls, replies: Iterable[str]) -> TrigramOrder:
         """The model of these replies."""
         texts = [split_words(reply)[:MAX_WORDS] for reply in replies]
         counts = Counter(word for text in texts for word in text)

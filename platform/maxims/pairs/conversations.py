@@ -16,7 +16,8 @@ from parley.envs.dialogue.conversations import Conversation
 from parley.platform.maxims.pairs.grouping import Spoken, group_conversations
 from parley.platform.maxims.pairs.pair import PairSplit, PreferencePair
 from parley.platform.maxims.text.exchange import split_prompt
-from parley.platform.maxims.text.wording import likeness, split_turns, squeeze
+from parley.platform.maxims.text.sentences import normalise_space
+from parley.platform.maxims.text.wording import likeness, split_turns
 
 
 def find_training_conversations(split: PairSplit) -> list[Conversation]:
@@ -96,4 +97,4 @@ def count_replies(conversations: Sequence[Conversation]) -> int:
 
 
 def _read_window(pair: PreferencePair) -> list[str]:
-    return [*split_turns(split_prompt(pair.prompt)[0]), squeeze(pair.chosen)]
+    return [*split_turns(split_prompt(pair.prompt)[0]), normalise_space(pair.chosen)]

@@ -16,7 +16,8 @@ from parley.platform.maxims.pairs.injectors import INJECTORS, inject
 from parley.platform.maxims.pairs.pair import PairSplit, PreferencePair
 from parley.platform.maxims.pairs.preparing import pair_id
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange, make_prompt
-from parley.platform.maxims.text.wording import is_long, likeness, split_turns, squeeze
+from parley.platform.maxims.text.sentences import normalise_space
+from parley.platform.maxims.text.wording import is_long, likeness, split_turns
 
 WINDOW = 3
 """Turns of a context, at most."""
@@ -124,11 +125,13 @@ class _Side:
 
 def _exchanges(turns: Sequence[str]) -> Iterator[Exchange]:
     """Each turn but the first, in its window, if it is long enough."""
-    spoken = [f"[agent_{1 + place % 2}]: {squeeze(turn)}" for place, turn in enumerate(turns)]
+    spoken = [
+        f"[agent_{1 + place % 2}]: {normalise_space(turn)}" for place, turn in enumerate(turns)
+    ]
     for place, turn in islice(enumerate(turns), 1, None):
         if len(turn.split()) >= MIN_RESPONSE_WORDS:
             context = " ".join(spoken[max(0, place - WINDOW) : place])
-            yield Exchange(context, EVIDENCE, squeeze(turn))
+            yield Exchange(context, EVIDENCE, normalise_space(turn))
 
 
 def _likenesses(exchange: Exchange) -> set[str]:

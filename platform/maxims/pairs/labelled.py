@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from parley.platform.errors import InputError
+from parley.platform.errors import InputError, display_path
 from parley.platform.maxims.pairs.reading import SourceRow, read_rows
 from parley.platform.maxims.pairs.rows import (
     RowError,
@@ -23,8 +23,8 @@ from parley.platform.maxims.pairs.rows import (
 )
 from parley.platform.maxims.pairs.tagged import TaggedTextError, parse_tagged
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
-from parley.platform.maxims.text.wording import clean_context, clean_response, squeeze
-from parley.platform.settings.errors import display_path
+from parley.platform.maxims.text.sentences import normalise_space
+from parley.platform.maxims.text.wording import clean_context, clean_response
 
 CONVERSATION_KEYS = ("conversation", "source_id", "original_id", "source_example_id")
 RESPONSE_KEYS = ("violated_response", "response", "rejected")
@@ -116,7 +116,7 @@ def _parse(source: SourceRow) -> tuple[LabelledRow, bool]:
         raise RowError("not an object")
     raw, named = _exchange(value)
     exchange = Exchange(
-        clean_context(raw.context), squeeze(raw.evidence), clean_response(raw.response)
+        clean_context(raw.context), normalise_space(raw.evidence), clean_response(raw.response)
     )
     if not exchange.response:
         raise RowError("empty response")

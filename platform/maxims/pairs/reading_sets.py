@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from parley.platform.maxims.pairs.reading import DataFileError, read_object
-from parley.platform.maxims.text.wording import SPEAKER, squeeze
+from parley.platform.maxims.text.sentences import normalise_space
+from parley.platform.maxims.text.wording import SPEAKER
 
 POINTER = re.compile(r"\b(?:FS|AS)\d+\b")
 """Factual section and article section of Topical-Chat."""
@@ -45,7 +46,7 @@ def resolve_evidence(evidence: str, context: str, readers: Mapping[str, Mapping[
         found = (readers.get(name, {}).get(pointer[0]) for name in order)
         return next((text for text in found if text), pointer[0])
 
-    return squeeze(POINTER.sub(text_of, evidence))
+    return normalise_space(POINTER.sub(text_of, evidence))
 
 
 def responder(context: str) -> str:
@@ -86,4 +87,4 @@ def _read_text(path: Path, place: str, value: object) -> str:
             if not isinstance(text, str):
                 raise DataFileError(f"{path}, {place}: neither text nor a list of texts")
             texts.append(text)
-    return squeeze(" ".join(texts))
+    return normalise_space(" ".join(texts))

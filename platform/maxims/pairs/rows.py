@@ -16,7 +16,8 @@ from typing import Literal
 from parley.platform.maxims.pairs.reading import SourceRow
 from parley.platform.maxims.pairs.tagged import TaggedTextError, parse_tagged
 from parley.platform.maxims.text.exchange import MAXIMS
-from parley.platform.maxims.text.wording import clean_context, clean_response, squeeze
+from parley.platform.maxims.text.sentences import normalise_space
+from parley.platform.maxims.text.wording import clean_context, clean_response
 
 REPAIR_KEYS = ("input_text", "target_text")
 PREFERENCE_KEYS = ("prompt", "chosen", "rejected")
@@ -96,7 +97,7 @@ def read_prompt(prompt: str) -> tuple[str, str]:
         RowError: the prompt has another form.
     """
     found = _match_prompt(prompt)
-    return clean_context(found["context"]), squeeze(found["evidence"])
+    return clean_context(found["context"]), normalise_space(found["evidence"])
 
 
 def prompt_context(prompt: str) -> str:
@@ -137,7 +138,7 @@ def _parse_repair(row: SourceRow, value: Mapping[str, object]) -> ParsedRow:
         "repair",
         _conversation(value),
         clean_context(parts.context),
-        squeeze(parts.evidence),
+        normalise_space(parts.evidence),
         clean_response(chosen),
         clean_response(parts.response),
         maxim,
@@ -166,8 +167,8 @@ def _parse_preference(row: SourceRow, value: Mapping[str, object]) -> ParsedRow:
 
 def has_spelt_end(context: str, *responses: str) -> bool:
     """Whether an end token is spelt at the end of a turn of the context or of a response."""
-    return clean_context(context) != squeeze(context) or any(
-        clean_response(response) != squeeze(response) for response in responses
+    return clean_context(context) != normalise_space(context) or any(
+        clean_response(response) != normalise_space(response) for response in responses
     )
 
 

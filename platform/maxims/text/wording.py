@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from parley.envs.dialogue.spelt_ends import strip_spelt_ends
+from parley.platform.maxims.text.sentences import normalise_space
 
 MIN_UTTERANCE_WORDS = 6
 """Shorter utterances (`Hi, how are you?`) are said in many conversations and tell none apart."""
@@ -15,21 +16,16 @@ SPEAKER = re.compile(r"\[[^\[\]]{1,40}\]:")
 """What opens a turn of a context: `[agent_1]:`."""
 
 
-def squeeze(text: str) -> str:
-    """`text` with every run of white space as one space, and none at the ends."""
-    return " ".join(text.split())
-
-
 def clean_response(text: str) -> str:
     """A response, squeezed and without end tokens that are spelt at its end."""
-    return squeeze(strip_spelt_ends(text))
+    return normalise_space(strip_spelt_ends(text))
 
 
 def clean_context(text: str) -> str:
     """A context, squeezed and without end tokens that are spelt at the ends of its turns."""
     starts = [0, *(tag.start() for tag in SPEAKER.finditer(text)), len(text)]
     turns = (strip_spelt_ends(text[start:stop]) for start, stop in pairwise(starts))
-    return squeeze(" ".join(turns))
+    return normalise_space(" ".join(turns))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -38,7 +34,7 @@ def likeness(text: str) -> str:
 
     Turns come again in every window that they stand in, hence the cache.
     """
-    return squeeze(text).casefold()
+    return normalise_space(text).casefold()
 
 
 def is_long(text: str) -> bool:
@@ -48,5 +44,5 @@ def is_long(text: str) -> bool:
 
 def split_turns(context: str) -> list[str]:
     """The turns of a context, without speakers and without empty turns."""
-    turns = (squeeze(turn) for turn in SPEAKER.split(context))
+    turns = (normalise_space(turn) for turn in SPEAKER.split(context))
     return [turn for turn in turns if turn]

@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from parley.platform.errors import InputError
-from parley.platform.settings.errors import display_path
+from parley.platform.errors import InputError, display_path
 
 VIEW_FILE = "trace.json"
 """Where a run keeps one."""

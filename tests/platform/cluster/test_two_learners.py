@@ -214,7 +214,7 @@ def test_ppo_on_traces() -> None:
 def update_whole(
     group: LearnerGroup, config: PPOConfig, module: str, rows: dict[str, Any], number: int
 ) -> object:
-    """As `RowPPO` asks for it, the whole batch in one gradient step."""
+    """As `SequencePPO` asks for it, the whole batch in one gradient step."""
     num_learners = max(1, config.num_learners)
     shares = [make_share({module: rows}, share, num_learners) for share in range(num_learners)]
     steps = 100 * (number + 1)

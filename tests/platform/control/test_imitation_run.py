@@ -20,7 +20,7 @@ from parley.platform.cli import main
 from parley.platform.control.imitation_run import run_imitation
 from parley.platform.control.settings import CartPoleImitateConfig, CartPolePPOConfig
 from parley.platform.control.warm_start import load_warm_start
-from parley.platform.engine.next_token.gradient_step import DivergedError
+from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.runs.checkpoints import CheckpointError
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
@@ -147,7 +147,7 @@ def test_two_learners_give_the_figures_of_one(finished: Path, tmp_path: Path) ->
 @pytest.mark.slow
 def test_divergence_fails_the_run(local_ray: None, tmp_path: Path) -> None:
     wild = ("training.learning_rate=1e30", "training.max_grad_norm=1e30")
-    with pytest.raises(DivergedError, match=r"nan .*lower training\.learning_rate"):
+    with pytest.raises(NonFiniteLossError, match=r"nan .*lower training\.learning_rate"):
         train(tmp_path / "run", *wild)
 
 

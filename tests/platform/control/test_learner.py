@@ -25,7 +25,7 @@ from parley.platform.control.fragment import ADVANTAGES, VALUE_TARGETS
 from parley.platform.control.learner import (
     ADAM_EPSILON,
     BatchEpisodes,
-    TokenPPOLearner,
+    WindowPPOLearner,
 )
 from parley.platform.control.runner import VectorEnvRunner
 from parley.platform.control.settings import CartPolePPOConfig, PPOConfig
@@ -64,14 +64,14 @@ def learners(config: CartPolePPOConfig) -> Iterator[LearnerGroup]:
 
 
 @pytest.fixture
-def make_learner(make_config: MakeConfig) -> Callable[..., TokenPPOLearner]:
+def make_learner(make_config: MakeConfig) -> Callable[..., WindowPPOLearner]:
     """Makes a learner in this process."""
 
-    def make(*overrides: str) -> TokenPPOLearner:
+    def make(*overrides: str) -> WindowPPOLearner:
         rllib = rllib_config(make_config(*overrides))
         spaces = VectorEnvRunner(config=rllib, worker_index=1).get_spaces()
         learner = rllib.build_learner(spaces=spaces)
-        assert isinstance(learner, TokenPPOLearner)
+        assert isinstance(learner, WindowPPOLearner)
         learner.build()
         return learner
 
@@ -79,12 +79,12 @@ def make_learner(make_config: MakeConfig) -> Callable[..., TokenPPOLearner]:
 
 
 def update(
-    group: LearnerGroup | TokenPPOLearner,
+    group: LearnerGroup | WindowPPOLearner,
     config: CartPolePPOConfig,
     episodes: Sequence[SingleAgentEpisode],
     num_env_steps: int = BATCH_STEPS,
 ) -> Any:
-    """As `TokenPPO.training_step` asks for it."""
+    """As `WindowPPO.training_step` asks for it."""
     rllib = rllib_config(config)
     given: list[Any] = copy.deepcopy(list(episodes))
     return group.update(
@@ -96,7 +96,7 @@ def update(
     )
 
 
-def weights_of(group: LearnerGroup | TokenPPOLearner, module: str = "carts") -> dict[str, Any]:
+def weights_of(group: LearnerGroup | WindowPPOLearner, module: str = "carts") -> dict[str, Any]:
     state = group.get_state()
     state = state.get(COMPONENT_LEARNER, state)
     weights: dict[str, Any] = state[COMPONENT_RL_MODULE][module]
@@ -191,7 +191,7 @@ def test_learning_rates_and_entropy_bonus_go_down_a_straight_line(
     num_env_steps: int,
     progress: float,
     make_config: MakeConfig,
-    make_learner: Callable[..., TokenPPOLearner],
+    make_learner: Callable[..., WindowPPOLearner],
 ) -> None:
     overrides = (
         "policy=dhmm_gpt2",
@@ -222,7 +222,7 @@ def test_learning_rates_and_entropy_bonus_go_down_a_straight_line(
 
 
 def test_long_gradients_are_scaled_to_the_allowed_norm_and_short_ones_left(
-    make_learner: Callable[..., TokenPPOLearner],
+    make_learner: Callable[..., WindowPPOLearner],
 ) -> None:
     learner = make_learner("ppo.max_grad_norm=0.5")
     generator = torch.Generator().manual_seed(0)
@@ -239,7 +239,10 @@ def test_long_gradients_are_scaled_to_the_allowed_norm_and_short_ones_left(
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("column", [ADVANTAGES, VALUE_TARGETS])
 def test_a_gradient_that_is_no_number_stops_the_update_before_it_does_harm(
-    column: str, value: float, make_config: MakeConfig, make_learner: Callable[..., TokenPPOLearner]
+    column: str,
+    value: float,
+    make_config: MakeConfig,
+    make_learner: Callable[..., WindowPPOLearner],
 ) -> None:
     config, learner = make_config(), make_learner()
     episodes = play(config)
@@ -253,7 +256,7 @@ def test_a_gradient_that_is_no_number_stops_the_update_before_it_does_harm(
 
 
 def test_an_update_raises_the_probability_of_what_turned_out_well(
-    make_config: MakeConfig, make_learner: Callable[..., TokenPPOLearner]
+    make_config: MakeConfig, make_learner: Callable[..., WindowPPOLearner]
 ) -> None:
     overrides = ("ppo.num_epochs=10", "ppo.learning_rate=0.01", "ppo.entropy_coefficient=0.0")
     config, learner = make_config(*overrides), make_learner(*overrides)
@@ -335,7 +338,7 @@ def test_advantages_are_whitened_over_all_steps_of_a_policy(make_config: MakeCon
 
 
 def test_the_batch_holds_every_step_in_the_order_of_sampling(
-    make_config: MakeConfig, make_learner: Callable[..., TokenPPOLearner]
+    make_config: MakeConfig, make_learner: Callable[..., WindowPPOLearner]
 ) -> None:
     module, episodes = make_learner().module, play(make_config())
     expected = batch_of(episodes)
@@ -350,7 +353,7 @@ def test_the_batch_holds_every_step_in_the_order_of_sampling(
 
 @pytest.mark.parametrize("num_shards", [3, 5])
 def test_shards_for_several_learners_hold_every_step_once(
-    num_shards: int, make_config: MakeConfig, make_learner: Callable[..., TokenPPOLearner]
+    num_shards: int, make_config: MakeConfig, make_learner: Callable[..., WindowPPOLearner]
 ) -> None:
     overrides = ("env.num_carts=2", "env.shared_policy=false")
     module, episodes = make_learner(*overrides).module, play(make_config(*overrides))

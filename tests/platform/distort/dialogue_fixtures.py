@@ -13,7 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from parley.envs.dialogue.reward import ReplyReward
 from parley.envs.dialogue.rules import DialogueSettings
-from parley.platform.distort.player import TRAINING, Cast, DialoguePlayer
+from parley.platform.distort.player import TRAINING, DialoguePlayer, SeatModels
 from parley.platform.distort.record import PlayedDialogue, PlayedTurn
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.sampling import Sampling
@@ -97,7 +97,7 @@ def make_cast(
     num_rows: int = 16,
     competitor: int = COMPETITOR,
     start: int | None = None,
-) -> Cast:
+) -> SeatModels:
     """A distorter that learns and a competitor that judges.
 
     Args:
@@ -110,7 +110,7 @@ def make_cast(
     judge = speak(make_model(competitor), sampling, num_rows)
     began = judge if start is None else speak(make_model(start), sampling, num_rows)
     distorter = speak(policy.language_model, sampling, num_rows, policy.value_head)
-    return Cast({"distorter": distorter, "competitor": judge}, judge, {"distorter": began})
+    return SeatModels({"distorter": distorter, "competitor": judge}, judge, {"distorter": began})
 
 
 def draw_openers(num_openers: int, seed: int = 0) -> list[Tokens]:
@@ -121,7 +121,7 @@ def draw_openers(num_openers: int, seed: int = 0) -> list[Tokens]:
 
 
 def play(
-    cast: Cast,
+    cast: SeatModels,
     settings: DialogueSettings | None = None,
     num_dialogues: int = 16,
     seed: int = SEED,

@@ -17,7 +17,7 @@ from parley.platform.distort.batch import (
     credit_by_return,
     make_rows,
 )
-from parley.platform.distort.player import Cast
+from parley.platform.distort.player import SeatModels
 from parley.platform.distort.record import PlayedDialogue, PlayedTurn
 from parley.platform.engine.rllib.sequence_batch import (
     ACTIONS,
@@ -259,7 +259,7 @@ def test_rows_begin_with_what_the_model_read_before_every_history(changes: Chang
         )
     ]
     seats = dict(zip((SEAT, "competitor"), speakers, strict=True))
-    cast = Cast(seats, speakers[1], {SEAT: speakers[1]})
+    cast = SeatModels(seats, speakers[1], {SEAT: speakers[1]})
     dialogues = play(cast, make_settings(**changes))
     for dialogue in dialogues:
         np.testing.assert_array_equal(dialogue.tokens[: len(dialogue.opener)], dialogue.opener)

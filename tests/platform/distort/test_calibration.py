@@ -14,7 +14,7 @@ from parley.envs.dialogue.openers import load_openers
 from parley.envs.dialogue.reward import SurpriseScale, reward_reply
 from parley.envs.dialogue.rules import DialogueSettings
 from parley.platform.distort.calibration import HIGHEST_CEILING, measure_scale
-from parley.platform.distort.player import CALIBRATION, Cast, DialoguePlayer
+from parley.platform.distort.player import CALIBRATION, DialoguePlayer, SeatModels
 from parley.platform.distort.record import PlayedDialogue, PlayedTurn
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 from parley.policies.dialogue.sampling import Sampling
@@ -99,7 +99,7 @@ def talks(quick_model_folder: Path) -> Talks:
     vocab_size = int(model.model.get_output_embeddings().weight.shape[0])
     settings = DialogueSettings((SEAT, "competitor"), 5, 20, 120, model.end_token, vocab_size)
     judge, distorter = (Speaker(model.model, model.end_token, 32, sampling) for _ in range(2))
-    cast = Cast({SEAT: distorter, "competitor": judge}, judge, {SEAT: judge})
+    cast = SeatModels({SEAT: distorter, "competitor": judge}, judge, {SEAT: judge})
     player = DialoguePlayer(settings, cast, 0, CALIBRATION)
     texts = load_openers(None)
     openers = [

@@ -15,9 +15,9 @@ from parley.envs.dialogue.rules import Dialogue
 from parley.platform.distort.player import (
     EVALUATION,
     TRAINING,
-    Cast,
     DialoguePlayer,
     FaultyModelError,
+    SeatModels,
 )
 from parley.platform.distort.record import PlayedDialogue
 from parley.policies.dialogue.sampling import Sampling, truncated_log_probs
@@ -233,7 +233,7 @@ def test_seed_purpose_and_number_decide_what_is_said() -> None:
     assert len(spoken) == len(plays)
 
 
-def three_seats(num_rows: int, judge_sits: bool = True) -> Cast:
+def three_seats(num_rows: int, judge_sits: bool = True) -> SeatModels:
     """Two that learn, and a judge that sits with them or somebody else in its place."""
     judge = speak(make_model(COMPETITOR), PLAIN, num_rows)
     second = make_policy(4)
@@ -242,7 +242,7 @@ def three_seats(num_rows: int, judge_sits: bool = True) -> Cast:
         "ben": speak(second.language_model, PLAIN, num_rows, second.value_head),
         "carl": judge if judge_sits else speak(make_model(7), PLAIN, num_rows),
     }
-    return Cast(seats, judge, {"anna": speak(make_model(2), PLAIN, num_rows), "ben": judge})
+    return SeatModels(seats, judge, {"anna": speak(make_model(2), PLAIN, num_rows), "ben": judge})
 
 
 @pytest.mark.parametrize("judge_sits", [True, False])
@@ -257,7 +257,7 @@ def test_two_learn_beside_a_judge(changes: Changes, judge_sits: bool) -> None:
 
 def test_one_talks_to_itself_and_the_judge_listens() -> None:
     policy, judge = make_policy(0), speak(make_model(COMPETITOR), PLAIN, 16)
-    cast = Cast(
+    cast = SeatModels(
         {"distorter": speak(policy.language_model, PLAIN, 16, policy.value_head)},
         judge,
         {"distorter": judge},
@@ -269,7 +269,7 @@ def test_one_talks_to_itself_and_the_judge_listens() -> None:
 def test_a_past_self_in_the_judge_s_seat_does_not_judge() -> None:
     cast = make_cast(make_policy(0))
     seats = dict(cast.seats) | {"competitor": speak(make_model(7), PLAIN, 16)}
-    dialogues = play(Cast(seats, cast.judge, cast.starts))
+    dialogues = play(SeatModels(seats, cast.judge, cast.starts))
     assert (
         check_scores(dialogues, "distorter", make_model(COMPETITOR), make_model(COMPETITOR)) >= 16
     )
@@ -290,7 +290,7 @@ def test_a_broken_model_is_named_with_the_dialogue(broken: str) -> None:
     policy, competitor = make_policy(0), make_model(COMPETITOR)
     judge = speak(competitor, PLAIN, 16)
     distorter = speak(policy.language_model, PLAIN, 16, policy.value_head)
-    cast = Cast({"distorter": distorter, "competitor": judge}, judge, {"distorter": judge})
+    cast = SeatModels({"distorter": distorter, "competitor": judge}, judge, {"distorter": judge})
     with torch.no_grad():
         model = policy.language_model if broken == "distorter" else competitor
         model.get_output_embeddings().weight[5] = torch.nan

@@ -18,7 +18,7 @@ import torch
 
 from parley.platform.cli import main
 from parley.platform.engine.next_token.channel import Snapshot
-from parley.platform.engine.next_token.gradient_step import DivergedError
+from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.runs.checkpoints import CheckpointError, open_checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
@@ -224,7 +224,7 @@ def test_a_run_stops_when_enough_is_exact(local_ray: None, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_divergence_fails_the_run(local_ray: None, tmp_path: Path) -> None:
     wild = ("training.learning_rate=1e30", "training.max_grad_norm=1e30")
-    with pytest.raises(DivergedError, match=r"nan .*lower training\.learning_rate"):
+    with pytest.raises(NonFiniteLossError, match=r"nan .*lower training\.learning_rate"):
         train(tmp_path / "run", *wild)
 
 

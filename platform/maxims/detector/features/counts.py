@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _PERCENT = re.compile(r"\d\s?(?:%|percent)")
 
 
-def measure_surface(passage: Passage) -> dict[str, float]:
+def measure_counts(passage: Passage) -> dict[str, float]:
     """The features of one passage, name -> value; NaN where one does not apply."""
     return {
         **_lengths(passage),

@@ -32,7 +32,7 @@ _SALTS = make_salts("gap", 8)
 
 
 @dataclass(frozen=True)
-class Breaks:
+class MissingEnds:
     """Log-odds that a sentence ends in a gap between two words without a mark."""
 
     weights: Floats
@@ -41,7 +41,7 @@ class Breaks:
     """[1]"""
 
     @classmethod
-    def fit(cls, texts: Sequence[str], seed: int) -> Breaks:
+    def fit(cls, texts: Sequence[str], seed: int) -> MissingEnds:
         """Learn from clean turns."""
         order = np.random.default_rng(seed).permutation(len(texts))[:MAX_TURNS]
         slots, labels = [], []

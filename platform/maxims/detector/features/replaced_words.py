@@ -41,7 +41,7 @@ _SALTS = make_salts("salt", 9)
 
 
 @dataclass(frozen=True)
-class Misfits:
+class ReplacedWords:
     """How likely each word of a text is a replacement."""
 
     weights: Floats
@@ -50,7 +50,7 @@ class Misfits:
     """[1]"""
 
     @classmethod
-    def fit(cls, texts: Sequence[str], seed: int) -> Misfits:
+    def fit(cls, texts: Sequence[str], seed: int) -> ReplacedWords:
         """Learn from clean turns."""
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(texts))[:MAX_TURNS]

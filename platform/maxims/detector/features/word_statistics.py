@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.maxims.detector.features.missing_ends import Breaks
+from parley.platform.maxims.detector.features.missing_ends import MissingEnds
 from parley.platform.maxims.detector.features.parsed_response import (
     Passage,
     hash_ngrams,
@@ -23,7 +23,7 @@ from parley.platform.maxims.detector.features.parsed_response import (
     hash_words,
     slots_of,
 )
-from parley.platform.maxims.detector.features.replaced_words import Misfits
+from parley.platform.maxims.detector.features.replaced_words import ReplacedWords
 from parley.platform.maxims.detector.features.sentence_order import SentenceOrder
 from parley.platform.maxims.text.sentences import find_content_words, find_words
 
@@ -34,7 +34,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class WordOrder:
+class BigramCounts:
     """Counts of words and pairs of neighbours: which pairs are likely, which are odd."""
 
     unigrams: Floats
@@ -43,7 +43,7 @@ class WordOrder:
     """[2 ** BIGRAM_BITS]"""
 
     @classmethod
-    def count(cls, texts: Sequence[str]) -> WordOrder:
+    def count(cls, texts: Sequence[str]) -> BigramCounts:
         unigrams = np.zeros(2**UNIGRAM_BITS, np.float32)
         bigrams = np.zeros(2**BIGRAM_BITS, np.float32)
         for text in texts:
@@ -267,26 +267,26 @@ def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 @dataclass(frozen=True)
-class Background:
+class WordStatistics:
     """All of it, from one set of conversations."""
 
-    word_order: WordOrder
+    word_order: BigramCounts
     numbers: NumberMemory
     topics: TopicSpace
     sentence_order: SentenceOrder
-    misfits: Misfits
-    breaks: Breaks
+    replaced_words: ReplacedWords
+    missing_ends: MissingEnds
 
     @classmethod
-    def fit(cls, conversations: Sequence[Sequence[str]], seed: int) -> Background:
+    def fit(cls, conversations: Sequence[Sequence[str]], seed: int) -> WordStatistics:
         texts = [turn for talk in conversations for turn in talk]
         return cls(
-            WordOrder.count(texts),
+            BigramCounts.count(texts),
             NumberMemory.count(texts),
             TopicSpace.fit(conversations, seed),
             SentenceOrder.fit(conversations, seed),
-            Misfits.fit(texts, seed),
-            Breaks.fit(texts, seed),
+            ReplacedWords.fit(texts, seed),
+            MissingEnds.fit(texts, seed),
         )
 
     def measure(self, passage: Passage) -> dict[str, float]:
@@ -296,8 +296,8 @@ class Background:
             **self.numbers.measure(passage),
             **self.topics.measure(passage),
             **self.sentence_order.measure(passage.sentences, passage.last_topic),
-            **self.misfits.measure(passage.response),
-            **self.breaks.measure(passage.response),
+            **self.replaced_words.measure(passage.response),
+            **self.missing_ends.measure(passage.response),
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -309,10 +309,10 @@ class Background:
             "topics.table": self.topics.table,
             "topics.weights": self.topics.weights,
             "order.weights": self.sentence_order.weights,
-            "misfits.weights": self.misfits.weights,
-            "misfits.bias": self.misfits.bias,
-            "breaks.weights": self.breaks.weights,
-            "breaks.bias": self.breaks.bias,
+            "misfits.weights": self.replaced_words.weights,
+            "misfits.bias": self.replaced_words.bias,
+            "breaks.weights": self.missing_ends.weights,
+            "breaks.bias": self.missing_ends.bias,
         }
 
     def tables(self) -> dict[str, Any]:
@@ -320,14 +320,16 @@ class Background:
         return {"numbers": self.numbers.pairs, "topics": list(self.topics.vectors)}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, Any]) -> Background:
+    def restore(
+        cls, arrays: Mapping[str, NDArray[Any]], tables: Mapping[str, Any]
+    ) -> WordStatistics:
         """The inverse of `arrays` and `tables`."""
         rows = {word: row for row, word in enumerate(tables["topics"])}
         return cls(
-            WordOrder(arrays["words.unigrams"], arrays["words.bigrams"]),
+            BigramCounts(arrays["words.unigrams"], arrays["words.bigrams"]),
             NumberMemory(tables["numbers"], arrays["numbers.neighbours"]),
             TopicSpace(rows, arrays["topics.table"], arrays["topics.weights"]),
             SentenceOrder(arrays["order.weights"]),
-            Misfits(arrays["misfits.weights"], arrays["misfits.bias"]),
-            Breaks(arrays["breaks.weights"], arrays["breaks.bias"]),
+            ReplacedWords(arrays["misfits.weights"], arrays["misfits.bias"]),
+            MissingEnds(arrays["breaks.weights"], arrays["breaks.bias"]),
         )

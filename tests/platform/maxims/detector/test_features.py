@@ -19,10 +19,10 @@ from parley.platform.maxims.detector.feature_detector import (
     DetectorFolderError,
     FeatureDetector,
 )
-from parley.platform.maxims.detector.features.counts import measure_surface
-from parley.platform.maxims.detector.features.missing_ends import Breaks
+from parley.platform.maxims.detector.features.counts import measure_counts
+from parley.platform.maxims.detector.features.missing_ends import MissingEnds
 from parley.platform.maxims.detector.features.parsed_response import parse_passage
-from parley.platform.maxims.detector.features.replaced_words import Misfits
+from parley.platform.maxims.detector.features.replaced_words import ReplacedWords
 from parley.platform.maxims.detector.features.sentence_order import SentenceOrder
 from parley.platform.maxims.detector.violation_heads import join_heads
 from parley.platform.maxims.detector_figures import measure_detector
@@ -188,7 +188,7 @@ def test_the_embedded_detector_learns_from_the_data_folder(
 
 def test_misfits_are_found_where_words_were_replaced() -> None:
     turns = [turn for talk in generate_dialogues(700, 1) for turn in talk]
-    misfits = Misfits.fit(turns, 0)
+    misfits = ReplacedWords.fit(turns, 0)
     fits = np.mean([misfits.measure(turn)["misfit"] for turn in turns[:200]])
     odd = misfits.measure("I went to the they with my those of it.")["misfit_pronoun"]
     assert odd > fits
@@ -196,7 +196,7 @@ def test_misfits_are_found_where_words_were_replaced() -> None:
 
 def test_missing_ends_are_found_where_marks_were_taken_away() -> None:
     turns = [turn for talk in generate_dialogues(700, 1) for turn in talk]
-    breaks = Breaks.fit(turns, 0)
+    breaks = MissingEnds.fit(turns, 0)
     joined = breaks.measure("That sounds good Which season do you like")["break"]
     whole = breaks.measure("That sounds good. Which season do you like?")["break"]
     assert joined > 0 > whole
@@ -231,6 +231,6 @@ def test_the_order_of_sentences_is_learned_and_antisymmetric() -> None:
 def test_surface_features_see_what_they_are_named_for(
     response: str, feature: str, more_than: float
 ) -> None:
-    clean = measure_surface(parse_passage(Exchange("", "", "I like boats. You, too?")))
-    assert measure_surface(parse_passage(Exchange("", "", response)))[feature] > more_than
+    clean = measure_counts(parse_passage(Exchange("", "", "I like boats. You, too?")))
+    assert measure_counts(parse_passage(Exchange("", "", response)))[feature] > more_than
     assert clean[feature] <= more_than

@@ -18,16 +18,16 @@ from parley.platform.maxims.judge.diversity import (
 )
 from parley.platform.maxims.judge.human_calibration import SIGNALS, Calibration
 from parley.platform.maxims.judge.reply_measures import measure_surface
-from parley.platform.maxims.judge.word_order import WordOrder, classify
+from parley.platform.maxims.judge.word_order import TrigramOrder, classify
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
 
 
 @pytest.fixture(scope="module")
-def order() -> WordOrder:
-    return WordOrder.learn(turn for talk in generate_dialogues(800, seed=1) for turn in talk)
+def order() -> TrigramOrder:
+    return TrigramOrder.learn(turn for talk in generate_dialogues(800, seed=1) for turn in talk)
 
 
-def test_shuffled_words_have_no_order(order: WordOrder) -> None:
+def test_shuffled_words_have_no_order(order: TrigramOrder) -> None:
     rng = Random(0)
     turns = [t for talk in generate_dialogues(60, seed=2) for t in talk if len(t.split()) > 5]
     shuffled = [" ".join(rng.sample(turn.split(), len(turn.split()))) for turn in turns]
@@ -35,7 +35,7 @@ def test_shuffled_words_have_no_order(order: WordOrder) -> None:
     assert (said > np.quantile(salad, 0.95)).mean() > 0.9
 
 
-def test_order_is_measured_alike_alone_and_among_others(order: WordOrder) -> None:
+def test_order_is_measured_alike_alone_and_among_others(order: TrigramOrder) -> None:
     replies = ["I like to cook with my friends.", "hm", "", "Do you like to cook, too?"]
     together = order.measure(replies)
     assert np.isnan(together.order_gain[[1, 2]]).all()
@@ -46,13 +46,13 @@ def test_order_is_measured_alike_alone_and_among_others(order: WordOrder) -> Non
         assert np.array_equal(alone.ending, together.ending[[number]], equal_nan=True)
 
 
-def test_a_reply_that_stops_in_the_middle_ends_surprisingly(order: WordOrder) -> None:
+def test_a_reply_that_stops_in_the_middle_ends_surprisingly(order: TrigramOrder) -> None:
     whole, cut = order.measure(["I like to cook with my friends.", "I like to"]).ending
     assert cut > whole + 1
 
 
-def test_word_order_comes_back_from_its_arrays(order: WordOrder) -> None:
-    again = WordOrder(order.vocabulary, order.tokens, order.offsets)
+def test_word_order_comes_back_from_its_arrays(order: TrigramOrder) -> None:
+    again = TrigramOrder(order.vocabulary, order.tokens, order.offsets)
     reply = ["What do you do on weekends?"]
     assert again.measure(reply).order_gain == order.measure(reply).order_gain
 
