@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.invariant.record import untimed
+
 
 def main() -> int:
     """1 where anything differs."""
@@ -19,8 +21,8 @@ def main() -> int:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     arguments = parser.parse_args()
-    before = json.loads(arguments.before.read_text())
-    after = json.loads(arguments.after.read_text())
+    before = untimed(json.loads(arguments.before.read_text()))
+    after = untimed(json.loads(arguments.after.read_text()))
     differing = 0
     for name in sorted({*before, *after}):
         found = list(differences(before.get(name), after.get(name)))

@@ -25,7 +25,7 @@ from typing import Any
 
 from tests.invariant.cases import CASES, Case
 
-TIMED = ("seconds", "_s", "per_s", "time", "bytes", "utilisation", "utilization", "load")
+TIMED = ("seconds", "_s", "ms_per_row", "time", "bytes", "utilization", "load", "outside_forward")
 """Endings of the keys that differ from run to run."""
 PLACED = {"checkpoint", "versions", "run_dir", "path", "node", "place", "places", "machine", "host"}
 """Keys that name places and versions."""
