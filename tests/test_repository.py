@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,10 +61,10 @@ def test_the_import_package_holds_links_and_nothing_else() -> None:
     [
         ("import envs", True),
         ("from policies import dhmm_gpt2", True),
-        ("from platform.config.schema import PPOConfig", True),
-        ("import platform.telemetry.files", True),
+        ("from platform.settings.sections import PPOConfig", True),
+        ("import platform.runs.files", True),
         ("import platform", False),
-        ("from parley.platform.config import schema", False),
+        ("from parley.platform.settings import sections", False),
     ],
 )
 def test_bare_imports_are_refused(line: str, banned: bool) -> None:
@@ -84,6 +86,22 @@ def test_every_folder_of_the_platform_is_in_the_ban() -> None:
     banned = settings["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
     parts = [path for path in (ROOT / "platform").iterdir() if path.name != "__pycache__"]
     assert {f"platform.{path.stem}" for path in parts} <= banned.keys()
+
+
+def test_no_test_module_is_imported_by_another() -> None:
+    """What tests share stands in fixtures and helper modules; each test file stands alone."""
+    files = [path for path in tracked_files() if path.parts[0] == "tests" and path.suffix == ".py"]
+    imported = {(str(file), name) for file in files for name in _imports((ROOT / file).read_text())}
+    assert [pair for pair in imported if ".test_" in pair[1]] == []
+
+
+def _imports(source: str) -> Iterator[str]:
+    """Modules, and what is taken from them, by their full names."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_the_wheel_holds_exactly_the_tracked_sources(tmp_path: Path) -> None:

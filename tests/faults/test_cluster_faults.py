@@ -23,12 +23,11 @@ from tests.faults.aftermath import (
     read_rows,
     untimed,
 )
+from tests.faults.fault_runs import CARTS, LOSSES
 from tests.faults.processes import descendants
-from tests.faults.test_learner_faults import LOSSES
-from tests.faults.test_learner_faults import TINY as CARTS
 from tests.platform.cluster.nodes import logical_cluster, node
 
-QUIET = [*CARTS, "evaluation.interval_env_steps=0", "learner.num_learners=0"]
+QUIET = [*CARTS, "evaluation.interval_env_steps=0"]
 ROOM = "room"
 """What only some machines offer."""
 HELD_BYTES = 24 * 2**20

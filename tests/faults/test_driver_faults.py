@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.aftermath import POLL_S, assert_no_orphans, read_rows
-from tests.faults.test_learner_faults import TINY as CARTS
+from tests.faults.fault_runs import REMOTE_CARTS
 from tests.ray_head import RayHead
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def test_a_killed_driver_leaves_the_cluster_as_it_found_it(
     with RayHead(tmp_path / "head", num_cpus=4, dashboard=False) as head:
         run, log = tmp_path / "run", tmp_path / "run.log"
         call = [sys.executable, "-m", "parley.platform.cli", "train", "cartpole/ppo"]
-        endless = [*CARTS, "stop.max_env_steps=1000000", "evaluation.interval_env_steps=0"]
+        endless = [*REMOTE_CARTS, "stop.max_env_steps=1000000", "evaluation.interval_env_steps=0"]
         with log.open("w") as output:
             driver = subprocess.Popen(
                 [*call, "--run-dir", str(run), *endless],

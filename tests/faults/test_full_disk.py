@@ -20,8 +20,7 @@ from parley.platform.runs.run_folder import RunFolder, RunFolderError
 from parley.platform.runs.transcripts import append_transcripts
 from parley.platform.settings.loading import load_experiment
 from tests.faults.aftermath import assert_metrics_continue, assert_nothing_leaked, read_rows
-from tests.faults.test_learner_faults import LOSSES
-from tests.faults.test_learner_faults import TINY as CARTS
+from tests.faults.fault_runs import CARTS, LOSSES
 
 SIZE = "1500k"
 
@@ -110,8 +109,13 @@ def test_a_run_on_a_full_disk_ends_by_name_and_goes_on_when_there_is_space(
 ) -> None:
     """Its checkpoints fill the disk; the newest that was written is whole."""
     run = disk / "run"
-    keep = ["checkpoint.interval_iterations=1", "checkpoint.keep=1000", "learner.num_learners=0"]
-    endless = [*CARTS, *keep, "stop.max_env_steps=1000000", "evaluation.interval_env_steps=0"]
+    keep = ["checkpoint.interval_iterations=1", "checkpoint.keep=1000"]
+    endless = [
+        *CARTS,
+        *keep,
+        "stop.max_env_steps=1000000",
+        "evaluation.interval_env_steps=0",
+    ]
     assert main(["train", "cartpole/ppo", "--run-dir", str(run), *endless]) == 1
     told = capsys.readouterr().err
     assert "Traceback" not in told

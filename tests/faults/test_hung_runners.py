@@ -8,9 +8,7 @@ from typing import cast
 
 import pytest
 
-from parley.platform.control.algorithm import WindowPPO, build_config
-from parley.platform.control.settings import CartPolePPOConfig
-from parley.platform.control.task import make_cartpole_task, policy_settings
+from parley.platform.control.algorithm import WindowPPO
 from parley.platform.engine.rllib.runner_requests import RunnerError, SamplingError
 from parley.platform.settings.loading import load_experiment
 from parley.platform.trace.algorithm import (
@@ -20,7 +18,7 @@ from parley.platform.trace.algorithm import (
 )
 from parley.platform.trace.settings import TraceConfig
 from tests.faults.aftermath import assert_no_orphans, assert_nothing_leaked, assert_weights_agree
-from tests.faults.test_learner_faults import TINY as CARTS
+from tests.faults.fault_runs import make_carts
 
 TIMEOUT = "rollouts.sample_timeout_s=15.0"
 TRACES = [
@@ -34,14 +32,6 @@ TRACES = [
     "rollouts.traces_per_env_runner=8",
     "ppo.minibatch_traces=8",
 ]
-
-
-def make_carts(*overrides: str) -> WindowPPO:
-    config = load_experiment("cartpole/ppo", [*CARTS, "learner.num_learners=0", *overrides])
-    assert isinstance(config, CartPolePPOConfig)
-    settings = policy_settings(config.env, config.model)
-    rllib = build_config(config, make_cartpole_task(config.env), settings)
-    return cast("WindowPPO", rllib.build_algo())
 
 
 def make_traces(*overrides: str) -> TraceAlgorithm:

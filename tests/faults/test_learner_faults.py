@@ -32,30 +32,13 @@ from tests.faults.aftermath import (
     read_rows,
     untimed,
 )
+from tests.faults.fault_runs import LOSSES, REMOTE_CARTS
 
 LEARNER = "ray::_WrappedExecutable"
-TINY = [
-    "policy=mlp",
-    "env.window=1",
-    "rollouts.num_env_runners=2",
-    "rollouts.num_envs_per_env_runner=2",
-    "rollouts.rollout_fragment_length=16",
-    "ppo.minibatch_size=32",
-    "ppo.num_epochs=2",
-    "stop.max_env_steps=640",
-    "stop.target_return=none",
-    "evaluation.episodes=4",
-    "evaluation.interval_env_steps=256",
-    "evaluation.selection_episodes=3",
-    "checkpoint.interval_iterations=3",
-    "learner.num_learners=1",
-]
-"""10 iterations of 64 steps from two runners; evaluations save too."""
-LOSSES = ("policy_loss", "value_loss", "entropy", "kl")
 
 
 def train(run: Path, *overrides: str) -> int:
-    return main(["train", "cartpole/ppo", "--run-dir", str(run), *TINY, *overrides])
+    return main(["train", "cartpole/ppo", "--run-dir", str(run), *REMOTE_CARTS, *overrides])
 
 
 class Killer:
@@ -135,7 +118,7 @@ def test_after_the_loss_of_one_of_two_learners_all_hold_the_checkpoints_weights(
     local_ray: None, tmp_path: Path
 ) -> None:
     overrides = ["learner.num_learners=2", "rollouts.num_env_runners=1", "ppo.minibatch_size=16"]
-    config = load_experiment("cartpole/ppo", [*TINY, *overrides])
+    config = load_experiment("cartpole/ppo", [*REMOTE_CARTS, *overrides])
     assert isinstance(config, CartPolePPOConfig)
     saved: list[str] = []
     with RunFolder.create(config, tmp_path / "run") as folder, Progress(()) as progress:

@@ -14,8 +14,7 @@ from parley.platform.cli import main
 from parley.platform.engine.torch.loss_fault import BATCH_FILE, FAULT_FILE
 from parley.platform.runs.checkpoints import CheckpointStore
 from tests.faults.aftermath import assert_nothing_leaked
-from tests.faults.test_learner_faults import TINY as CARTS
-from tests.faults.test_trace_faults import TINY as TRACES
+from tests.faults.fault_runs import REMOTE_CARTS, TRACES
 
 
 def fail(run: Path, capsys: pytest.CaptureFixture[str], *command: str) -> str:
@@ -42,7 +41,7 @@ def test_carts(
     run = tmp_path / "run"
     settings = ["ppo.learning_rate=1e30", "checkpoint.interval_iterations=1"]
     learners = f"learner.num_learners={num_learners}"
-    told = fail(run, capsys, "cartpole/ppo", *CARTS, *settings, learners)
+    told = fail(run, capsys, "cartpole/ppo", *REMOTE_CARTS, *settings, learners)
     assert "lower ppo.learning_rate" in told
     facts, columns = read_fault(run)
     assert {"policy", "value", "entropy", "total"} <= set(facts["losses"]["carts"])

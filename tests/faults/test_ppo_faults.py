@@ -27,27 +27,12 @@ from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.engine.rllib.runner_requests import SamplingError
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.settings.loading import load_experiment
+from tests.faults.fault_runs import CARTS
 from tests.faults.processes import descendants
 
 ROOT = Path(__file__).parents[2]
-TINY = [
-    "policy=mlp",
-    "env.window=1",
-    "rollouts.num_env_runners=2",
-    "rollouts.num_envs_per_env_runner=2",
-    "rollouts.rollout_fragment_length=16",
-    "ppo.minibatch_size=32",
-    "ppo.num_epochs=2",
-    "stop.max_env_steps=1536",
-    "stop.target_return=none",
-    "evaluation.episodes=4",
-    "evaluation.interval_env_steps=256",
-    "evaluation.selection_episodes=3",
-    "checkpoint.interval_iterations=3",
-]
-"""24 iterations of 64 steps from two runners."""
 
-LONG = [*TINY, "stop.max_env_steps=1000000", "evaluation.interval_env_steps=0"]
+LONG = [*CARTS, "stop.max_env_steps=1000000", "evaluation.interval_env_steps=0"]
 TIMES = {"seconds", "steps_per_s", "sample_s", "learn_s", "eval_seconds"}
 POLL_S = 0.02
 Row = dict[str, Any]
@@ -163,8 +148,8 @@ def test_a_killed_driver_takes_its_runners_along_and_resumes_exactly(
     training: Callable[..., Training], local_ray: None, tmp_path: Path
 ) -> None:
     reference = tmp_path / "reference"
-    assert main(["train", "cartpole/ppo", "--run-dir", str(reference), *TINY]) == 0
-    job = training(*TINY)
+    assert main(["train", "cartpole/ppo", "--run-dir", str(reference), *CARTS]) == 0
+    job = training(*CARTS)
     job.wait_for_rows(5)
     runners, children = job.find("ray::VectorEnvRunner"), job.descendants()
     job.process.kill()
@@ -181,7 +166,7 @@ def test_a_killed_driver_takes_its_runners_along_and_resumes_exactly(
 
 
 def build(*overrides: str) -> WindowPPO:
-    config = load_experiment("cartpole/ppo", [*TINY, *overrides])
+    config = load_experiment("cartpole/ppo", [*CARTS, *overrides])
     assert isinstance(config, CartPolePPOConfig)
     settings = policy_settings(config.env, config.model)
     rllib = build_config(config, make_cartpole_task(config.env), settings)

@@ -22,10 +22,8 @@ from tests.faults.aftermath import (
     find,
     read_rows,
 )
+from tests.faults.fault_runs import LOSSES, REMOTE_CARTS, make_carts
 from tests.faults.processes import descendants
-from tests.faults.test_hung_runners import make_carts
-from tests.faults.test_learner_faults import LOSSES
-from tests.faults.test_learner_faults import TINY as CARTS
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 600.0
@@ -60,7 +58,7 @@ class Training:
         call = [sys.executable, "-m", "parley.platform.cli", "train", "cartpole/ppo"]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [*call, "--run-dir", str(run), *CARTS, *overrides],
+                [*call, "--run-dir", str(run), *REMOTE_CARTS, *overrides],
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,

@@ -14,28 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.faults.fault_runs import TRACES
 from tests.faults.processes import descendants
 
 ROOT = Path(__file__).parents[2]
-TINY = [
-    "language.min_size=1",
-    "language.max_size=2",
-    "language.options.base=3",
-    "model.embed_size=16",
-    "model.heads=2",
-    "model.ff_hidden=32",
-    "model.num_states=4",
-    "stream.holdout=0.3",
-    "training.num_steps=400",
-    "training.batch_tokens=256",
-    "training.warmup_steps=5",
-    "training.eval_interval=50",
-    "training.stop_exact_match=none",
-    "evaluation.sizes=[1, 2]",
-    "evaluation.inputs_per_size=8",
-    "evaluation.selection_inputs=8",
-    "checkpoint.interval_iterations=20",
-]
 TIMES = {"seconds", "steps_per_s", "tokens_per_s", "eval_seconds"}
 POLL_S = 0.02
 
@@ -54,7 +36,7 @@ def train(run: Path, disturb: Callable[[int], None] | None = None) -> None:
     log = run.with_suffix(".log")
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*call, "--run-dir", str(run), *TINY],
+            [*call, "--run-dir", str(run), *TRACES],
             stdout=output,
             stderr=output,
             cwd=ROOT,

@@ -25,8 +25,8 @@ from parley.platform.settings.loading import replace_overrides
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.trace.settings import TraceConfig
 from parley.platform.trace.viewing.view import VIEW_FILE, Strip, TraceView
-from tests.platform.cooperate.evaluation.test_report import evaluation, trial
-from tests.platform.report.test_report import EVIL, Page
+from tests.platform.cooperate.evaluation.report_fixtures import evaluation, trial
+from tests.platform.report.pages import EVIL, Page
 from tests.platform.trace.trace_fixtures import TINY
 
 PLAIN = "abc"

@@ -29,13 +29,15 @@ from parley.platform.runs.transcripts import append_transcripts
 from parley.platform.settings.loading import load_experiment
 from parley.policies.dialogue.loading import load_language_model, save_language_model
 from parley.policies.token.building import build_policy, save_policy
-from tests.faults.test_ppo_faults import TINY
-from tests.platform.cooperate.dpo.test_run import OVERRIDES as TINY_TUNING
+from tests.faults.fault_runs import CARTS
+from tests.platform.cooperate.dpo.run_fixtures import OVERRIDES as TINY_TUNING
+from tests.platform.distort.run_fixtures import TINY as TINY_TALK
 from tests.platform.engine.sweeps.sweep_trials import sweep
-from tests.platform.language.test_chat import make_model, make_tokenizer
-from tests.platform.report.test_report import dialogue
+from tests.platform.language.chat_fixtures import make_model
+from tests.platform.report.pages import dialogue
 from tests.platform.trace.trace_fixtures import make_config as make_trace_config
 from tests.platform.trace.trace_fixtures import save_untrained as save_trace
+from tests.policies.dialogue.model_fixtures import make_tokenizer
 from tests.security.planting import (
     Payload,
     npz_bytes,
@@ -65,7 +67,7 @@ def unread(mark: Path) -> Iterator[None]:
 
 def cartpole_run(folder: Path) -> Path:
     """A run with an untrained policy."""
-    config = load_experiment("cartpole/ppo", TINY)
+    config = load_experiment("cartpole/ppo", CARTS)
     assert isinstance(config, CartPolePPOConfig)
     facts = {
         "policy": config.policy,
@@ -270,7 +272,7 @@ def test_training_resumed_and_begun_from_a_run_reads_no_pickle(
     tmp_path: Path, mark: Path, unread: None
 ) -> None:
     run, second = tmp_path / "run", tmp_path / "second"
-    short = [*TINY, "rollouts.num_env_runners=1", "stop.max_env_steps=192"]
+    short = [*CARTS, "rollouts.num_env_runners=1", "stop.max_env_steps=192"]
     assert main(["train", "cartpole/ppo", "--run-dir", str(run), *short]) == 0
     plant(run, mark)
     more = ["--resume", "stop.max_env_steps=256"]
@@ -283,8 +285,6 @@ def test_training_resumed_and_begun_from_a_run_reads_no_pickle(
 def test_models_of_a_dialogue_bring_no_pickle(
     tmp_path: Path, mark: Path, unread: None, quick_model_folder: Path
 ) -> None:
-    from tests.platform.distort.test_run import TINY as TINY_TALK
-
     model, run = tmp_path / "model", tmp_path / "run"
     shutil.copytree(quick_model_folder, model)
     plant(model, mark)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from parley.platform.engine.sweeps.run import SweepFailedError
-from tests.faults.test_ppo_faults import TINY
+from tests.faults.fault_runs import CARTS
 from tests.platform.engine.sweeps.sweep_trials import sweep
 from tests.ray_head import AUTH_VARIABLES
 
@@ -50,7 +50,7 @@ def train(run: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     outer = {key: value for key, value in os.environ.items() if key not in AUTH_VARIABLES}
     call = [sys.executable, "-m", "parley.platform.cli", "train", "cartpole/ppo"]
     return subprocess.run(
-        [*call, "--run-dir", str(run), *TINY, "rollouts.num_env_runners=1", *overrides],
+        [*call, "--run-dir", str(run), *CARTS, "rollouts.num_env_runners=1", *overrides],
         env={**outer, **SECRETS},
         cwd=ROOT,
         capture_output=True,

@@ -16,7 +16,7 @@ from parley.platform.settings.sections import LearnerConfig
 from parley.platform.trace.evaluation.measure import TraceTask
 from parley.platform.trace.next_token_run import TraceRun
 from tests.platform.cluster.nodes import logical_cluster, node
-from tests.platform.trace.test_next_token_run import make_config
+from tests.platform.trace.next_token_fixtures import make_config
 
 STEPS = 6
 

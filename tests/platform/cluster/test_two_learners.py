@@ -34,9 +34,8 @@ from parley.policies.dialogue.parts import take_apart
 from parley.policies.rows import VALID
 from tests.platform.cluster.nodes import logical_cluster, node
 from tests.platform.conftest import TINY
-from tests.platform.distort import test_learner as dialogue
+from tests.platform.distort import learner_fixtures as dialogue
 from tests.platform.distort.dialogue_fixtures import SAMPLINGS, make_policy, make_settings
-from tests.platform.trace import test_ppo as trace
 from tests.platform.trace import trace_ppo_fixtures
 
 Weights = dict[str, dict[str, NDArray[Any]]]
@@ -201,7 +200,7 @@ def test_ppo_on_traces() -> None:
 
     config = config_of(0)
     policy = trace_ppo_fixtures.make_policy(config)
-    rows = [trace.rows_of(config, policy, number) for number in range(NUM_UPDATES)]
+    rows = [trace_ppo_fixtures.rows_of(config, policy, number) for number in range(NUM_UPDATES)]
 
     def update(group: LearnerGroup, rllib: PPOConfig, number: int) -> object:
         return update_whole(group, rllib, DEFAULT_MODULE_ID, rows[number], number)

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +20,7 @@ from parley.platform.runs.checkpoints import CheckpointError
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.loading import replace_overrides
+from tests.ctrl_c import interrupt_when
 
 TINY = {
     "env": {"window": 2, "max_steps": 60},
@@ -123,17 +119,6 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(finished: Path, tmp_path: Pat
         for name in ("steps_per_s", "train_seconds"):
             end["metrics"].pop(name)
     assert ends[0]["metrics"] == ends[1]["metrics"]
-
-
-def interrupt_when(condition: Callable[[], bool]) -> None:
-    """Press Ctrl-C in this process as soon as the condition holds."""
-
-    def wait() -> None:
-        while not condition():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 @pytest.mark.slow

@@ -17,13 +17,8 @@ from transformers.optimization import Adafactor
 from parley.platform.control.learner import ADAM_EPSILON
 from parley.platform.distort.batch import (
     SUPPORT,
-    Credit,
-    credit_by_gae,
-    credit_by_return,
-    make_rows,
 )
 from parley.platform.distort.learner import DialogueLearner
-from parley.platform.distort.record import PlayedDialogue
 from parley.platform.distort.reinforce_loss import compute_reinforce_loss
 from parley.platform.distort.rllib_config import build_dialogue_config
 from parley.platform.distort.runner import DialogueEnvRunner, DialogueRunnerSettings
@@ -40,33 +35,23 @@ from parley.platform.engine.rllib.sequence_batch import (
 )
 from parley.platform.engine.rllib.sequence_learner import ITERATION
 from parley.platform.engine.torch.loss_fault import NonFiniteLossError
-from parley.platform.settings.loading import load_experiment
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.parts import take_apart
 from parley.policies.dialogue.sampling import Sampling, truncated_log_probs
 from parley.policies.rows import POSITIONS, TOKENS, VALID
 from tests.platform.distort.dialogue_fixtures import (
     SAMPLINGS,
-    draw_rewards,
-    make_cast,
     make_policy,
     make_settings,
-    play,
 )
-
-SEAT = "distorter"
-NARROW: dict[str, Any] = {"window": 20, "max_turns": 9}
-NUM_DIALOGUES = 16
-Rows = dict[str, NDArray[Any]]
-
-
-def make_config(*overrides: str) -> DialogueDistortConfig:
-    base = ["learner.num_threads=1"]
-    if "algorithm=reinforce" not in overrides:
-        base += ["ppo.value_clip=0.2", "ppo.entropy_coefficient=0.01"]
-    config = load_experiment("dialogue/distort", [*base, *overrides])
-    assert isinstance(config, DialogueDistortConfig)
-    return config
+from tests.platform.distort.learner_fixtures import (
+    NARROW,
+    NUM_DIALOGUES,
+    SEAT,
+    Rows,
+    make_config,
+    play_rows,
+)
 
 
 def make_learner(
@@ -84,20 +69,6 @@ def make_learner(
     state = {f"{POLICY_PREFIX}{name}": w.numpy() for name, w in policy.state_dict().items()}
     learner.set_state({COMPONENT_RL_MODULE: {SEAT: state}})
     return learner
-
-
-def play_rows(
-    policy: DialogueActorCritic, sampling: Sampling, algorithm: str = "ppo", **changes: Any
-) -> Rows:
-    dialogues = play(make_cast(policy, sampling), make_settings(**changes), NUM_DIALOGUES)
-    return make_rows(dialogues, SEAT, credit_of(dialogues, algorithm), np.random.default_rng(0))
-
-
-def credit_of(dialogues: list[PlayedDialogue], algorithm: str) -> Credit:
-    rewards = draw_rewards(dialogues, SEAT)
-    if algorithm == "ppo":
-        return credit_by_gae(dialogues, SEAT, rewards, 1.0, 0.95)
-    return credit_by_return(dialogues, SEAT, rewards)
 
 
 def tensors(rows: Rows) -> dict[str, Tensor]:

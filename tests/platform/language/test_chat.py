@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from parley.platform.cli import main
 from parley.platform.errors import InputError
@@ -19,38 +16,13 @@ from parley.platform.language.chat import Chat, chat_path
 from parley.platform.language.chat_partner import Agents, ChatTurn, Conversation
 from parley.platform.runs.checkpoints import CheckpointError, CheckpointStore, resolve_checkpoint
 from parley.platform.runs.transcripts import read_transcripts
-from parley.policies.dialogue.loading import LanguageModel, save_language_model
+from parley.policies.dialogue.loading import save_language_model
 from parley.policies.dialogue.sampling import Sampling
 from parley.policies.dialogue.speaker import Speaker
+from tests.platform.language.chat_fixtures import make_model
+from tests.policies.dialogue.model_fixtures import END_TEXT
 
-END_TEXT = "<|endoftext|>"
-MAX_REPLY_TOKENS, CONTEXT = 6, 64
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per byte, and the end of text."""
-    alphabet = [END_TEXT, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    vocab = {token: place for place, token in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_TEXT)
-
-
-def make_model(seed: int) -> LanguageModel:
-    """A tiny model whose replies are spread over the vocabulary."""
-    torch.manual_seed(seed)
-    config = GPT2Config(
-        vocab_size=257,
-        n_embd=16,
-        n_layer=1,
-        n_head=2,
-        n_positions=CONTEXT,
-        bos_token_id=0,
-        eos_token_id=0,
-        initializer_range=0.5,
-    )
-    return LanguageModel(GPT2LMHeadModel(config).eval(), make_tokenizer(), 0, CONTEXT, "here")
+MAX_REPLY_TOKENS = 6
 
 
 @pytest.fixture

@@ -7,9 +7,6 @@ import math
 import os
 import shutil
 import signal
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.transcripts import read_transcripts
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.loading import load_experiment, replace_overrides
+from tests.ctrl_c import interrupt_when
 
 TINY = {
     "data": {"num_dialogues": 120},
@@ -142,17 +140,6 @@ def test_a_measure_that_was_given_up_is_made_when_the_run_goes_on(
     assert (folder / "checkpoints/iteration_000010").is_dir()
     train(folder, resume=True)
     assert figures(folder) == figures(finished)
-
-
-def interrupt_when(condition: Callable[[], bool]) -> None:
-    """Press Ctrl-C in this process as soon as the condition holds."""
-
-    def wait() -> None:
-        while not condition():
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def test_other_data_is_refused_on_resume(finished: Path, tmp_path: Path) -> None:

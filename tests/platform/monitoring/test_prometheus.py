@@ -22,22 +22,9 @@ from parley.platform.monitoring.measures import (
 )
 from tests.platform.monitoring.grafana_panels import expressions
 from tests.platform.monitoring.prometheus_server import PrometheusServer
-from tests.platform.monitoring.watched_cluster import FAST_REPORTS, training, wait_for
+from tests.platform.monitoring.watched_cluster import CARTPOLE, FAST_REPORTS, training, wait_for
 from tests.ray_head import RayHead
 
-CARTPOLE = [
-    "policy=mlp",
-    "rollouts.num_env_runners=2",
-    "rollouts.num_envs_per_env_runner=4",
-    "rollouts.rollout_fragment_length=64",
-    "ppo.minibatch_size=64",
-    "ppo.num_epochs=1",
-    "stop.max_env_steps=10_000_000",
-    "stop.target_return=none",
-    "evaluation.interval_env_steps=2048",
-    "evaluation.selection_episodes=2",
-    "checkpoint.interval_iterations=5",
-]
 DISTORT = [
     "stop.max_iterations=100_000",
     "dialogue.max_turns=4",

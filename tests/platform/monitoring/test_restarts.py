@@ -13,7 +13,7 @@ from parley.platform.monitoring.monitored_run import monitored
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.loading import load_experiment
 from tests.platform.monitoring.conftest import Scrape
-from tests.platform.monitoring.test_prometheus import CARTPOLE
+from tests.platform.monitoring.watched_cluster import CARTPOLE
 
 MOST_ITERATIONS = 200
 

@@ -11,6 +11,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+CARTPOLE = [
+    "policy=mlp",
+    "rollouts.num_env_runners=2",
+    "rollouts.num_envs_per_env_runner=4",
+    "rollouts.rollout_fragment_length=64",
+    "ppo.minibatch_size=64",
+    "ppo.num_epochs=1",
+    "stop.max_env_steps=10_000_000",
+    "stop.target_return=none",
+    "evaluation.interval_env_steps=2048",
+    "evaluation.selection_episodes=2",
+    "checkpoint.interval_iterations=5",
+]
+"""PPO for ever, with all that can be measured soon."""
 FAST_REPORTS = {"RAY_metrics_report_interval_ms": "1000"}
 """Ten times as often as Ray does by itself."""
 STOP_TIMEOUT_S = 120.0

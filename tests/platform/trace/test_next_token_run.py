@@ -7,8 +7,6 @@ import math
 import os
 import re
 import signal
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,42 +20,15 @@ from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.runs.checkpoints import CheckpointError, open_checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
-from parley.platform.settings.loading import replace_overrides
 from parley.platform.trace.evaluation.measure import TraceTask, evaluate_path
 from parley.platform.trace.next_token_run import TraceRun, run_trace
 from parley.platform.trace.settings import TraceConfig
 from parley.platform.trace.warm_start import load_trace_start
+from tests.ctrl_c import interrupt_when
+from tests.platform.trace.next_token_fixtures import TINY, make_config
 
-TINY = {
-    "language": {"name": "addition", "options": {"base": 3}, "min_size": 1, "max_size": 2},
-    "model": {
-        "embed_size": 16,
-        "heads": 2,
-        "ff_hidden": 32,
-        "num_states": 4,
-        "positions": "rotary",
-    },
-    "stream": {"holdout": 0.3, "block_batches": 4},
-    "training": {
-        "num_steps": 60,
-        "batch_tokens": 256,
-        "warmup_steps": 5,
-        "eval_interval": 20,
-        "mutation_noise": 0.5,
-        "mutation_loss": 2.2,
-        "mutation_ramp_steps": 30,
-    },
-    "evaluation": {"sizes": [1, 2, 3], "inputs_per_size": 16, "selection_inputs": 8},
-    "checkpoint": {"interval_iterations": 30, "keep": 8},
-}
 TIMES = {"seconds", "steps_per_s", "tokens_per_s", "eval_seconds", "train_seconds"}
 Row = dict[str, Any]
-
-
-def make_config(*overrides: str) -> TraceConfig:
-    config = replace_overrides(TraceConfig.model_validate(TINY), overrides)
-    assert isinstance(config, TraceConfig)
-    return config
 
 
 def train(folder: Path, *overrides: str, resume: bool = False) -> Row:
@@ -158,17 +129,6 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(finished: Path, tmp_path: Pat
 
 def weights_of(run: Path) -> bytes:
     return (run / "checkpoints/iteration_000060/policies/tracer/model.safetensors").read_bytes()
-
-
-def interrupt_when(condition: Callable[[], bool]) -> None:
-    """Press Ctrl-C in this process as soon as the condition holds."""
-
-    def wait() -> None:
-        while not condition():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def test_a_measure_that_was_given_up_is_made_when_the_run_goes_on(

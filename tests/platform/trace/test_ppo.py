@@ -26,38 +26,30 @@ from parley.platform.engine.rllib.sequence_batch import (
     make_share,
 )
 from parley.platform.engine.rllib.sequence_learner import ITERATION
-from parley.platform.trace.algorithm import make_writing_task, measure_written
+from parley.platform.trace.algorithm import measure_written
 from parley.platform.trace.learner import VALUE_LR_SCALE, TraceLearner, make_rows
 from parley.platform.trace.settings import TraceConfig
 from parley.platform.trace.writing import (
     PlayedTraces,
-    TraceGroup,
     credit_tokens,
-    write_group,
 )
 from parley.policies.dhmm_gpt2 import parameter_groups
 from parley.policies.rows import POSITIONS, TOKENS, VALID
 from parley.policies.token.actor_critic import LanguageActorCritic
 from parley.policies.token.row_module import TraceModule
 from tests.platform.trace.trace_ppo_fixtures import (
+    Rows,
     make_config,
     make_learner,
     make_policy,
     make_runner,
+    rows_of,
     state_of,
+    write,
 )
 
-Rows = dict[str, NDArray[Any]]
 COUNTERS = {"counter_heads": 2, "filter_heads": 0}
 PLAIN = {"counter_heads": 0, "filter_heads": 0}
-
-
-def write(config: TraceConfig, policy: LanguageActorCritic, number: int = 0) -> TraceGroup:
-    return write_group(policy, make_writing_task(config), number)
-
-
-def rows_of(config: TraceConfig, policy: LanguageActorCritic, number: int = 0) -> Rows:
-    return make_rows(write(config, policy, number).parts, np.random.default_rng(0))
 
 
 def tensors(rows: Rows) -> dict[str, Tensor]:

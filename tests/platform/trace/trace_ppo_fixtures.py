@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from torch.nn import functional as F
@@ -17,13 +18,18 @@ from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.trace.algorithm import build_trace_config, make_writing_task
 from parley.platform.trace.evaluation.measure import MODULE
-from parley.platform.trace.learner import TraceLearner
+from parley.platform.trace.learner import TraceLearner, make_rows
 from parley.platform.trace.next_token_run import trace_facts
 from parley.platform.trace.runner import TraceEnvRunner
 from parley.platform.trace.settings import TraceConfig
+from parley.platform.trace.writing import (
+    TraceGroup,
+    write_group,
+)
 from parley.policies.token.actor_critic import LanguageActorCritic, optimiser_groups
 from parley.policies.token.building import build_policy, save_policy
 
+Rows = dict[str, NDArray[Any]]
 TINY: dict[str, Any] = {
     "algorithm": "ppo",
     "language": {
@@ -116,3 +122,11 @@ def save_tracer(folder: Path, experiment: ExperimentConfig, num_steps: int = 0) 
     facts = trace_facts(config)
     store.save(1, lambda to: save_policy(policy, to / MODULE), facts, {}, best_score=0.0)
     return folder
+
+
+def write(config: TraceConfig, policy: LanguageActorCritic, number: int = 0) -> TraceGroup:
+    return write_group(policy, make_writing_task(config), number)
+
+
+def rows_of(config: TraceConfig, policy: LanguageActorCritic, number: int = 0) -> Rows:
+    return make_rows(write(config, policy, number).parts, np.random.default_rng(0))

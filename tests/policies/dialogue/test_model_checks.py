@@ -46,7 +46,7 @@ from parley.policies.dialogue.probing import (
 )
 from parley.policies.dialogue.reader_choice import check_speaker, choose_reader
 from parley.policies.dialogue.reading import CachedReader, RereadingReader
-from tests.policies.dialogue.test_loading import make_gpt2, make_tokenizer, save
+from tests.policies.dialogue.model_fixtures import make_gpt2, make_tokenizer, save
 
 IDS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
 SIZES: dict[str, Any] = {

@@ -29,7 +29,7 @@ from parley.platform.cooperate.evaluation.cooperation import quick_cooperation
 from parley.platform.maxims.pairs.named_pairs import load_pairs
 from parley.platform.runs.resumable_tasks import complete
 from parley.platform.runs.stopping import StopSignal
-from tests.platform.cooperate.dpo.test_run import figures, settings, train, weights
+from tests.platform.cooperate.dpo.run_fixtures import figures, settings, train, weights
 from tests.platform.cooperate.dpo_fixtures import make_model, make_pairs
 
 OVERRIDES = ("evaluation.interval_steps=7", "dpo.device_batch_size=8")

@@ -19,6 +19,7 @@ from parley.platform.engine.sweeps.table import print_trials
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.loading import load_experiment
+from tests.ctrl_c import interrupt_when
 from tests.platform.engine.sweeps.sweep_trials import (
     NUM_STEPS,
     make_config,
@@ -27,7 +28,6 @@ from tests.platform.engine.sweeps.sweep_trials import (
     read_trials,
     sweep,
 )
-from tests.platform.language.test_pretrain_run import interrupt_when
 
 
 @pytest.fixture(scope="module", autouse=True)
