@@ -16,8 +16,9 @@ from typing import Literal, Self, cast
 from parley.platform.commands.going_on import RunStopped, describe_stop
 from parley.platform.commands.tables import print_meanings, print_metrics
 from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED, InputError, display_path
-from parley.platform.runs.checkpoints import CheckpointError, CheckpointStore
+from parley.platform.runs.checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from parley.platform.runs.full_disk import DiskFullError
+from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import (
     CONFIG_FILE,
     TRIALS_FILE,
@@ -184,24 +185,17 @@ def _record_failure(run_folder: RunFolder, error: BaseException, seconds: float)
     if run_folder.result_written:
         return
     stopped = isinstance(error, KeyboardInterrupt)
-    rows = run_folder.read_metrics()
-    result = {
-        "status": "stopped" if stopped else "failed",
-        "seconds": seconds,
-        "metrics": rows[-1] if rows else {},
-        "checkpoint": _newest_checkpoint(run_folder),
-        "error": "" if stopped else f"{type(error).__name__}: {error}",
-    }
+    status, told = ("stopped", "") if stopped else ("failed", f"{type(error).__name__}: {error}")
+    metrics, checkpoint = newest_figures(run_folder), _newest_checkpoint(run_folder)
     try:
-        run_folder.write_result(result)
+        conclude_run(run_folder, status, seconds, metrics, checkpoint, error=told)
     except (OSError, DiskFullError) as trouble:  # it must not stand in the way of the error itself
         print(f"parley: the result was not written: {trouble}", file=sys.stderr)
 
 
-def _newest_checkpoint(run_folder: RunFolder) -> str | None:
-    """The newest sound checkpoint's place in the run, from which `--resume` would go on."""
+def _newest_checkpoint(run_folder: RunFolder) -> Checkpoint | None:
+    """The newest sound checkpoint, from which `--resume` would go on."""
     try:
-        checkpoint = CheckpointStore(run_folder.checkpoints).find("last")
+        return CheckpointStore(run_folder.checkpoints).find("last")
     except CheckpointError:
         return None
-    return None if checkpoint is None else str(checkpoint.path.relative_to(run_folder.path))

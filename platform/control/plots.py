@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from parley.platform.control.settings import CartPoleImitateConfig, CartPolePPOConfig
 from parley.platform.report.curve_table import SOLVED_RETURN
+from parley.platform.report.plots import draw_series, finish_axes
 
 
 def plot_learning_curve(
@@ -79,26 +80,3 @@ def draw_levels(axes: Axes, max_steps: int, target_return: float | None = None) 
     for level, name, style in levels:
         label = f"{name} ({level:g})"
         axes.axhline(level, color="grey", linestyle=style, linewidth=1, label=label)
-
-
-def finish_axes(axes: Axes) -> None:
-    """Add a grid, and a legend where it covers no line, if there is anything to name."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="best")
-    axes.grid(alpha=0.3)
-
-
-def draw_series(
-    axes: object,
-    rows: Sequence[Mapping[str, object]],
-    key: str,
-    label: str,
-    color: str,
-    style: str,
-    over: str = "env_steps",
-) -> None:
-    """Add the line of a key of the rows, where it has values, over another key."""
-    points = [(row[over], row[key]) for row in rows if row.get(key) is not None]
-    if points:
-        steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, style, color=color, label=label, markersize=4)  # type: ignore[attr-defined]

@@ -19,8 +19,9 @@ from parley.envs.cartpole.tokens import (
     CartPoleTokenizer,
 )
 from parley.envs.cartpole.vector import VectorCartPole
-from parley.platform.control.settings import CartPoleEnvConfig, ModelConfig
+from parley.platform.control.settings import CartPoleEnvConfig
 from parley.platform.control.vector_task import VectorTask
+from parley.platform.settings.network import ModelConfig
 
 
 def make_cartpole_task(env: CartPoleEnvConfig) -> VectorTask:

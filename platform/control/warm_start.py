@@ -9,6 +9,7 @@ from torch import Tensor
 
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.task import policy_settings
+from parley.platform.engine.torch.same_model import check_same_model
 from parley.platform.runs.checkpoints import CheckpointError, resolve_checkpoint
 from parley.policies.token.building import build_policy, load_policy
 
@@ -49,29 +50,3 @@ def load_warm_start(config: CartPolePPOConfig) -> WarmStart:
             f"iteration of stop.max_env_steps {config.stop.max_env_steps}; raise the latter"
         )
     return WarmStart(policy.state_dict(), env_steps)
-
-
-def check_same_model(
-    place: str, policy: str, found: dict[str, Tensor], expected: dict[str, Tensor]
-) -> None:
-    """Compare the weights of a checkpoint with those that the settings describe, by shape.
-
-    Raises:
-        CheckpointError: they differ; the message names the first.
-    """
-    differing = [
-        name
-        for name in sorted(set(found) | set(expected))
-        if name not in found or name not in expected or found[name].shape != expected[name].shape
-    ]
-    if not differing:
-        return
-    name = differing[0]
-    shapes = [
-        list(tensors[name].shape) if name in tensors else "absent" for tensors in (found, expected)
-    ]
-    raise CheckpointError(
-        f"{place} is another model than policy={policy} with these [model] settings: "
-        f"{len(differing)} weights differ, the first is {name} ({shapes[0]} there, {shapes[1]} "
-        f"here); repeat the settings of that run, or start without init_from"
-    )

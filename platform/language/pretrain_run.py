@@ -15,6 +15,7 @@ import torch
 import transformers.utils.logging
 from transformers import GPT2LMHeadModel
 
+from parley.platform.engine.torch.device import choose_device
 from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.language.language_data import encode_split, load_split
 from parley.platform.language.ngrams import KneserNey
@@ -25,12 +26,12 @@ from parley.platform.language.training import (
     DialogueLosses,
     LanguageTrainer,
     build_language_model,
-    choose_device,
     load_gpt2,
     measure_losses,
 )
 from parley.platform.report.intervals import bootstrap_rate_interval
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import StopOverdue, StopSignal
 from parley.platform.runs.transcripts import (
@@ -168,9 +169,8 @@ class PretrainRun:
             KeyboardInterrupt: always; that is what stopped it.
         """
         self._save(None)
-        rows = self.run_folder.read_metrics()
         checkpoint = self.store.find("best") or self.store.find("last")
-        self._write_result("stopped", checkpoint, rows[-1] if rows else {})
+        self._write_result("stopped", checkpoint, newest_figures(self.run_folder))
         raise KeyboardInterrupt
 
     def show_sample(self) -> None:
@@ -241,16 +241,10 @@ class PretrainRun:
     def _write_result(
         self, status: str, checkpoint: Checkpoint | None, metrics: dict[str, Any]
     ) -> dict[str, Any]:
-        path = None if checkpoint is None else checkpoint.path.relative_to(self.run_folder.path)
-        result = {
-            "status": status,
-            "seconds": self.seconds,
-            "metrics": metrics,
-            "checkpoint": None if path is None else str(path),
-            "device": self.trainer.device.type,
-        }
-        self.run_folder.write_result(result)
-        return result
+        device = self.trainer.device.type
+        return conclude_run(
+            self.run_folder, status, self.seconds, metrics, checkpoint, device=device
+        )
 
     def _sample(self) -> list[Transcript]:
         """Dialogues that the model holds with itself, the same openers every time."""

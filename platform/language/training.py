@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from parley.platform.engine.torch.loss_fault import LossFault, NonFiniteLossError, batch_columns
-from parley.platform.engine.torch.optimiser import language_optimiser
+from parley.platform.engine.torch.optimiser import JointOptimiser, split_parameters
 from parley.platform.engine.torch.precision import mixed_precision
 from parley.platform.engine.torch.schedule import learning_rate_factor
 from parley.platform.language.batches import IGNORED, Batch, BatchStream, make_batch, plan_batches
@@ -29,6 +29,8 @@ from parley.platform.language.tokenizer import end_token_of
 from parley.platform.terminal.activities import each
 from parley.policies.dialogue.pretrained import load_pretrained
 
+ADAM_BETAS = (0.9, 0.95)
+"""For dialogues; torch's own are a little slower there."""
 EVALUATION_TOKENS = 16_384
 """Tokens of one forward pass that measures."""
 
@@ -74,11 +76,6 @@ def load_gpt2(folder: Path) -> GPT2LMHeadModel:
     """The model that `save_pretrained` wrote into `folder`, on the CPU."""
     model: GPT2LMHeadModel = load_pretrained(GPT2LMHeadModel, str(folder), use_safetensors=True)
     return model
-
-
-def choose_device(num_gpus: float) -> torch.device:
-    """The GPU where one is asked for and there, else the CPU."""
-    return torch.device("cuda" if num_gpus > 0 and torch.cuda.is_available() else "cpu")
 
 
 class LanguageTrainer:
@@ -165,6 +162,22 @@ class LanguageTrainer:
         self.num_tokens = state["num_tokens"]
         self.stream.seek(state["epoch"], state["place"])
         self._optimiser.restore(state["optimiser"])
+
+
+def language_optimiser(model: nn.Module, training: LanguageTrainingConfig) -> JointOptimiser:
+    """Both optimisers for a GPT-2 that learns dialogues."""
+    inner, outer = split_parameters(model)
+    groups = [
+        {"params": [p for p in outer if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in outer if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return JointOptimiser(
+        [{**group, "lr": training.learning_rate} for group in groups],
+        inner,
+        training.matrix_learning_rate,
+        training.weight_decay,
+        ADAM_BETAS,
+    )
 
 
 def token_losses(model: GPT2LMHeadModel, batch: Batch) -> Tensor:

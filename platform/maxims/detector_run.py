@@ -11,6 +11,7 @@ from parley.platform.maxims.detector.building import BuiltDetector, build_detect
 from parley.platform.maxims.detector_figures import TABLES, measure_detector
 from parley.platform.maxims.detector_settings import DialogueDetectorConfig
 from parley.platform.runs.checkpoints import CheckpointStore
+from parley.platform.runs.result import conclude_run
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.terminal.progress import shown
 
@@ -42,15 +43,10 @@ def run_detector(
     store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
     facts = {"workflow": config.workflow, "policy": DETECTOR, "modules": [DETECTOR]}
     checkpoint = store.save(1, _saver(built), facts, {"iteration": 1}, metrics["macro_f1"])
-    result = {
-        "status": "done",
-        "seconds": time.perf_counter() - started,
-        "metrics": {name: value for name, value in metrics.items() if name not in TABLES},
-        "tables": {name: metrics[name] for name in TABLES if name in metrics},
-        "checkpoint": str(checkpoint.path.relative_to(run_folder.path)),
-    }
-    run_folder.write_result(result)
-    return result
+    figures = {name: value for name, value in metrics.items() if name not in TABLES}
+    tables = {name: metrics[name] for name in TABLES if name in metrics}
+    seconds = time.perf_counter() - started
+    return conclude_run(run_folder, "done", seconds, figures, checkpoint, tables=tables)
 
 
 def _saver(built: BuiltDetector) -> Any:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from parley.platform.control.settings import READ_WITH_FILTER, ModelConfig
 from parley.platform.settings.inputs import Input
+from parley.platform.settings.network import READ_WITH_FILTER, ModelConfig
 from parley.platform.settings.sections import (
     Count,
     Discount,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from parley.envs.trace.language import Language
-from parley.platform.control.warm_start import check_same_model
+from parley.platform.engine.torch.same_model import check_same_model
 from parley.platform.runs.checkpoints import CheckpointError
 from parley.platform.trace.evaluation.measure import load_tracer
 from parley.platform.trace.settings import TraceConfig

@@ -30,6 +30,7 @@ from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.language.resolving import load_named_model
 from parley.platform.maxims.loading import load_detector
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore, open_checkpoint
+from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import StopOverdue, StopSignal
 from parley.platform.terminal.progress import Column, Progress
@@ -123,7 +124,7 @@ class DPORun:
         with progress.status("measuring the best checkpoint"):
             outcome = measure_generator(self.config, self.shared, checkpoint, progress.say)
         outcome.write(self.run_folder.path, f"{checkpoint.path.name}, held-out pairs of the run")
-        return self._write_result("done", checkpoint, outcome.metrics)
+        return conclude_run(self.run_folder, "done", self._seconds(), outcome.metrics, checkpoint)
 
     def conclude_stopped(self) -> NoReturn:
         """Write the result of a run that may go on; the last measure has been saved.
@@ -131,9 +132,9 @@ class DPORun:
         Raises:
             KeyboardInterrupt: always; that is what stopped it.
         """
-        rows = self.run_folder.read_metrics()
         checkpoint = self.store.find("best") or self.store.find("last")
-        self._write_result("stopped", checkpoint, rows[-1] if rows else {})
+        metrics = newest_figures(self.run_folder)
+        conclude_run(self.run_folder, "stopped", self._seconds(), metrics, checkpoint)
         raise KeyboardInterrupt
 
     def _report(self, row: Mapping[str, object], save: Callable[[Path], None] | None) -> bool:
@@ -151,18 +152,8 @@ class DPORun:
         """Keep the trial between two measures."""
         store_generator(self.store, self.run_folder.path, {"iteration": step}, save, None)
 
-    def _write_result(
-        self, status: str, checkpoint: Checkpoint | None, metrics: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        path = None if checkpoint is None else checkpoint.path.relative_to(self.run_folder.path)
-        result = {
-            "status": status,
-            "seconds": time.monotonic() - self._begin_s,
-            "metrics": dict(metrics),
-            "checkpoint": None if path is None else str(path),
-        }
-        self.run_folder.write_result(result)
-        return result
+    def _seconds(self) -> float:
+        return time.monotonic() - self._begin_s
 
 
 def store_generator(

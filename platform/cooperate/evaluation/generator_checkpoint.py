@@ -11,8 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from parley.platform.cooperate.settings import DialogueDPOConfig
+from parley.platform.engine.torch.device import choose_device
 from parley.platform.errors import display_path
-from parley.platform.language.training import choose_device
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError
 from parley.platform.runs.run_folder import CONFIG_FILE
 from parley.policies.dialogue.loading import LanguageModel, load_language_model

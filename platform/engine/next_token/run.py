@@ -23,6 +23,7 @@ from parley.platform.engine.next_token.gradient_step import NextTokenSettings
 from parley.platform.engine.next_token.training import NextTokenTraining
 from parley.platform.engine.next_token.worker import WORKERS, TrainingJob
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
+from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
 from parley.platform.settings.errors import ConfigError
@@ -235,27 +236,18 @@ class NextTokenRun(ABC):
         Raises:
             KeyboardInterrupt: always; that is what stopped it.
         """
-        rows = self.run_folder.read_metrics()
         checkpoint = self.store.find("best") or self.store.find("last")
-        self._write_result("stopped", checkpoint, rows[-1] if rows else {})
+        self._write_result("stopped", checkpoint, newest_figures(self.run_folder))
         raise KeyboardInterrupt
 
     def _write_result(
         self, status: str, checkpoint: Checkpoint | None, metrics: dict[str, Any]
     ) -> dict[str, Any]:
-        path = None if checkpoint is None else checkpoint.path.relative_to(self.run_folder.path)
-        result = {
-            "status": status,
-            "seconds": self.snapshot.seconds,
-            "metrics": metrics,
-            "checkpoint": None if path is None else str(path),
-            "device": self.snapshot.device,
-        }
         rows = self.run_folder.read_metrics()
         if rows:
             self.draw_curve(rows, self.run_folder.path / CURVE_FILE)
-        self.run_folder.write_result(result)
-        return result
+        seconds, device = self.snapshot.seconds, self.snapshot.device
+        return conclude_run(self.run_folder, status, seconds, metrics, checkpoint, device=device)
 
     def _weights(self) -> dict[str, Any]:
         state = self.policy.language_model.state_dict()

@@ -27,6 +27,8 @@ from parley.platform.engine.sweeps.watch import SweepHooks
 from parley.platform.engine.sweeps.worker import Trial
 from parley.platform.errors import ParleyError
 from parley.platform.report.choice import CHOICE, Gain, describe_choice
+from parley.platform.runs.checkpoints import Checkpoint
+from parley.platform.runs.result import conclude_run
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import StopSignal
 from parley.platform.terminal.progress import Progress
@@ -229,11 +231,10 @@ class SweepRun:
     def _write_result(
         self, status: str, metrics: Mapping[str, Any], checkpoint: str | None
     ) -> dict[str, Any]:
-        result = {
-            "status": status,
-            "seconds": time.monotonic() - self._begin_s,
-            "metrics": dict(metrics),
-            "checkpoint": checkpoint,
-        }
-        self.run_folder.write_result(result)
-        return result
+        return conclude_run(
+            self.run_folder,
+            status,
+            time.monotonic() - self._begin_s,
+            metrics,
+            None if checkpoint is None else Checkpoint(self.run_folder.path / checkpoint),
+        )

@@ -16,10 +16,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from parley.platform.language.settings import LanguageTrainingConfig
-
-ADAM_BETAS = (0.9, 0.95)
-"""For dialogues; torch's own are a little slower there."""
 MUON_MOMENTUM = 0.95
 
 
@@ -81,22 +77,6 @@ class JointOptimiser:
                 for index, entry in state[name].items()
             }
             optimiser.load_state_dict(whole)
-
-
-def language_optimiser(model: nn.Module, training: LanguageTrainingConfig) -> JointOptimiser:
-    """Both optimisers for a GPT-2 that learns dialogues."""
-    inner, outer = split_parameters(model)
-    groups = [
-        {"params": [p for p in outer if p.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in outer if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return JointOptimiser(
-        [{**group, "lr": training.learning_rate} for group in groups],
-        inner,
-        training.matrix_learning_rate,
-        training.weight_decay,
-        ADAM_BETAS,
-    )
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -14,8 +14,8 @@ from torch import nn
 
 from parley.envs.trace.language import IntArray, Language
 from parley.envs.trace.split import draw_split
+from parley.platform.engine.torch.device import choose_device
 from parley.platform.errors import InputError, display_path
-from parley.platform.language.training import choose_device
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError, resolve_checkpoint
 from parley.platform.terminal.activities import each
 from parley.platform.trace.evaluation.execute import score_labels, write_and_execute

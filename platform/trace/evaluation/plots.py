@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from parley.platform.control.plots import draw_series, finish_axes
+from parley.platform.report.plots import draw_series, finish_axes
 from parley.platform.trace.settings import TraceConfig
 
 Row = Mapping[str, object]

@@ -18,8 +18,9 @@ import parley
 import parley.envs
 from parley.envs.cartpole.tokens import CartPoleTokenizer
 from parley.platform.cli import main
-from parley.platform.control.settings import CartPoleEnvConfig, ModelConfig
+from parley.platform.control.settings import CartPoleEnvConfig
 from parley.platform.control.task import policy_settings
+from parley.platform.settings.network import ModelConfig
 from parley.policies.dhmm_gpt2 import DHMMGPT2Config
 from parley.policies.token.actor_critic import LanguageActorCritic, build_language_policy
 from parley.policies.token.building import build_policy, load_policy, save_policy

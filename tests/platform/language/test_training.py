@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from parley.envs.dialogue.smalltalk import generate_dialogues
+from parley.platform.engine.torch.device import choose_device
 from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.engine.torch.optimiser import split_parameters
 from parley.platform.engine.torch.schedule import learning_rate_factor
@@ -21,7 +22,6 @@ from parley.platform.language.tokenizer import train_tokenizer
 from parley.platform.language.training import (
     LanguageTrainer,
     build_language_model,
-    choose_device,
     measure_losses,
 )
 
