@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
+import queue
 import shutil
 import socket
 import sys
+import threading
+import time
+import urllib.request
 from collections.abc import Iterator
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 from parley.platform.commands.doctor_access import examine_access
@@ -21,6 +26,10 @@ from parley.platform.runs.versions import installed_versions
 RAY_PORTS = {6379: "Ray's head (GCS)", 8265: "Ray's dashboard"}
 CGROUP_LIMIT_FILE = Path("/sys/fs/cgroup/memory.max")
 """A container's memory limit in bytes, or the word `max`."""
+
+HUB_TIMEOUT_S = 2.0
+DRAWING = ("pygame-ce", "pygame")
+"""Distributions of the module `pygame`; the first is maintained, gymnasium names the second."""
 
 MIN_MEMORY_BYTES = 4 * 2**30
 MIN_SHARED_MEMORY_BYTES = 2**30
@@ -48,7 +57,8 @@ def examine_machine() -> Iterator[Finding]:
     yield from examine_access()
     yield _examine_runs_dir()
     yield _examine_display()
-    yield _examine_hub()
+    yield examine_drawing()
+    yield examine_hub()
 
 
 def _examine_packages() -> Iterator[Finding]:
@@ -132,11 +142,57 @@ def _examine_display() -> Finding:
     return Finding("ok", "display", "none; parley watch writes a file")
 
 
-def _examine_hub() -> Finding:
-    offline = os.environ.get("HF_HUB_OFFLINE", "")
-    if offline.upper() in {"1", "ON", "YES", "TRUE"}:
-        return Finding("ok", "hugging face", f"offline (HF_HUB_OFFLINE={offline})")
-    return Finding("ok", "hugging face", "online; HF_HUB_OFFLINE=1 forbids downloads")
+def examine_drawing() -> Finding:
+    """Whether CartPole can be drawn: by pygame-ce or by pygame, which both are `import pygame`."""
+    found = {name: version for name in DRAWING if (version := _version_of(name))}
+    told = " and ".join(f"{name} {version}" for name, version in found.items())
+    if not found:
+        text = "neither pygame-ce nor pygame: parley watch draws no CartPole; pip install pygame-ce"
+        return Finding("warn", "drawing", text)
+    if len(found) > 1:
+        names = " ".join(found)
+        text = f"{told} share a folder; pip uninstall -y {names}, then pip install {DRAWING[0]}"
+        return Finding("warn", "drawing", text)
+    return Finding("ok", "drawing", told)
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def examine_hub() -> Finding:
+    """Whether Hugging Face's hub answers, unless the environment forbids to ask."""
+    constants = import_module("huggingface_hub.constants")
+    if constants.HF_HUB_OFFLINE:
+        return Finding("ok", "hugging face", "not asked, HF_HUB_OFFLINE is set")
+    place, advice = constants.ENDPOINT, "; HF_HUB_OFFLINE=1 spares every run the wait"
+    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+    started = time.perf_counter()
+    # In a thread: looking a name up has no time limit of its own.
+    threading.Thread(target=lambda: answers.put(_ask(place)), daemon=True).start()
+    try:
+        problem = answers.get(timeout=HUB_TIMEOUT_S)
+    except queue.Empty:
+        text = f"no answer within {HUB_TIMEOUT_S:g} s: {place}{advice}"
+        return Finding("warn", "hugging face", text)
+    if problem:
+        return Finding("warn", "hugging face", f"no answer: {place}: {problem}{advice}")
+    seconds = time.perf_counter() - started
+    return Finding("ok", "hugging face", f"{place} answered in {seconds:.1f} s")
+
+
+def _ask(url: str) -> str:
+    """What keeps `url` from being read; empty where it answers."""
+    try:
+        request = urllib.request.Request(url, method="HEAD")
+        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S):
+            return ""
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        text = str(error).removeprefix("<urlopen error ").removesuffix(">")
+        return text or type(error).__name__
 
 
 def _gib(size_bytes: int) -> str:
