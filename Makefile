@@ -1,8 +1,11 @@
 # Everything runs in .venv, which is made from constraints.txt when it is absent or out of date.
 
-PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
-	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null \
+# Any Python from 3.11 on that can make environments; python3.11 first, which the pins were made with.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
+# uv is quicker than pip, and brings a Python where there is none; make UV= does without it.
+UV ?= $(shell command -v uv)
 BIN := .venv/bin
 RUN := runs/demo-$(shell date +%Y-%m-%d_%H-%M-%S)
 
@@ -48,9 +51,14 @@ clean:  ## remove what was built and cached, never runs/
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
+MAKE_ENVIRONMENT = $(if $(UV),$(UV) venv --quiet --seed --clear --python '$(or $(PYTHON),>=3.11)' .venv,\
+	$(PYTHON) -m venv --clear .venv)
+INSTALL = $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet)
+
 # A stamp for each set of packages: made once, and again when the pins or the package change.
 .venv/.%: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; install it or say make PYTHON=..." >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".$(filter-out [base],[$*])"
+	@test -n "$(UV)$(PYTHON)" || { echo "Python 3.11 or newer with its venv module is needed \
+	(on Debian and Ubuntu: apt install python3-venv), or uv; or say make PYTHON=..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(MAKE_ENVIRONMENT)
+	$(INSTALL) -c constraints.txt -e ".$(filter-out [base],[$*])"
 	@touch $@
