@@ -85,8 +85,7 @@ def build_language(name: str, options: Mapping[str, Option] | None = None) -> La
     """
     if name not in LANGUAGES:
         raise ValueError(f"there is no language {name!r}; there are {', '.join(LANGUAGES)}")
-    language = LANGUAGES[name].load()
-    defaults = {key: p.default for key, p in inspect.signature(language).parameters.items()}
+    defaults = option_defaults(name)
     for key, value in (options or {}).items():
         if key not in defaults:
             known = ", ".join(f"{k} = {d!r}" for k, d in defaults.items()) or "none"
@@ -96,7 +95,15 @@ def build_language(name: str, options: Mapping[str, Option] | None = None) -> La
                 f"option {key!r} of {name} must be of type {type(defaults[key]).__name__}, "
                 f"as its default {defaults[key]!r}; got {value!r}"
             )
-    return language(**(options or {}))
+    return LANGUAGES[name].load()(**(options or {}))
+
+
+def option_defaults(name: object) -> dict[str, Option]:
+    """The options of row `name` with their defaults; empty where there is no such row."""
+    if name not in LANGUAGES:
+        return {}
+    parameters = inspect.signature(LANGUAGES[str(name)].load()).parameters
+    return {key: parameter.default for key, parameter in parameters.items()}
 
 
 def _fits(value: object, default: Any) -> bool:

@@ -15,8 +15,7 @@ from parley.platform.settings.loading import list_experiments, load_experiment
 from parley.platform.settings.tables import ALGORITHMS, MODELS, POLICIES
 
 CHOSEN_KEYS = ("policy", "algorithm")
-LANGUAGE_OVERRIDES = ("language={}", "language.options={{}}")
-"""Another language has other options; without any it has its own defaults."""
+LANGUAGE_OVERRIDE = "language={}"
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -54,13 +53,13 @@ def choices_of(experiment: str) -> dict[str, list[str]]:
 
 
 def languages_of(experiment: str) -> list[str]:
-    """The token languages that the experiment accepts by `LANGUAGE_OVERRIDES`."""
+    """The token languages that the experiment accepts by `LANGUAGE_OVERRIDE`."""
     if "language" not in type(load_experiment(experiment)).model_fields:
         return []
     return [
         language
         for language in LANGUAGES
-        if _is_accepted(experiment, *(text.format(language) for text in LANGUAGE_OVERRIDES))
+        if _is_accepted(experiment, LANGUAGE_OVERRIDE.format(language))
     ]
 
 
@@ -73,7 +72,7 @@ def _describe(experiment: str, choices: dict[str, list[str]]) -> list[str]:
     lines = [f"{key}={'|'.join(values)}" for key, values in choices.items() if len(values) > 1]
     lines += [f"{short.get(key, key)}=MODEL" for key in keys]
     if languages := languages_of(experiment):
-        lines.append(" ".join(text.format("|".join(languages)) for text in LANGUAGE_OVERRIDES))
+        lines.append(LANGUAGE_OVERRIDE.format("|".join(languages)))
     return lines
 
 

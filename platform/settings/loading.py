@@ -48,11 +48,13 @@ class Change:
 
     text: str
     origin: str
+    by_hand: bool = False
+    """Whether a person asked for it, and no file."""
 
     @classmethod
     def by_override(cls, text: str) -> Self:
         """What was written on the command line."""
-        return cls(text, f"override {text}")
+        return cls(text, f"override {text}", by_hand=True)
 
 
 def load_experiment(
@@ -260,9 +262,7 @@ def _validate(
     file: ExperimentFile | None,
     changes: Sequence[Change],
 ) -> ExperimentConfig:
-    table = copy.deepcopy(base)
-    # Of two changes of one key the last counts.
-    counted = {apply_override(table, change.text, kind): change for change in changes}
+    table, counted = _apply(kind, base, changes)
     try:
         return kind.model_validate(table)
     except ValidationError as error:
@@ -276,6 +276,16 @@ def _validate(
             place = place or (file.place(key) if file else "configuration")
             lines.append(f"{place}: {_explain(detail, key, kind)}")
         raise ConfigError("\n".join(lines)) from error
+
+
+def _apply(
+    kind: type[ExperimentConfig], base: TomlTable, changes: Sequence[Change]
+) -> tuple[TomlTable, dict[str, Change]]:
+    """The changed table, and which change decides each dotted key: of two the last."""
+    table = copy.deepcopy(base)
+    counted = {apply_override(table, change.text, kind): change for change in changes}
+    chosen = {key for key, change in counted.items() if change.by_hand}
+    return kind.follow_choices(base, table, chosen), counted
 
 
 def _blame(
@@ -296,9 +306,7 @@ def _conflicts(
     kind: type[ExperimentConfig], base: TomlTable, changes: Sequence[Change]
 ) -> set[str]:
     """The keys at which settings cannot stand together."""
-    table = copy.deepcopy(base)
-    for change in changes:
-        apply_override(table, change.text, kind)
+    table = _apply(kind, base, changes)[0]
     try:
         kind.model_validate(table)
     except ValidationError as error:

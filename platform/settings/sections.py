@@ -6,6 +6,7 @@ and rules between fields live in the experiment that owns both.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -133,6 +134,19 @@ class ExperimentConfig(Section):
         for part in key.split("."):
             value = getattr(value, part)
         return [value]
+
+    @classmethod
+    def follow_choices(
+        cls, before: dict[str, object], after: dict[str, object], chosen: Set[str]
+    ) -> dict[str, object]:
+        """The table to check, where some changes take along what a file says.
+
+        Args:
+            before: the settings as nested tables.
+            after: the same with the changes.
+            chosen: the dotted keys that a person has changed.
+        """
+        return after
 
     def setting_behind(self, key: str) -> str:
         """The setting of which `key` is a search range, else itself."""

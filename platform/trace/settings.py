@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -228,6 +228,23 @@ class TraceConfig(ExperimentConfig):
         """Sizes of the final evaluation."""
         return self.evaluation.sizes or tuple(self.language.sizes)
 
+    @classmethod
+    def follow_choices(
+        cls, before: dict[str, object], after: dict[str, object], chosen: Set[str]
+    ) -> dict[str, object]:
+        """Another language leaves behind the options that only the file's language knows."""
+        former, language = (_language_table(table) for table in (before, after))
+        name, options = language["name"], language.get("options")
+        if former["name"] == name or not isinstance(options, dict):
+            return after
+        # Languages load numpy, which settings that keep theirs can do without.
+        from parley.envs.trace.languages import option_defaults
+
+        left = option_defaults(former["name"]).keys() - option_defaults(name).keys()
+        left -= {key.removeprefix("language.options.") for key in chosen}
+        kept = {option: value for option, value in options.items() if option not in left}
+        return after | {"language": language | {"options": kept}}
+
     @model_validator(mode="after")
     def _check_language(self) -> Self:
         sizes = self.language
@@ -259,3 +276,10 @@ class TraceConfig(ExperimentConfig):
                     f"model.max_len is {self.model.max_len}; raise model.max_len to at least "
                     f"{num_tokens}, or leave this size out",
                 )
+
+
+def _language_table(table: dict[str, object]) -> dict[str, object]:
+    """The `[language]` of settings that are not checked yet, its name as by default at least."""
+    language = table.get("language")
+    named: dict[str, object] = {"name": LanguageConfig().name}
+    return named | language if isinstance(language, dict) else named

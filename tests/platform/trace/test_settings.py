@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from parley.envs.trace.languages import LANGUAGES, option_defaults
 from parley.platform.settings.errors import ConfigError
-from parley.platform.settings.loading import load_experiment, replace_overrides, to_toml
+from parley.platform.settings.loading import (
+    load_experiment,
+    replace_overrides,
+    to_override,
+    to_toml,
+)
 from parley.platform.trace.settings import TraceConfig
 
 
@@ -29,8 +35,55 @@ def test_options_of_a_language_are_overrides_like_any_other(tmp_path: Path) -> N
 
 
 def test_a_language_is_chosen_by_its_name() -> None:
-    config = load("language=parity", "language.options={}", "min_size=8", "max_size=8")
+    config = load("language=parity", "min_size=8", "max_size=8")
     assert config.language.build().name == "parity"
+    assert config == load("language=parity", "language.options={}", "min_size=8", "max_size=8")
+
+
+FILE = """workflow = "trace"
+algorithm = "next_token"
+[language]
+name = "{name}"
+min_size = 2
+max_size = 3
+[language.options]
+"""
+
+
+@pytest.mark.parametrize("other", LANGUAGES)
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_another_language_leaves_the_former_ones_options(
+    name: str, other: str, tmp_path: Path
+) -> None:
+    """What both know stays as the file says; the rest is as the other language has it."""
+    former, defaults = option_defaults(name), option_defaults(other)
+    file = tmp_path / "own.toml"
+    lines = [to_override(option, value) for option, value in former.items()]
+    file.write_text(FILE.format(name=name) + "\n".join(lines))
+    config = load_experiment(file, [f"language={other}"])
+    assert isinstance(config, TraceConfig)
+    assert config.language.options == {key: former[key] for key in former if key in defaults}
+    assert config.language.build().name == other
+    for option in former.keys() - defaults.keys():
+        by_hand = to_override(f"language.options.{option}", former[option])
+        with pytest.raises(ConfigError, match=f"{other} has no option '{option}'"):
+            load_experiment(file, [by_hand, f"language={other}"])
+
+
+def test_a_misspelt_option_of_a_file_is_never_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(FILE.format(name="shell_game") + "cubs = 3\n")
+    for overrides in ([], ["language=parity"]):
+        with pytest.raises(ConfigError, match="no option 'cubs'"):
+            load_experiment(file, overrides)
+
+
+def test_a_file_without_a_language_has_the_default_one(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(FILE.replace('name = "{name}"\n', "") + "base = 7\n")
+    kept, left = load_experiment(file), load_experiment(file, ["language=counter"])
+    assert isinstance(kept, TraceConfig) and isinstance(left, TraceConfig)
+    assert (kept.language.options, left.language.options) == ({"base": 7}, {})
 
 
 REFUSED = {
