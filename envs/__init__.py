@@ -2,7 +2,7 @@
 
 `ENVIRONMENTS` is the table of all environments. Importing this package makes the single-agent ones
 known to gymnasium, which since version 1.0 looks for no plugins by itself, and the multi-agent ones
-to RLlib, without loading it:
+to RLlib, without loading either:
 
     import gymnasium
     import parley.envs
@@ -15,11 +15,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 from typing import Any, Literal
 
-import gymnasium
-
-from parley.envs.rllib_names import name_for_rllib
+from parley.envs.when_imported import when_imported
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ ENVIRONMENTS: dict[str, EnvironmentEntry] = {
 
 def register_gymnasium() -> None:
     """Register the single-agent environments with gymnasium; once is enough, twice does no harm."""
+    import gymnasium  # which loads numpy, and the table alone needs neither
+
     for entry in ENVIRONMENTS.values():
         if entry.kind == "single" and entry.id not in gymnasium.registry:
             gymnasium.register(id=entry.id, entry_point=entry.entry_point)
@@ -97,7 +99,11 @@ def make_for_rllib(name: str, config: Mapping[str, Any]) -> Any:
     return ENVIRONMENTS[name].load()(config)
 
 
-register_gymnasium()
-name_for_rllib(
-    [entry.id for entry in ENVIRONMENTS.values() if entry.kind == "multi"], make_for_rllib
-)
+def _register_rllib(registry: ModuleType) -> None:
+    for entry in ENVIRONMENTS.values():
+        if entry.kind == "multi":
+            registry.register_env(entry.id, partial(make_for_rllib, entry.id))
+
+
+when_imported("gymnasium", lambda _: register_gymnasium())
+when_imported("ray.tune.registry", _register_rllib)

@@ -6,9 +6,10 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from parley.envs.trace.language import Language
+if TYPE_CHECKING:
+    from parley.envs.trace.language import Language
 
 Option = str | bool | int | float
 

@@ -37,7 +37,7 @@ def run_python(code: str) -> str:
     "module",
     [
         "parley.envs",
-        "parley.envs.rllib_names",
+        "parley.envs.when_imported",
         "parley.envs.cartpole.tokens",
         "parley.envs.cartpole.vector",
         "parley.envs.cartpole.single",
@@ -51,6 +51,28 @@ def test_imports_load_neither_ray_nor_torch(module: str) -> None:
         f"import sys, {module}; print([m for m in ('ray', 'torch', 'pygame') if m in sys.modules])"
     )
     assert loaded == "[]"
+
+
+def test_the_tables_load_neither_gymnasium_nor_numpy() -> None:
+    loaded = run_python(
+        "import sys, parley.envs, parley.envs.trace.languages\n"
+        "print([m for m in ('gymnasium', 'numpy') if m in sys.modules])"
+    )
+    assert loaded == "[]"
+
+
+@pytest.mark.parametrize("order", ["parley.envs, gymnasium", "gymnasium, parley.envs"])
+def test_gymnasium_knows_the_single_agent_environments_by_name(order: str) -> None:
+    """Whichever was imported first; and nothing of the waiting is left."""
+    made = run_python(
+        f"import {order}, sys\n"
+        "print(gymnasium.make('parley/TokenCartPole-v0').spec.id)\n"
+        "print(len([name for name in gymnasium.registry if name.startswith('parley/')]))\n"
+        "print(gymnasium.__spec__.loader.__class__.__name__)\n"
+        "print([f._name for f in sys.meta_path if 'parley' in type(f).__module__])"
+    )
+    waiting = "['ray.tune.registry']"
+    assert made.splitlines() == ["parley/TokenCartPole-v0", "4", "SourceFileLoader", waiting]
 
 
 def test_gymnasium_finds_the_environment_by_module_and_id() -> None:
