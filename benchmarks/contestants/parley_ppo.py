@@ -11,7 +11,8 @@ from parley.platform.cluster.connection import connect_ray
 from parley.platform.control.ppo_run import PPORun
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.runs.run_folder import RunFolder
-from parley.platform.settings.loading import list_experiments, load_experiment
+from parley.platform.settings.loading import load_experiment
+from parley.platform.settings.packaged import list_experiments
 from parley.platform.terminal.progress import Progress
 from parley.platform.terminal.quiet import quiet_libraries
 

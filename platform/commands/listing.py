@@ -3,106 +3,71 @@
 from __future__ import annotations
 
 import argparse
-from typing import get_args
+from collections.abc import Iterable, Mapping
 
 from parley.envs import ENVIRONMENTS
 from parley.envs.trace.languages import LANGUAGES
 from parley.platform.commands.tables import print_rows
 from parley.platform.errors import EXIT_DONE
-from parley.platform.settings.errors import ConfigError
-from parley.platform.settings.keys import field_types, short_keys
-from parley.platform.settings.loading import list_experiments, load_experiment
-from parley.platform.settings.tables import ALGORITHMS, MODELS, POLICIES
+from parley.platform.settings.packaged import packaged_tables
+from parley.platform.settings.tables import ALGORITHMS, CHOICES, MODELS, POLICIES
 
-CHOSEN_KEYS = ("policy", "algorithm")
-LANGUAGE_OVERRIDE = "language={}"
+Table = Mapping[str, object]
+"""An experiment's file."""
 
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Print the tables, a name and a summary on each line."""
-    choices = {name: choices_of(name) for name in list_experiments()}
-    environments = {name: entry.summary for name, entry in ENVIRONMENTS.items()}
+    experiments = packaged_tables()
     print("experiments")
-    width = max(map(len, choices))
-    for name, summary in list_experiments().items():
-        print(f"  {name:<{width}}  {summary}")
-        for line in _describe(name, choices[name]):
-            print(f"    {line}")
+    width = max(map(len, experiments))
+    for name, table in experiments.items():
+        print(f"  {name:<{width}}  {table.get('summary', '')}")
+        for key, values in _choices(table).items():
+            print(f"    {key}={'|'.join(values)}")
     tables = {
-        "environments": environments,
+        "environments": {name: entry.summary for name, entry in ENVIRONMENTS.items()},
         "token languages": {name: entry.summary for name, entry in LANGUAGES.items()},
         "models": MODELS,
-        "policies": _with_experiments(POLICIES, "policy", choices),
-        "algorithms": _with_experiments(ALGORITHMS, "algorithm", choices),
+        "policies": _with_experiments(POLICIES, "policy", experiments),
+        "algorithms": _with_experiments(ALGORITHMS, "algorithm", experiments),
     }
-    for title, table in tables.items():
+    for title, rows in tables.items():
         print(title)
-        print_rows(list(table.items()), indent="  ")
+        print_rows(list(rows.items()), indent="  ")
     return EXIT_DONE
 
 
-def choices_of(experiment: str) -> dict[str, list[str]]:
-    """Key -> the values that the experiment accepts for it, with nothing else changed."""
-    config = load_experiment(experiment)
-    fields = type(config).model_fields
-    values = {key: get_args(fields[key].annotation) for key in CHOSEN_KEYS if key in fields}
-    return {
-        key: [value for value in given if _is_accepted(experiment, f"{key}={value}")]
-        for key, given in values.items()
-    }
-
-
-def languages_of(experiment: str) -> list[str]:
-    """The token languages that the experiment accepts by `LANGUAGE_OVERRIDE`."""
-    if "language" not in type(load_experiment(experiment)).model_fields:
-        return []
-    return [
-        language
-        for language in LANGUAGES
-        if _is_accepted(experiment, LANGUAGE_OVERRIDE.format(language))
-    ]
-
-
-def _describe(experiment: str, choices: dict[str, list[str]]) -> list[str]:
-    """What may be chosen, a line each; for MODEL stands one of the table of models."""
-    config = load_experiment(experiment)
-    table = config.model_dump(exclude_none=True)
-    short = {key: name for name, key in short_keys(type(config), table).items()}
-    keys = [key for key in field_types(type(config), table) if key.rpartition(".")[2] == "model"]
-    lines = [f"{key}={'|'.join(values)}" for key, values in choices.items() if len(values) > 1]
-    lines += [f"{short.get(key, key)}=MODEL" for key in keys]
-    if languages := languages_of(experiment):
-        lines.append(LANGUAGE_OVERRIDE.format("|".join(languages)))
-    return lines
+def _choices(table: Table) -> Mapping[str, tuple[str, ...]]:
+    """Setting -> what it may be."""
+    return CHOICES[str(table["workflow"]), str(table["algorithm"])]
 
 
 def _with_experiments(
-    table: dict[str, str], key: str, choices: dict[str, dict[str, list[str]]]
+    summaries: dict[str, str], key: str, experiments: Mapping[str, Table]
 ) -> dict[str, str]:
     """The summaries, with the experiments that accept the name."""
+    accepted = {name: _accepted(key, table) for name, table in experiments.items()}
     accepting = {
-        name: [experiment for experiment in choices if name in choices[experiment].get(key, ())]
-        for name in table
+        name: [experiment for experiment, names in accepted.items() if name in names]
+        for name in summaries
     }
     return {
-        name: f"{summary} ({', '.join(_shorten(accepting[name], [*choices]))})"
-        for name, summary in table.items()
+        name: f"{summary} ({', '.join(_shorten(accepting[name], experiments))})"
+        for name, summary in summaries.items()
     }
 
 
-def _shorten(experiments: list[str], known: list[str]) -> list[str]:
+def _accepted(key: str, table: Table) -> tuple[str, ...]:
+    """What a setting may be; what stands in the file where there is nothing to choose."""
+    return _choices(table).get(key, (str(table.get(key, "")),))
+
+
+def _shorten(accepting: list[str], known: Iterable[str]) -> list[str]:
     """The same, `trace/*` standing for all experiments of that folder where they are several."""
     folders: dict[str, list[str]] = {}
     for name in known:
         folders.setdefault(name.split("/")[0], []).append(name)
-    whole = [key for key, names in folders.items() if len(names) > 1 and {*names} <= {*experiments}]
-    rest = [name for name in experiments if name.split("/")[0] not in whole]
+    whole = [key for key, names in folders.items() if len(names) > 1 and {*names} <= {*accepting}]
+    rest = [name for name in accepting if name.split("/")[0] not in whole]
     return [*rest, *(f"{folder}/*" for folder in whole)]
-
-
-def _is_accepted(experiment: str, *overrides: str) -> bool:
-    try:
-        load_experiment(experiment, overrides)
-    except ConfigError:
-        return False
-    return True

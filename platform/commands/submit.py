@@ -22,12 +22,12 @@ from parley.platform.settings.dispatch import functions_of
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.keys import field_types
 from parley.platform.settings.loading import (
-    list_experiments,
     load_experiment,
     override_values,
     setting_at,
 )
 from parley.platform.settings.names import check_name
+from parley.platform.settings.packaged import list_experiments
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.settings.unread import refuse_sweep_settings
 from parley.platform.terminal.quiet import quiet_libraries

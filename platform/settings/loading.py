@@ -14,17 +14,14 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-import parley
 from parley.platform.errors import display_path
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.keys import TomlTable, apply_override, field_types, find_line, is_key
+from parley.platform.settings.packaged import EXPERIMENTS_DIR, packaged_files
 from parley.platform.settings.schema import EXPERIMENT_KINDS
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.settings.spelling import nearest
 from parley.platform.settings.unread import explain_unread, refuse_unread
-
-EXPERIMENTS_DIR = Path(parley.__file__).parent / "tune_configs"
-"""The experiments that come with the package; a name is a path below it without `.toml`."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +146,6 @@ def read_experiment_file(name_or_path: str | Path) -> ExperimentFile:
         raise ConfigError(f"{display_path(path)}: cannot be read: {error}") from error
 
 
-def list_experiments() -> dict[str, str]:
-    """Name -> one-line summary of the experiments that come with the package, by name."""
-    names = sorted(
-        path.relative_to(EXPERIMENTS_DIR).with_suffix("").as_posix()
-        for path in EXPERIMENTS_DIR.rglob("*.toml")
-    )
-    return {name: str(read_experiment_file(name).table.get("summary", "")) for name in names}
-
-
 def _unread_in_file(config: ExperimentConfig, file: ExperimentFile) -> dict[str, str]:
     """Settings of a file that nothing reads, unless they are as the package gives them -> place."""
     if file.path.is_relative_to(EXPERIMENTS_DIR):
@@ -172,7 +160,7 @@ def _unread_in_file(config: ExperimentConfig, file: ExperimentFile) -> dict[str,
 
 def _packaged_values(kind: type[ExperimentConfig], key: str) -> list[object]:
     """What a setting is by default, and in the files that come with the package."""
-    files = [read_experiment_file(path) for path in EXPERIMENTS_DIR.rglob("*.toml")]
+    files = [read_experiment_file(path) for path in packaged_files().values()]
     tables = [file.table for file in files if _find_kind(file) is kind]
     quick = [cast("Mapping[str, object]", table.get("quick", {})) for table in tables]
     flat = [_flatten(table) for table in (kind.model_validate({}).model_dump(), *tables, *quick)]
@@ -182,20 +170,17 @@ def _packaged_values(kind: type[ExperimentConfig], key: str) -> list[object]:
 def _locate(name_or_path: str | Path) -> tuple[Path, str]:
     """The experiment's file and the name under which its runs are filed."""
     given = str(name_or_path)
-    packaged = {
-        path.relative_to(EXPERIMENTS_DIR).with_suffix("").as_posix(): path
-        for path in EXPERIMENTS_DIR.rglob("*.toml")
-    }
+    packaged = packaged_files()
     if given in packaged:
         return packaged[given], given
     path = Path(given)
     if path.suffix == ".toml":
         if path.is_file():
             return path, path.stem
-        raise ConfigError(f"no file {given}; experiments by name: {', '.join(sorted(packaged))}")
+        raise ConfigError(f"no file {given}; experiments by name: {', '.join(packaged)}")
     raise ConfigError(
         f"unknown experiment {given!r}{nearest(given, packaged)}; known are "
-        f"{', '.join(sorted(packaged))}, or give a path that ends in .toml"
+        f"{', '.join(packaged)}, or give a path that ends in .toml"
     )
 
 

@@ -1,7 +1,7 @@
 """What the settings of all experiments are made of: frozen pydantic models and shared tables.
 
-A section is one TOML table. The docstring below a field is its documentation (pydantic reads it),
-and rules between fields live in the experiment that owns both.
+A section is one TOML table. The docstring below a field is its documentation, and rules between
+fields live in the experiment that owns both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""What can be chosen, one line each, for `parley list`; plain data that imports nothing."""
+"""What can be chosen, one line each, for `parley list`; plain data that imports nothing.
+
+It says again what the settings' classes accept, and a test holds both together: asking the classes
+takes a second.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +29,26 @@ ALGORITHMS: dict[str, str] = {
     "next_token": "next-token training on an endless stream of true traces",
     "imitate": "supervised learning of recorded episodes as token sequences",
 }
+
+MODEL, LANGUAGE = ("MODEL",), ("LANGUAGE",)
+"""What stands for a row of the table of models, and of that of token languages."""
+
+_TRACE = {
+    "policy": ("dhmm_gpt2", "gpt2"),
+    "algorithm": ("next_token", "ppo"),
+    "language": LANGUAGE,
+}
+_SELF_PLAY = {"algorithm": ("ppo", "reinforce"), "distorter": MODEL, "competitor": MODEL}
+
+CHOICES: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
+    ("cartpole", "ppo"): {"policy": ("dhmm_gpt2", "gpt2", "mlp")},
+    ("cartpole", "imitate"): {"policy": ("dhmm_gpt2", "gpt2")},
+    ("dialogue", "pretrain"): {},
+    ("dialogue", "ppo"): _SELF_PLAY,
+    ("dialogue", "reinforce"): _SELF_PLAY,
+    ("dialogue", "dpo"): {"model": MODEL},
+    ("dialogue", "detector"): {},
+    ("trace", "next_token"): _TRACE,
+    ("trace", "ppo"): _TRACE,
+}
+"""(workflow, algorithm) of an experiment -> setting -> what it may be, nothing else changed."""

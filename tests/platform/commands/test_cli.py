@@ -13,16 +13,22 @@ from pathlib import Path
 import pytest
 
 from parley.envs import ENVIRONMENTS
+from parley.envs.trace.languages import LANGUAGES
 from parley.platform.cli import COMMANDS, main, parse_arguments
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings import dispatch
 from parley.platform.settings.dispatch import WorkflowFunctions
-from parley.platform.settings.loading import list_experiments, load_experiment
+from parley.platform.settings.loading import load_experiment
+from parley.platform.settings.packaged import list_experiments
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.settings.tables import ALGORITHMS, POLICIES
 
+NAMED = {"MODEL": ["auto", "parley-tiny", "a/folder"], "LANGUAGE": [*LANGUAGES]}
+"""What stands for a row of a table -> the rows."""
+SIZES = ("language.min_size=2", "language.max_size=3", "evaluation.sizes=[]")
+"""Sizes that every language has."""
 HEAVY = ("torch", "ray", "transformers", "pydantic", "rich", "numpy", "gymnasium")
 
 
@@ -83,6 +89,16 @@ def test_help_loads_nothing_heavy(command: list[str]) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("usage: parley")
     assert done.stderr.strip() == "[]"
+
+
+def test_the_list_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from parley.platform.cli import main\n"
+        f"main(['list']); print(sorted(set({HEAVY}) & set(sys.modules)))"
+    )
+    call = [sys.executable, "-c", program]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_wrong_setting_loads_neither_torch_nor_ray() -> None:
@@ -153,9 +169,9 @@ def test_every_name_of_the_list_can_be_passed_as_it_stands(
             experiment = words[0]
             continue
         key, values = words[0].split("=")
-        models = ["auto", "parley-tiny", "a/folder"]
-        for value in models if values == "MODEL" else values.split("|"):
-            load_experiment(experiment, [f"{key}={value}", *words[1:]])
+        for value in NAMED.get(values, values.split("|")):
+            sizes = SIZES if values == "LANGUAGE" else ()
+            load_experiment(experiment, [f"{key}={value}", *sizes])
             tried += 1
     assert tried > 40
     for key, names in (("policy", POLICIES), ("algorithm", ALGORITHMS)):

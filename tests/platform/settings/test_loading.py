@@ -19,13 +19,13 @@ from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.settings.keys import field_types
 from parley.platform.settings.loading import (
     changed_keys,
-    list_experiments,
     load_experiment,
     quick_overrides,
     read_experiment_file,
     replace_overrides,
     to_toml,
 )
+from parley.platform.settings.packaged import list_experiments
 from parley.platform.settings.schema import EXPERIMENT_KINDS
 
 EXPERIMENTS = sorted(list_experiments())

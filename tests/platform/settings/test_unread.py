@@ -10,7 +10,8 @@ from parley.platform.cli import main
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.keys import field_types
-from parley.platform.settings.loading import list_experiments, load_experiment, to_toml
+from parley.platform.settings.loading import load_experiment, to_toml
+from parley.platform.settings.packaged import list_experiments
 from parley.platform.settings.schema import EXPERIMENT_KINDS
 from parley.platform.settings.sections import ExperimentConfig
 
