@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def tracked_files() -> list[Path]:
+    """Files that git tracks and that exist, relative to the root; links as themselves."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    call = ["git", "ls-files", "-z"]
+    listed = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [Path(name) for name in listed.split("\0") if name]
+    return [path for path in paths if (ROOT / path).exists()]
 
 
 @pytest.fixture(scope="session")

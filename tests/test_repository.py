@@ -1,4 +1,4 @@
-"""The repository as a whole: names, wheel, pins, banned imports and the README's commands."""
+"""The repository as a whole: names, pins, banned imports and the README's commands."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import ast
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,16 +24,6 @@ ROOT = Path(__file__).parents[1]
 LINKS = {"envs", "platform", "policies", "tune_configs"}
 BIN = Path(sys.executable).parent
 """Where ruff and parley lie: in the environment that runs the tests."""
-
-
-def tracked_files() -> list[Path]:
-    """Files that git tracks and that exist, relative to the root; links as themselves."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    call = ["git", "ls-files", "-z"]
-    listed = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    paths = [Path(name) for name in listed.split("\0") if name]
-    return [path for path in paths if (ROOT / path).exists()]
 
 
 def test_nothing_at_the_root_shadows_the_standard_library() -> None:
@@ -88,9 +76,9 @@ def test_every_folder_of_the_platform_is_in_the_ban() -> None:
     assert {f"platform.{path.stem}" for path in parts} <= banned.keys()
 
 
-def test_no_test_module_is_imported_by_another() -> None:
+def test_no_test_module_is_imported_by_another(tracked_files: list[Path]) -> None:
     """What tests share stands in fixtures and helper modules; each test file stands alone."""
-    files = [path for path in tracked_files() if path.parts[0] == "tests" and path.suffix == ".py"]
+    files = [path for path in tracked_files if path.parts[0] == "tests" and path.suffix == ".py"]
     imported = {(str(file), name) for file in files for name in _imports((ROOT / file).read_text())}
     assert [pair for pair in imported if ".test_" in pair[1]] == []
 
@@ -102,22 +90,6 @@ def _imports(source: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def test_the_wheel_holds_exactly_the_tracked_sources(tmp_path: Path) -> None:
-    tracked = tracked_files()
-    source = tmp_path / "source"
-    for path in tracked:
-        (source / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / path, source / path, follow_symlinks=False)
-    call = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
-    done = subprocess.run(call, cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    sources = {f"parley/{path}" for path in tracked if path.parts[0] in LINKS}
-    built = {name for name in names if ".dist-info/" not in name}
-    assert built == sources | {"parley/__init__.py", "parley/py.typed"}
 
 
 def test_extras_are_named_as_they_can_be_installed() -> None:
