@@ -16,12 +16,12 @@ from typing import Any, cast
 
 from parley.platform.commands.evaluate import measure
 from parley.platform.commands.going_on import RunStopped as RunStopped
+from parley.platform.commands.running import train_experiment
 from parley.platform.commands.train import RunRequest, refuse_sweep, run_recorded
 from parley.platform.errors import InputError as InputError
 from parley.platform.errors import ParleyError as ParleyError
 from parley.platform.runs.checkpoints import CheckpointError, CheckpointStore, resolve_checkpoint
 from parley.platform.runs.run_folder import RunFolder
-from parley.platform.settings.dispatch import functions_of
 from parley.platform.settings.errors import ConfigError as ConfigError
 from parley.platform.settings.loading import to_override
 from parley.platform.settings.sections import ExperimentConfig
@@ -136,7 +136,7 @@ def train(
         quick=quick,
     )
     with _ready(quiet):
-        path, _ = run_recorded(request, lambda name: functions_of(name).train, refuse_sweep)
+        path, _ = run_recorded(request, train_experiment, refuse_sweep)
     return Run(path)
 
 

@@ -17,7 +17,7 @@ from typing import cast
 
 import parley
 from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_RUN_FAILED, ParleyError
-from parley.platform.settings.dispatch import load_function
+from parley.platform.settings.experiments import load_function
 from parley.platform.terminal.interpreter import leave_quickly
 from parley.platform.terminal.lasting_output import lasting_output
 

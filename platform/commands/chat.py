@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from parley.platform.commands.targets import workflow_at
 from parley.platform.errors import EXIT_DONE, InputError, display_path
-from parley.platform.settings.dispatch import WORKFLOWS, functions_of, load_function
+from parley.platform.runs.kinds import experiment_at
+from parley.platform.settings.experiments import EXPERIMENTS, load_function
 
 ChatFunction = Callable[[Path, str | None, int, float | None, Sequence[str]], None]
 """(run or checkpoint, seat or None, seed, temperature or None, overrides): talks until the input
@@ -22,15 +22,14 @@ def run_chat(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: the agents at `arguments.path` do not speak to people.
     """
-    workflow = workflow_at(arguments.path)
-    chat = functions_of(workflow).chat
-    if chat is None:
-        speaking = sorted(name for name, functions in WORKFLOWS.items() if functions.chat)
+    (workflow, _), row = experiment_at(arguments.path)
+    if row.chat is None:
+        speaking = sorted({own for (own, _), entry in EXPERIMENTS.items() if entry.chat})
         raise InputError(
             f"{display_path(arguments.path)} is a run of {workflow}, whose agents do not talk; "
             f"name a run of {' or '.join(speaking) or 'another workflow'}"
         )
-    talk = cast("ChatFunction", load_function(chat))
+    talk = cast("ChatFunction", load_function(row.chat))
     talk(
         arguments.path,
         arguments.seat,

@@ -12,7 +12,7 @@ from parley.platform.commands.tables import print_rows
 from parley.platform.errors import EXIT_DONE, InputError, display_path
 from parley.platform.maxims.text.exchange import MAXIMS
 from parley.platform.runs.files import atomic_write_text, to_json
-from parley.platform.settings.dispatch import load_function
+from parley.platform.settings.experiments import load_function
 from parley.platform.terminal.progress import Progress
 from parley.platform.terminal.quiet import quiet_libraries
 

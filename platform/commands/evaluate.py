@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import cast
 
 from parley.platform.commands.tables import print_meanings, print_metrics
-from parley.platform.commands.targets import workflow_at
 from parley.platform.errors import EXIT_DONE, InputError
 from parley.platform.runs.files import atomic_write_text, to_json
-from parley.platform.settings.dispatch import functions_of, load_function
+from parley.platform.runs.kinds import experiment_at
+from parley.platform.settings.experiments import load_function
 from parley.platform.terminal.progress import Progress
 from parley.platform.terminal.quiet import quiet_libraries
 
@@ -46,20 +46,18 @@ def measure(
     Raises:
         InputError: there is none, or its workflow takes no data or overrides.
     """
-    workflow = workflow_at(path)
-    functions = functions_of(workflow)
-    if data is not None and not functions.evaluates_data:
+    kind, row = experiment_at(path)
+    name = "/".join(kind)
+    if data is not None and not row.evaluates_data:
+        raise InputError(f"runs of {name} are measured by playing and take no --data; leave it out")
+    if overrides and not row.names_inputs:
         raise InputError(
-            f"{workflow} runs are measured by playing episodes and take no --data; leave it out"
-        )
-    if overrides and not functions.names_inputs:
-        raise InputError(
-            f"{workflow} runs are measured with nothing but their checkpoint: leave out "
+            f"runs of {name} are measured with nothing but their checkpoint: leave out "
             f"{overrides[0]}"
         )
     quiet_libraries()
     more: dict[str, object] = {"data": data, "overrides": overrides}
     more = {name: value for name, value in more.items() if value}
-    evaluate = cast("EvaluateFunction", load_function(functions.evaluate))
+    evaluate = cast("EvaluateFunction", load_function(row.evaluate))
     with Progress(()) as progress, progress.status("evaluating"):
         return evaluate(path, episodes, seed, **more)

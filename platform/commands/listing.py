@@ -9,16 +9,25 @@ from parley.envs import ENVIRONMENTS
 from parley.envs.trace.languages import LANGUAGES
 from parley.platform.commands.tables import print_rows
 from parley.platform.errors import EXIT_DONE
+from parley.platform.settings.experiments import EXPERIMENTS, choices_of
 from parley.platform.settings.packaged import packaged_tables
-from parley.platform.settings.tables import ALGORITHMS, CHOICES, MODELS, POLICIES
+from parley.policies.token.table import POLICIES
 
 Table = Mapping[str, object]
 """An experiment's file."""
+MODELS = {
+    "auto": "DialoGPT-small where it has been downloaded, else parley-tiny",
+    "parley-tiny": "a small GPT-2 that parley trains on first use, where no weights can be had",
+    "FOLDER|NAME": "any causal language model: a run of parley, a folder, a downloaded one by name",
+}
+"""What may sit in a seat of a dialogue, or be tuned."""
 
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Print the tables, a name and a summary on each line."""
     experiments = packaged_tables()
+    policies = {name: entry.summary for name, entry in POLICIES.items()}
+    algorithms = {algorithm: row.summary for (_, algorithm), row in EXPERIMENTS.items()}
     print("experiments")
     width = max(map(len, experiments))
     for name, table in experiments.items():
@@ -29,8 +38,8 @@ def run_list(arguments: argparse.Namespace) -> int:
         "environments": {name: entry.summary for name, entry in ENVIRONMENTS.items()},
         "token languages": {name: entry.summary for name, entry in LANGUAGES.items()},
         "models": MODELS,
-        "policies": _with_experiments(POLICIES, "policy", experiments),
-        "algorithms": _with_experiments(ALGORITHMS, "algorithm", experiments),
+        "policies": _with_experiments(policies, "policy", experiments),
+        "algorithms": _with_experiments(algorithms, "algorithm", experiments),
     }
     for title, rows in tables.items():
         print(title)
@@ -40,7 +49,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 def _choices(table: Table) -> Mapping[str, tuple[str, ...]]:
     """Setting -> what it may be."""
-    return CHOICES[str(table["workflow"]), str(table["algorithm"])]
+    return choices_of(str(table["workflow"]), str(table["algorithm"]))
 
 
 def _with_experiments(

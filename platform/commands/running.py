@@ -1,28 +1,20 @@
-"""`parley train`: which job runs an experiment."""
+"""What `parley train` and `parley tune` run: a row's function, watched, with its inputs kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.experiments import EXPERIMENTS, find_experiment, load_named
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.terminal.interpreter import importing
 from parley.platform.terminal.quiet import quiet_libraries
 
-JOBS = {
-    ("cartpole", "ppo"): "parley.platform.control.ppo_run:run_ppo",
-    ("cartpole", "imitate"): "parley.platform.control.imitation_run:run_imitation",
-    ("dialogue", "pretrain"): "parley.platform.language.pretrain_run:run_pretrain",
-    ("dialogue", "ppo"): "parley.platform.distort.run:run_distort",
-    ("dialogue", "reinforce"): "parley.platform.distort.run:run_distort",
-    ("dialogue", "dpo"): "parley.platform.cooperate.dpo.run:run_dpo",
-    ("dialogue", "detector"): "parley.platform.maxims.detector_run:run_detector",
-    ("trace", "next_token"): "parley.platform.trace.next_token_run:run_trace",
-    ("trace", "ppo"): "parley.platform.trace.ppo_run:run_trace_ppo",
-}
-"""(workflow, algorithm) -> its job; a new algorithm is a row here."""
+Job = Callable[[ExperimentConfig, RunFolder, bool], dict[str, Any]]
+SWEEP_RUN = "parley.platform.engine.sweeps.run:run_sweep"
 
 
 def train_experiment(
@@ -36,20 +28,64 @@ def train_experiment(
     Raises:
         KeyboardInterrupt: it was stopped; everything is saved.
     """
-    quiet_libraries()
-    inputs = import_module("parley.platform.runs.run_inputs")
-    config = inputs.keep_inputs(config, run_folder, resume)
-    module, _, name = JOBS[config.workflow, config.algorithm].partition(":")
+    config = _prepare(config, run_folder, resume)
+    row = find_experiment(config.workflow, config.algorithm)
     with importing():
-        job: Callable[..., dict[str, Any]] = getattr(import_module(module), name)
+        job = cast("Job", load_named(row.run))
         remote_errors = import_module("parley.platform.cluster.remote_errors")
         disk_faults = import_module("parley.platform.runs.disk_faults")
         loss_faults = import_module("parley.platform.engine.torch.kept_loss_faults")
         monitoring = import_module("parley.platform.monitoring.monitored_run")
     with (
-        monitoring.monitored(config, run_folder),
+        monitoring.monitored(config, run_folder, row.starts_ray),
         disk_faults.explaining_full_disk(run_folder),
         loss_faults.keeping_faults(config, run_folder),
         remote_errors.explained(),
     ):
         return job(config, run_folder, resume)
+
+
+def tune_experiment(
+    config: ExperimentConfig, run_folder: RunFolder, resume: bool
+) -> dict[str, Any]:
+    """Sweep an experiment; the run folder holds its result afterwards.
+
+    Raises:
+        ConfigError: the experiment has no settings to search, or they cannot be used.
+        KeyboardInterrupt: it was stopped; everything is saved.
+        SweepFailedError: no trial came to a result.
+    """
+    sweep = find_sweep(config)
+    config = _prepare(config, run_folder, resume)
+    with importing():
+        parts, run_sweep = load_named(sweep), cast("Callable[..., Any]", load_named(SWEEP_RUN))
+        disk_faults = import_module("parley.platform.runs.disk_faults")
+        monitoring = import_module("parley.platform.monitoring.run_monitor")
+    with monitoring.run_monitored(config, run_folder), disk_faults.explaining_full_disk(run_folder):
+        result: dict[str, Any] = run_sweep(config, run_folder, resume, parts)
+    return result
+
+
+def find_sweep(config: ExperimentConfig) -> str:
+    """The sweep of an experiment's algorithm, by name.
+
+    Raises:
+        ConfigError: it has no settings to search.
+    """
+    sweep = find_experiment(config.workflow, config.algorithm).sweep
+    if sweep is None:
+        tunable = ", ".join(
+            f"{kind[0]}/{kind[1]}" for kind, row in EXPERIMENTS.items() if row.sweep
+        )
+        raise ConfigError(
+            f"{config.experiment} has no settings to search; parley tune serves {tunable}"
+        )
+    return sweep
+
+
+def _prepare(config: ExperimentConfig, run_folder: RunFolder, resume: bool) -> ExperimentConfig:
+    """The settings with the models, data and judges that the run begins with, noted."""
+    quiet_libraries()
+    inputs = import_module("parley.platform.runs.run_inputs")
+    kept: ExperimentConfig = inputs.keep_inputs(config, run_folder, resume)
+    return kept

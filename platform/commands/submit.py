@@ -15,10 +15,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from parley.platform.commands.running import find_sweep
 from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
 from parley.platform.runs.run_folder import RUNS_DIR
 from parley.platform.runs.run_place import ROOT_VARIABLE
-from parley.platform.settings.dispatch import functions_of
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.keys import field_types
 from parley.platform.settings.loading import (
@@ -79,8 +79,8 @@ def _make_request(arguments: argparse.Namespace) -> Any:
     config = load_experiment(arguments.experiment, overrides, quick=arguments.quick)
     if not arguments.tune:
         refuse_sweep_settings([*override_values(config, overrides)])
-    if arguments.tune and functions_of(config.workflow).tune is None:
-        raise ConfigError(f"experiments of {config.workflow} have no settings to search")
+    if arguments.tune:
+        find_sweep(config)
     if config.ray.address:
         raise ConfigError("ray.address is the job's own cluster; leave it out")
     if (arguments.resume or arguments.auto_resume) and arguments.run_dir is None:

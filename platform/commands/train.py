@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, Self, cast
 
 from parley.platform.commands.going_on import RunStopped, describe_stop
+from parley.platform.commands.running import train_experiment
 from parley.platform.commands.tables import print_meanings, print_metrics
 from parley.platform.errors import EXIT_DONE, EXIT_RUN_FAILED, InputError, display_path
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError, CheckpointStore
@@ -27,7 +28,6 @@ from parley.platform.runs.run_folder import (
     latest_run,
 )
 from parley.platform.runs.run_place import locate_run
-from parley.platform.settings.dispatch import functions_of, load_function
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.loading import load_experiment, override_values
 from parley.platform.settings.resuming import resumed_settings, split_moved
@@ -80,18 +80,16 @@ def run_train(arguments: argparse.Namespace) -> int:
         ConfigError, RunFolderError: before anything is started.
         Exception: whatever stopped the training, after it was recorded in the result.
     """
-    return run_command(
-        RunRequest.of(arguments), lambda workflow: functions_of(workflow).train, refuse_sweep
-    )
+    return run_command(RunRequest.of(arguments), train_experiment, refuse_sweep)
 
 
 def run_command(
     request: RunRequest,
-    name_function: Callable[[str], str],
+    run: TrainFunction,
     check_resumed: Callable[[Path], None],
 ) -> int:
     """`run_recorded`, its figures on standard output; the exit code."""
-    path, metrics = run_recorded(request, name_function, check_resumed)
+    path, metrics = run_recorded(request, run, check_resumed)
     print_metrics(metrics)
     print_meanings(metrics)
     failed = metrics.get(TRIALS_FAILED)
@@ -107,14 +105,14 @@ def run_command(
 
 def run_recorded(
     request: RunRequest,
-    name_function: Callable[[str], str],
+    run: TrainFunction,
     check_resumed: Callable[[Path], None],
 ) -> tuple[Path, Mapping[str, object]]:
     """Run a function on a run folder; whatever happens, it ends with a `result.json`.
 
     Args:
         request: what to run.
-        name_function: `module:function` of a workflow, a `TrainFunction`.
+        run: `train_experiment` or `tune_experiment`.
         check_resumed: raises for the folder of a run that the command cannot go on with.
 
     Returns:
@@ -129,7 +127,6 @@ def run_recorded(
         print(f"run folder: {display_path(run_folder.path)}", flush=True)
         start_s = time.monotonic()
         try:
-            run = cast("TrainFunction", load_function(name_function(config.workflow)))
             result = run(config, run_folder, resume)
         except BaseException as error:
             never_began = isinstance(error, InputError) and not resume

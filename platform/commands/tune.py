@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from parley.platform.commands.running import find_sweep, tune_experiment
 from parley.platform.commands.train import RunRequest, run_command
 from parley.platform.errors import InputError, display_path
 from parley.platform.runs.run_folder import (
@@ -14,8 +15,6 @@ from parley.platform.runs.run_folder import (
     RunFolderError,
 )
 from parley.platform.runs.run_place import locate_run
-from parley.platform.settings.dispatch import WORKFLOWS, functions_of
-from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.loading import load_experiment
 
 
@@ -27,26 +26,10 @@ def run_tune(arguments: argparse.Namespace) -> int:
         Exception: whatever stopped the sweep, after it was recorded in the result.
     """
     experiment = load_experiment(arguments.experiment, allow_unread=True)
-    _find_tune(experiment.workflow)
+    find_sweep(experiment)
     if arguments.resume and arguments.run_dir is None:
         arguments.run_dir = _latest_sweep(experiment.experiment)
-    return run_command(RunRequest.of(arguments), _find_tune, _check_sweep)
-
-
-def _find_tune(workflow: str) -> str:
-    """The function of a workflow that sweeps.
-
-    Raises:
-        ConfigError: it has none.
-    """
-    tune = functions_of(workflow).tune
-    if tune is None:
-        tunable = ", ".join(name for name, row in WORKFLOWS.items() if row.tune is not None)
-        raise ConfigError(
-            f"experiments of {workflow} have no settings to search; parley tune serves those of "
-            f"{tunable}, such as dialogue/dpo"
-        )
-    return tune
+    return run_command(RunRequest.of(arguments), tune_experiment, _check_sweep)
 
 
 def _check_sweep(path: Path) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from parley.platform.commands.targets import workflow_at
 from parley.platform.errors import EXIT_DONE, InputError, display_path
-from parley.platform.settings.dispatch import functions_of, load_function
+from parley.platform.runs.kinds import experiment_at
+from parley.platform.settings.experiments import load_function
 
 WatchFunction = Callable[..., Path | None]
 """(run or checkpoint, file to write or None, seed, options by name) -> the file written."""
@@ -32,22 +32,21 @@ def run_watch(arguments: argparse.Namespace) -> int:
         InputError: a flag does not fit the workflow or another flag.
     """
     out: Path | None = arguments.out
-    workflow = workflow_at(arguments.path)
+    (workflow, _), row = experiment_at(arguments.path)
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}; make it first")
-    functions = functions_of(workflow)
     options = _given_options(arguments)
-    for name in sorted(options.keys() - functions.watch_options):
+    for name in sorted(options.keys() - row.watch_options):
         raise InputError(
             f"{OPTION_FLAGS[name]}: {workflow} runs keep no {CHOICES.get(name, 'dialogues')} to "
             f"choose from; leave it out"
         )
     if out is not None and "follow" in options:
         raise InputError(f"--out {out} writes what is there now; leave out --out or --follow")
-    watch = cast("WatchFunction", load_function(functions.watch))
+    watch = cast("WatchFunction", load_function(row.watch))
     written = watch(arguments.path, out, arguments.seed, **options)
     if written is not None:
-        print(f"{functions.watched}: {display_path(written)}")
+        print(f"{row.watched}: {display_path(written)}")
     return EXIT_DONE
 
 

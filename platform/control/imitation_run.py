@@ -23,6 +23,7 @@ from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.engine.next_token.run import NextTokenRun, place_workers
 from parley.platform.engine.next_token.worker import TrainingJob
 from parley.platform.runs.checkpoints import Checkpoint
+from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import StopSignal
 from parley.platform.terminal.progress import Column, Progress
@@ -145,6 +146,7 @@ class ImitationRun(NextTokenRun):
         return {
             "policy": self.config.policy,
             "env": self.config.env.model_dump(),
+            **kind_facts(self.config),
             "module_of_cart": self.module_of_cart,
             "env_steps": int(self.training_episodes.lengths.sum()),
         }

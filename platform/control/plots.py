@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from parley.platform.control.curves import SOLVED_RETURN
 from parley.platform.control.settings import CartPoleImitateConfig, CartPolePPOConfig
-from parley.platform.report.curve_table import SOLVED_RETURN
 from parley.platform.report.plots import draw_series, finish_axes
 
 

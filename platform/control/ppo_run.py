@@ -28,6 +28,7 @@ from parley.platform.engine.rllib.recovery import (
     recover,
 )
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
+from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
 from parley.platform.settings.errors import ConfigError
@@ -281,6 +282,7 @@ class PPORun:
         return {
             "policy": self.config.policy,
             "env": self.config.env.model_dump(),
+            **kind_facts(self.config),
             "module_of_cart": self.module_of_cart,
             "env_steps": self.env_steps,
         }

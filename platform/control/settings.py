@@ -21,9 +21,12 @@ from parley.platform.settings.sections import (
     ReadIf,
     RunnerConfig,
     Section,
+    SequencePolicy,
     When,
+    WindowPolicy,
     conflict,
 )
+from parley.policies.token.table import LANGUAGE_MODELS
 
 STEP_TOKENS = 5
 """Tokens of one CartPole time step: what led here, then four state tokens."""
@@ -44,6 +47,12 @@ class CartPoleEnvConfig(Section):
     """Width of the subtractive dither, in bin widths."""
     max_steps: Positive = 500
     """Steps after which an episode is truncated."""
+
+    @property
+    def policy_names(self) -> tuple[str, ...]:
+        """One policy for all carts, or one each."""
+        carts = tuple(f"cart_{index}" for index in range(self.num_carts))
+        return ("carts",) if self.shared_policy else carts
 
 
 class RolloutConfig(RunnerConfig):
@@ -126,14 +135,14 @@ class CartPolePPOConfig(ExperimentConfig):
 
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
         *ExperimentConfig.READ_IF,
-        ReadIf(("model.",), (When("policy", ("dhmm_gpt2", "gpt2")),)),
+        ReadIf(("model.",), (When("policy", LANGUAGE_MODELS),)),
         *READ_WITH_FILTER,
     )
 
     workflow: Literal["cartpole"] = "cartpole"
     algorithm: Literal["ppo"] = "ppo"
     experiment: ExperimentName = "cartpole/ppo"
-    policy: Literal["dhmm_gpt2", "gpt2", "mlp"] = "dhmm_gpt2"
+    policy: WindowPolicy = "dhmm_gpt2"
     """The model; `parley list` names them."""
     init_from: Annotated[str, Input("checkpoint", only_at_start=True)] = ""
     """Run or checkpoint folder to start from; empty: from random weights."""
@@ -145,9 +154,14 @@ class CartPolePPOConfig(ExperimentConfig):
     ppo: PPOConfig = PPOConfig()
     stop: StopConfig = StopConfig()
 
+    @property
+    def policy_names(self) -> tuple[str, ...]:
+        """One for all carts, or one each."""
+        return self.env.policy_names
+
     @model_validator(mode="after")
     def _check_window_and_batch(self) -> Self:
-        if self.policy != "mlp":
+        if self.policy in LANGUAGE_MODELS:
             _check_context("env.window", self.env.window, self.model.max_len)
         batch_size = self.rollouts.batch_size
         if self.ppo.minibatch_size > batch_size:
@@ -235,6 +249,8 @@ class ImitationTrainingConfig(Section):
 class CartPoleImitateConfig(ExperimentConfig):
     """CartPole episodes as sequences: a language model of states and actions."""
 
+    POLICY = "carts"
+
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
         *ExperimentConfig.READ_IF,
         *READ_WITH_FILTER,
@@ -253,7 +269,7 @@ class CartPoleImitateConfig(ExperimentConfig):
     workflow: Literal["cartpole"] = "cartpole"
     algorithm: Literal["imitate"] = "imitate"
     experiment: ExperimentName = "cartpole/imitate"
-    policy: Literal["dhmm_gpt2", "gpt2"] = "dhmm_gpt2"
+    policy: SequencePolicy = "dhmm_gpt2"
     """The model; `parley list` names them."""
     evaluation: EvaluationConfig = EvaluationConfig()
     env: CartPoleEnvConfig = CartPoleEnvConfig()

@@ -161,6 +161,8 @@ class DPOEvaluationConfig(Section):
 class DialogueDPOConfig(ExperimentConfig):
     """A generator that learns which of two responses is the more cooperative one."""
 
+    POLICY = "generator"
+
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
         *ExperimentConfig.READ_IF,
         ReadIf(("data.num_generated",), (When("data.path", ("",)),)),

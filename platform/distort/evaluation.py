@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from parley.platform.distort.record import PlayedDialogue
 from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.distort.task import DialogueTask, make_dialogue_task
 from parley.platform.report.intervals import bootstrap_interval
-from parley.platform.runs.checkpoints import Checkpoint
+from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
 from parley.platform.runs.run_inputs import find_inputs
 from parley.platform.settings.inputs import list_inputs
 from parley.platform.settings.resuming import moved_inputs
@@ -77,7 +78,7 @@ def with_start(start: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluate_distorter(
-    checkpoint: Checkpoint,
+    path: Path,
     episodes: int | None = None,
     seed: int | None = None,
     overrides: Sequence[str] = (),
@@ -85,7 +86,7 @@ def evaluate_distorter(
     """Measure the trained seats of a checkpoint on held-out openers.
 
     Args:
-        checkpoint: of self-play.
+        path: a run of self-play, or a checkpoint in one.
         episodes: dialogues; by default as the experiment says.
         seed: of the dialogues; likewise.
         overrides: `key=value` of models and openers that lie elsewhere by now.
@@ -93,6 +94,7 @@ def evaluate_distorter(
     Raises:
         InputError: a model that the checkpoint names cannot be had, or is another one.
     """
+    checkpoint = resolve_checkpoint(path)
     facts = checkpoint.read_policy_facts()
     named = DialogueDistortConfig.model_validate(facts["experiment"])
     keys = [entry.key for entry in list_inputs(named)]

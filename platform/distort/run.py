@@ -43,6 +43,7 @@ from parley.platform.engine.rllib.recovery import (
     recover,
 )
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
+from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.pinned_inputs import read_inputs
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
@@ -357,7 +358,7 @@ class DistortRun:
 
     def _facts(self) -> dict[str, Any]:
         return {
-            "workflow": self.config.workflow,
+            **kind_facts(self.config),
             "seats": {
                 seat: {"model": self.task.models[seat].source, "trained": seat in self.seats}
                 for seat in self.config.seats

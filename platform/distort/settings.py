@@ -235,6 +235,11 @@ class DialogueDistortConfig(ExperimentConfig):
         return tuple(sorted(name for name, seat in self.seats.items() if seat.trained))
 
     @property
+    def policy_names(self) -> tuple[str, ...]:
+        """Those of the seats that learn."""
+        return self.trained_seats
+
+    @property
     def gradient(self) -> DialoguePPOConfig | ReinforceConfig:
         """The settings of the chosen algorithm."""
         return self.ppo if self.algorithm == "ppo" else self.reinforce

@@ -14,11 +14,9 @@ from typing import TextIO
 
 import numpy as np
 
-from parley.platform.cooperate.evaluation.chat import GeneratorAgents
-from parley.platform.cooperate.evaluation.generator_checkpoint import is_generator
 from parley.platform.errors import InputError, display_path
 from parley.platform.language.chat_partner import Agents, ChatTurn, Conversation
-from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
+from parley.platform.runs.checkpoints import resolve_checkpoint
 from parley.platform.runs.files import atomic_write_text
 from parley.platform.runs.transcripts import (
     OPENER,
@@ -87,12 +85,12 @@ class Chat:
     def _obey(self, text: str) -> None:
         name, _, argument = text.partition(" ")
         if name not in self._commands:
-            _tell(f"no command {name}{nearest(name, self._commands)}; /help shows them")
+            tell(f"no command {name}{nearest(name, self._commands)}; /help shows them")
             return
         try:
             self._commands[name](argument.strip())
         except InputError as error:
-            _tell(str(error))
+            tell(str(error))
 
     def _reply_to(self, text: str) -> str:
         """The answer on one line; nothing to nothing, and to what is too long to be read."""
@@ -105,7 +103,7 @@ class Chat:
             reply = self.partner.answer(self.conversation, self._rng)
         except ValueError as error:
             turns.pop()
-            _tell(f"your line has {len(tokens)} tokens, {error}; say it in fewer words")
+            tell(f"your line has {len(tokens)} tokens, {error}; say it in fewer words")
             return ""
         turns.append(ChatTurn(self.partner.seat, reply))
         return printable(self.partner.decode(reply).strip())
@@ -113,7 +111,7 @@ class Chat:
     def _reset(self, argument: str) -> None:
         self.conversation.turns.clear()
         self._number += 1
-        _tell("a new conversation")
+        tell("a new conversation")
 
     def _swap(self, argument: str) -> None:
         before = self.partner
@@ -122,8 +120,8 @@ class Chat:
         self.partner = self.agents.partner(self.agents.seat_after(before.seat))
         if self.partner.tokenizer.get_vocab() != before.tokenizer.get_vocab():
             self.conversation = Conversation(self.partner.end_token)
-            _tell("this agent has another tokenizer: a new conversation")
-        _tell(f"{self.agents.describe(self.partner.seat)} answers")
+            tell("this agent has another tokenizer: a new conversation")
+        tell(f"{self.agents.describe(self.partner.seat)} answers")
 
     def _save(self, argument: str) -> None:
         if not argument:
@@ -142,10 +140,10 @@ class Chat:
             reason = error.strerror or error
             raise InputError(f"cannot write {display_path(path)}: {reason}") from error
         self._saved.add(path.resolve())
-        _tell(f"saved: {display_path(path)}")
+        tell(f"saved: {display_path(path)}")
 
     def _help(self, argument: str) -> None:
-        _tell(HELP.rstrip())
+        tell(HELP.rstrip())
 
     def _transcript(self) -> Transcript:
         """The conversation; its first line is the opener, as in a run's transcripts."""
@@ -178,22 +176,16 @@ def chat_path(
             another one than the run's.
         ParleyError: a model's weights are broken.
     """
-    agents = _open_agents(resolve_checkpoint(path), temperature, overrides)
+    hold_chat(Agents(resolve_checkpoint(path), tell, temperature, overrides), seat, seed)
+
+
+def hold_chat(agents: Agents, seat: str | None, seed: int) -> None:
+    """Talk until the input ends; see `chat_path`."""
     chat = Chat(agents, seat or agents.default_seat, seed)
     is_terminal = sys.stdin.isatty()
     if is_terminal:
-        _tell(f"{agents.describe(chat.partner.seat)} answers; /help shows the commands")
+        tell(f"{agents.describe(chat.partner.seat)} answers; /help shows the commands")
     chat.run(_typed_lines() if is_terminal else sys.stdin, sys.stdout, label=is_terminal)
-
-
-def _open_agents(
-    checkpoint: Checkpoint, temperature: float | None, overrides: Sequence[str]
-) -> Agents:
-    if is_generator(checkpoint.read_policy_facts()):
-        if overrides:
-            raise InputError(f"the run holds its models itself: leave out {overrides[0]}")
-        return GeneratorAgents(checkpoint, temperature)
-    return Agents(checkpoint, _tell, temperature, overrides)
 
 
 def _typed_lines() -> Iterator[str]:
@@ -204,10 +196,10 @@ def _typed_lines() -> Iterator[str]:
         try:
             yield input(f"{PERSON}: ")
         except EOFError:
-            _tell("")
+            tell("")
             return
 
 
-def _tell(message: str) -> None:
+def tell(message: str) -> None:
     """Say something that is no reply."""
     print(message, file=sys.stderr, flush=True)

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.errors import InputError, ParleyError, display_path
 from parley.platform.language.resolving import resolve_model
 from parley.platform.language.text_ids import TextEncoder
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError
+from parley.platform.runs.kinds import kind_of_facts
 from parley.platform.runs.run_inputs import find_inputs, has_notes
+from parley.platform.settings.experiments import settings_class
+from parley.platform.settings.loading import setting_at
 from parley.platform.settings.resuming import moved_inputs
 from parley.platform.settings.spelling import nearest
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
@@ -208,10 +210,10 @@ class Agents:
             return str(self._checkpoint.policy_folders.get(seat, self._checkpoint.path / seat))
         if has_notes(self._checkpoint):
             facts = self._checkpoint.read_policy_facts()
-            config = DialogueDistortConfig.model_validate(facts["experiment"])
+            config = settings_class(*kind_of_facts(facts)).model_validate(facts["experiment"])
             key, moved = f"seats.{seat}.model", moved_inputs(config, self._overrides)
-            found = find_inputs(config, self._checkpoint, [key], moved).seats[seat].model
-            return resolve_model(found, self._log)
+            found = setting_at(find_inputs(config, self._checkpoint, [key], moved), key)
+            return resolve_model(str(found), self._log)
         source = str(self._seats[seat]["model"])
         is_placed = Path(source).is_absolute()
         if not (is_placed and Path(source).is_dir()):

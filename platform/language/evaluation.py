@@ -16,7 +16,8 @@ from parley.platform.language.language_data import load_split
 from parley.platform.language.settings import PretrainConfig
 from parley.platform.language.training import measure_losses
 from parley.platform.report.intervals import bootstrap_rate_interval
-from parley.platform.runs.checkpoints import Checkpoint
+from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
+from parley.platform.runs.kinds import find_run
 from parley.platform.runs.run_folder import CONFIG_FILE
 from parley.platform.runs.run_inputs import find_inputs
 from parley.platform.settings.loading import load_experiment
@@ -25,16 +26,18 @@ from parley.policies.dialogue.loading import load_language_model
 
 
 def evaluate_pretrained(
-    checkpoint: Checkpoint,
-    episodes: int | None,
-    data: Path | None,
+    path: Path,
+    episodes: int | None = None,
+    seed: int | None = None,
+    data: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Nats per token and perplexity on held-out dialogues.
 
     Args:
-        checkpoint: of `dialogue/pretrain`, in its run's folder.
+        path: a run of `dialogue/pretrain`, or a checkpoint in one.
         episodes: dialogues, the first ones; None: all.
+        seed: nothing is drawn.
         data: dialogues that the run did not learn from; None: the part that it held out.
 
         overrides: `key=value` of the run's data where they lie elsewhere by now.
@@ -42,6 +45,7 @@ def evaluate_pretrained(
     Raises:
         InputError: the run's settings or the dialogues cannot be had, or these are other ones.
     """
+    checkpoint = resolve_checkpoint(path)
     (folder,) = checkpoint.policy_folders.values()
     model = load_language_model(folder)
     config = _run_config(checkpoint)
@@ -68,11 +72,11 @@ def evaluate_pretrained(
 
 
 def _run_config(checkpoint: Checkpoint) -> PretrainConfig:
-    for folder in list(checkpoint.path.absolute().parents)[:3]:
-        if (folder / CONFIG_FILE).is_file():
-            config = load_experiment(folder / CONFIG_FILE, allow_unread=True)
-            if isinstance(config, PretrainConfig):
-                return config
+    run = find_run(checkpoint.path)
+    if run is not None:
+        config = load_experiment(run / CONFIG_FILE, allow_unread=True)
+        if isinstance(config, PretrainConfig):
+            return config
     raise InputError(
         f"{display_path(checkpoint.path)}: no {CONFIG_FILE} of a pretraining run above it, so its "
         f"held-out dialogues are unknown; leave the checkpoint in its run's folder"

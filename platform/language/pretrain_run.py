@@ -31,6 +31,7 @@ from parley.platform.language.training import (
 )
 from parley.platform.report.intervals import bootstrap_rate_interval
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import StopOverdue, StopSignal
@@ -291,7 +292,7 @@ class PretrainRun:
 
     def _save(self, best_score: float | None) -> None:
         facts = {
-            "workflow": self.config.workflow,
+            **kind_facts(self.config),
             "policy": "gpt2",
             "modules": [SPEAKER],
             "context": self.config.model.context,

@@ -132,6 +132,8 @@ class PretrainEvaluationConfig(Section):
 class PretrainConfig(ExperimentConfig):
     """A tokenizer and a GPT-2 from dialogues, in DialoGPT's format."""
 
+    POLICY = "speaker"
+
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
         *ExperimentConfig.READ_IF,
         ReadIf(("data.num_dialogues",), (When("data.path", ("",)),)),

@@ -24,7 +24,7 @@ from parley.platform.report.intervals import (
     share_interval,
     unit_share_interval,
 )
-from parley.platform.runs.checkpoints import Checkpoint
+from parley.platform.runs.checkpoints import resolve_checkpoint
 
 LENGTHS = ((0, 7, "1-7 words"), (8, 15, "8-15 words"), (16, 30, "16-30 words"),
            (31, 10**9, "31 words or more"))  # fmt: skip
@@ -82,7 +82,9 @@ def detect_file(path: Path, detector_name: str) -> Detection:
     return Detection(source, scores, detector.thresholds, metrics, num_known)
 
 
-def evaluate_detector(checkpoint: Checkpoint, data: Path | None) -> dict[str, Any]:
+def evaluate_detector(
+    path: Path, episodes: int | None = None, seed: int | None = None, data: Path | None = None
+) -> dict[str, Any]:
     """The figures of a trained detector on a file of responses.
 
     Raises:
@@ -93,6 +95,7 @@ def evaluate_detector(checkpoint: Checkpoint, data: Path | None) -> dict[str, An
             "a detector is measured on a file of responses: give one by --data FILE; what it "
             "reached in training stands in the run's result.json"
         )
+    checkpoint = resolve_checkpoint(path)
     metrics = detect_file(data, str(checkpoint.path)).metrics
     if metrics[NO_VERDICT]:
         _tell(f"NO VERDICT: {metrics[NO_VERDICT]}")

@@ -11,6 +11,7 @@ from parley.platform.maxims.detector.building import BuiltDetector, build_detect
 from parley.platform.maxims.detector_figures import TABLES, measure_detector
 from parley.platform.maxims.detector_settings import DialogueDetectorConfig
 from parley.platform.runs.checkpoints import CheckpointStore
+from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.result import conclude_run
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.terminal.progress import shown
@@ -41,7 +42,7 @@ def run_detector(
     built.detector.facts["measured"] = _headline(metrics)
     run_folder.append_metrics({"iteration": 1, **_headline(metrics)})
     store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
-    facts = {"workflow": config.workflow, "policy": DETECTOR, "modules": [DETECTOR]}
+    facts = {**kind_facts(config), "policy": DETECTOR, "modules": [DETECTOR]}
     checkpoint = store.save(1, _saver(built), facts, {"iteration": 1}, metrics["macro_f1"])
     figures = {name: value for name, value in metrics.items() if name not in TABLES}
     tables = {name: metrics[name] for name in TABLES if name in metrics}

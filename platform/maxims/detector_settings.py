@@ -86,6 +86,8 @@ class DetectorEvaluationConfig(Section):
 class DialogueDetectorConfig(ExperimentConfig):
     """A detector of violated maxims."""
 
+    POLICY = "detector"
+
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
         *ExperimentConfig.READ_IF,
         ReadIf(("data.num_dialogues",), (When("data.conversations", ("",)),)),

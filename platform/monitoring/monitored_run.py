@@ -16,13 +16,15 @@ from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.terminal.progress import Progress
 
-WITHOUT_RAY = (("dialogue", "pretrain"), ("dialogue", "dpo"), ("dialogue", "detector"))
-"""Workflows and algorithms that train in the main process."""
-
 
 @contextmanager
-def monitored(config: ExperimentConfig, run_folder: RunFolder) -> Iterator[None]:
+def monitored(config: ExperimentConfig, run_folder: RunFolder, starts_ray: bool) -> Iterator[None]:
     """Show the run inside the block to a cluster, and to the trackers of its settings.
+
+    Args:
+        config: the experiment.
+        run_folder: where the run lies.
+        starts_ray: whether the job connects to a cluster itself.
 
     Raises:
         ConfigError: a tracker is not installed, or no cluster answers.
@@ -30,7 +32,7 @@ def monitored(config: ExperimentConfig, run_folder: RunFolder) -> Iterator[None]
     with ExitStack() as stack:
         stack.enter_context(run_monitored(config, run_folder))
         has_cluster = config.ray.address or os.environ.get(ADDRESS_VARIABLE)
-        if has_cluster and (config.workflow, config.algorithm) in WITHOUT_RAY:
+        if has_cluster and not starts_ray:
             with Progress(()) as progress:
                 stack.enter_context(connect_ray(config.ray, 0, progress))
         yield

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 import ray
 
-from parley.platform.control.settings import CartPolePPOConfig
-from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.monitoring.measures import (
     CHECKPOINT_SECONDS,
     CHECKPOINTS,
@@ -23,6 +21,7 @@ from parley.platform.runs.announcements import (
     ProcessRestarted,
     RowAppended,
 )
+from parley.platform.settings.experiments import find_experiment
 from parley.platform.settings.sections import ExperimentConfig
 
 ALL_POLICIES = "all"
@@ -31,16 +30,6 @@ DRIVER = "driver"
 """The tag of figures that the main process knows."""
 POLICIES_KEY, TRIAL_KEY = "policies", "trial"
 """In a row: the figures of each policy by its name, where there are several; the trial's name."""
-
-ONLY_POLICY = {
-    ("cartpole", "imitate"): "carts",
-    ("dialogue", "pretrain"): "speaker",
-    ("dialogue", "dpo"): "generator",
-    ("dialogue", "detector"): "detector",
-    ("trace", "next_token"): "tracer",
-    ("trace", "ppo"): "tracer",
-}
-"""(workflow, algorithm) -> what is trained, where this does not depend on the settings."""
 
 
 class Publisher:
@@ -53,7 +42,7 @@ class Publisher:
     """
 
     def __init__(self, config: ExperimentConfig, run: str, worker: str = DRIVER) -> None:
-        self._sources = sources_of((config.workflow, config.algorithm))
+        self._sources = sources_of(find_experiment(config.workflow, config.algorithm).measures)
         self._tags = {"run": run, "policy": policy_of(config), "worker": worker}
 
     def __call__(self, announcement: Announcement) -> None:
@@ -89,15 +78,7 @@ class Publisher:
 
 def policy_of(config: ExperimentConfig) -> str:
     """The policy that the figures of a run are about."""
-    if isinstance(config, DialogueDistortConfig):
-        return _only(config.trained_seats)
-    if isinstance(config, CartPolePPOConfig):
-        carts = [f"cart_{index}" for index in range(config.env.num_carts)]
-        return "carts" if config.env.shared_policy else _only(carts)
-    return ONLY_POLICY[config.workflow, config.algorithm]
-
-
-def _only(names: tuple[str, ...] | list[str]) -> str:
+    names = config.policy_names
     return names[0] if len(names) == 1 else ALL_POLICIES
 
 

@@ -1,7 +1,6 @@
 """The learning curves of a run as charts.
 
-A new figure needs no row in `report_curve_table`: what no curve claims gets a chart of its own,
-under its key.
+A new figure needs no curve: what none claims gets a chart of its own, under its key.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 from parley.platform.report.charts import Chart, Line, Point, Reference
-from parley.platform.report.curve_table import CURVES, Curve
+from parley.platform.report.curve_table import SHARED_CURVES, Curve
+from parley.platform.settings.experiments import EXPERIMENTS, ITERATIONS, Experiment, load_named
 
 Row = Mapping[str, object]
 
@@ -23,14 +23,9 @@ COUNTERS = {
 }
 """Figures that only count; no chart shows them."""
 
-X_AXES = {("cartpole", "ppo"): ("env_steps", "environment steps")}
-"""Workflow, algorithm -> key and name of what its curves are drawn over, where that grows."""
-LEARN_FROM_DATA = ("dpo", "imitate", "next_token", "pretrain")
-"""Algorithms whose iterations are gradient steps."""
-
 
 def make_charts(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Chart]:
-    """The charts of a run, those of `CURVES` first; without a figure there is no chart.
+    """The charts of a run, those of its workflow first; without a figure there is no chart.
 
     Args:
         rows: of `metrics.jsonl`.
@@ -38,7 +33,7 @@ def make_charts(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[Chart]
     """
     x_key, x_label = _x_axis(rows, settings)
     rows = [_in_todays_names(row) for row in rows]
-    curves = [curve for curve in CURVES if curve.is_of(settings)]
+    curves = _curves_of(settings)
     claimed = {key for curve in curves for key in curve.keys} | COUNTERS
     names = dict.fromkeys(key for row in rows for key in row if key not in claimed)
     others = [Curve(key.replace("_", " ").capitalize(), "", {key: key}) for key in names]
@@ -86,15 +81,26 @@ def _levels(curve: Curve, settings: Mapping[str, Any]) -> tuple[Reference, ...]:
 
 def name_iterations(settings: Mapping[str, Any]) -> str:
     """What `iteration` counts in the rows of a run."""
-    return "gradient steps" if settings.get("algorithm") in LEARN_FROM_DATA else "iterations"
+    row = _row_of(settings)
+    return ITERATIONS if row is None else row.counts
 
 
 def _x_axis(rows: Sequence[Row], settings: Mapping[str, Any]) -> tuple[str, str]:
-    of_run = (str(settings.get("workflow", "")), str(settings.get("algorithm", "ppo")))
-    key, label = X_AXES.get(of_run, ("iteration", name_iterations(settings)))
+    row, iterations = _row_of(settings), ("iteration", name_iterations(settings))
+    key, label = iterations if row is None or row.x_axis is None else row.x_axis
     values = [x for row in rows if (x := finite(row.get(key))) is not None]
     grows = len(values) == len(rows) and all(a < b for a, b in pairwise(values))
-    return (key, label) if grows else ("iteration", name_iterations(settings))
+    return (key, label) if grows else iterations
+
+
+def _row_of(settings: Mapping[str, Any]) -> Experiment | None:
+    kind = (str(settings.get("workflow", "")), str(settings.get("algorithm", "ppo")))
+    return EXPERIMENTS.get(kind)
+
+
+def _curves_of(settings: Mapping[str, Any]) -> Sequence[Curve]:
+    row = _row_of(settings)
+    return SHARED_CURVES if row is None else cast("Sequence[Curve]", load_named(row.curves))
 
 
 def _points(rows: Sequence[Row], x_key: str, key: str) -> list[Point]:

@@ -157,7 +157,13 @@ class RunFolder:
                 f"a result needs {', '.join(RESULT_KEYS)} and a status among "
                 f"{', '.join(STATUSES)}; got {dict(result)}"
             )
-        given = {"experiment": self.config.experiment, "versions": installed_versions()}
+        config = self.config
+        given = {
+            "experiment": config.experiment,
+            "workflow": config.workflow,
+            "algorithm": config.algorithm,
+            "versions": installed_versions(),
+        }
         whole = {"status": result["status"], **given, **result}
         atomic_write_text(self.path / RESULT_FILE, to_json(whole, indent=2) + "\n")
         self.result_written = True

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from parley.platform.errors import InputError, display_path
 from parley.platform.runs.checkpoints import (
@@ -21,6 +21,7 @@ from parley.platform.runs.checkpoints import (
     CheckpointStore,
     resolve_checkpoint,
 )
+from parley.platform.runs.kinds import RUN_DEPTH
 from parley.platform.runs.pinned_inputs import (
     FACT,
     RunInput,
@@ -33,16 +34,18 @@ from parley.platform.runs.pinned_inputs import (
 )
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.experiments import load_function
 from parley.platform.settings.inputs import Kind, NamedInput, list_inputs, with_places
 from parley.platform.settings.sections import ExperimentConfig
-from parley.platform.terminal.interpreter import importing
 
 Config = TypeVar("Config", bound=ExperimentConfig)
 Find = Callable[[str], RunInput | None]
 """From a name in the settings to what it means here and now; None: there is no such thing."""
 
-RUN_DEPTH = 4
-"""Folders above a checkpoint among which its run is looked for."""
+LOCATE_MODEL = "parley.platform.language.resolving:locate_model"
+MODEL_FILES = "parley.platform.language.resolving:model_files"
+IDENTIFY_DETECTOR = "parley.platform.maxims.identity:identify_detector"
+"""Who finds what: by name, for a run's files know neither models nor judges."""
 PAIR_FILES = ("train*", "test*", "data/train*", "data/test*")
 JUDGES = ("judge", "detector")
 JUDGES_FILE = "judges.json"
@@ -232,19 +235,15 @@ def _read_notes(config: ExperimentConfig, run: Path) -> dict[str, RunInput]:
 
 
 def _pin_model(name: str, folder: Path) -> RunInput:
-    from parley.platform.language.resolving import model_files
-
+    model_files = load_function(MODEL_FILES)
     try:
-        return pin_files(name, folder, model_files(folder))
+        return pin_files(name, folder, cast("dict[str, Path]", model_files(folder)))
     except ValueError as error:
         raise InputError(str(error)) from error
 
 
 def _find_model(name: str) -> RunInput | None:
-    with importing():
-        from parley.platform.language.resolving import locate_model
-
-    folder = locate_model(name, _tell)
+    folder = cast("Path | None", load_function(LOCATE_MODEL)(name, _tell))
     return None if folder is None else _pin_model(name, folder)
 
 
@@ -270,17 +269,16 @@ def _find_pairs(name: str) -> RunInput | None:
 
 
 def _find_detector(name: str) -> RunInput | None:
-    with importing():
-        from parley.platform.maxims.identity import identify_detector
-
-    return RunInput(name, _absolute(name), identify_detector(name, "detector"))
+    return _identify(name, "detector")
 
 
 def _find_judge(name: str, has_pairs: bool = False) -> RunInput | None:
-    with importing():
-        from parley.platform.maxims.identity import identify_detector
+    return _identify(name, "judge", has_pairs)
 
-    return RunInput(name, _absolute(name), identify_detector(name, "judge", has_pairs))
+
+def _identify(name: str, role: str, *more: bool) -> RunInput:
+    identity = cast("str | None", load_function(IDENTIFY_DETECTOR)(name, role, *more))
+    return RunInput(name, _absolute(name), identity)
 
 
 def _has_pairs(config: ExperimentConfig) -> bool:

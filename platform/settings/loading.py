@@ -16,9 +16,9 @@ from pydantic_core import ErrorDetails
 
 from parley.platform.errors import display_path
 from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.experiments import EXPERIMENTS, settings_class
 from parley.platform.settings.keys import TomlTable, apply_override, field_types, find_line, is_key
 from parley.platform.settings.packaged import EXPERIMENTS_DIR, packaged_files
-from parley.platform.settings.schema import EXPERIMENT_KINDS
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.settings.spelling import nearest
 from parley.platform.settings.unread import explain_unread, refuse_unread
@@ -186,19 +186,18 @@ def _locate(name_or_path: str | Path) -> tuple[Path, str]:
 
 def _find_kind(file: ExperimentFile) -> type[ExperimentConfig]:
     chosen = (file.table.get("workflow"), file.table.get("algorithm"))
-    kinds = ", ".join(f'workflow = "{w}", algorithm = "{a}"' for w, a in EXPERIMENT_KINDS)
+    kinds = ", ".join(f'workflow = "{w}", algorithm = "{a}"' for w, a in EXPERIMENTS)
     for key, value in zip(("workflow", "algorithm"), chosen, strict=True):
         if value is None:
             raise ConfigError(
                 f"{file.place(key)}: {key} is missing; begin the file with one of: {kinds}"
             )
-    kind = EXPERIMENT_KINDS.get(cast("tuple[str, str]", chosen))
-    if kind is None:
+    if chosen not in EXPERIMENTS:
         raise ConfigError(
             f"{file.place('algorithm')}: no workflow {chosen[0]!r} with algorithm "
             f"{chosen[1]!r}; write one of: {kinds}"
         )
-    return kind
+    return settings_class(*chosen)
 
 
 def _quick_changes(file: ExperimentFile, kind: type[ExperimentConfig]) -> list[Change]:

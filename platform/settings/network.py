@@ -16,6 +16,7 @@ from parley.platform.settings.sections import (
     When,
     conflict,
 )
+from parley.policies.token.table import WITH_FILTER
 
 FILTER_SETTINGS = (
     "model.num_states",
@@ -33,7 +34,7 @@ FILTER_SETTINGS = (
 )
 """What is about the HMM filter, which one policy has."""
 READ_WITH_FILTER = (
-    ReadIf(FILTER_SETTINGS, (When("policy", ("dhmm_gpt2",)),)),
+    ReadIf(FILTER_SETTINGS, (When("policy", WITH_FILTER),)),
     ReadIf(
         ("model.num_states", "model.mutation_rate"),
         (When("model.counter_heads"), When("model.filter_heads")),

@@ -7,7 +7,7 @@ fields live in the experiment that owns both.
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
@@ -16,6 +16,7 @@ from parley.platform.settings.section import Section as Section
 from parley.platform.settings.section import When as When
 from parley.platform.settings.section import conflict as conflict
 from parley.platform.settings.tracking import TrackingConfig
+from parley.policies.token.table import LANGUAGE_MODELS, POLICIES
 
 RAY_RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
 """What Ray counts by itself."""
@@ -42,6 +43,12 @@ Resources = Annotated[
     AfterValidator(_check_resources),
 ]
 """Names that a cluster gives to what its machines offer -> how much each process takes."""
+if TYPE_CHECKING:
+    WindowPolicy: TypeAlias = str
+    SequencePolicy: TypeAlias = str
+else:
+    WindowPolicy, SequencePolicy = Literal[tuple(POLICIES)], Literal[LANGUAGE_MODELS]
+"""Names of the policies that read windows of tokens, and of those that read whole sequences."""
 ExperimentName = Annotated[
     str,
     Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"),
@@ -114,6 +121,9 @@ class ExperimentConfig(Section):
     )
     """What is read under a condition only; see `unread`."""
 
+    POLICY: ClassVar[str] = ""
+    """What is trained, where this does not depend on the settings; see `policy_names`."""
+
     workflow: str
     """The part of parley that runs it."""
     algorithm: str
@@ -127,6 +137,11 @@ class ExperimentConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     ray: RayConfig = RayConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def policy_names(self) -> tuple[str, ...]:
+        """The policies that are trained, by the names of their checkpoints' folders."""
+        return (self.POLICY,)
 
     def values_of(self, key: str) -> list[object]:
         """What a dotted key may be in this experiment: its value first, then what is searched."""

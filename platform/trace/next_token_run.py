@@ -21,12 +21,13 @@ from parley.platform.engine.next_token.run import NextTokenRun, place_workers
 from parley.platform.engine.next_token.worker import TrainingJob
 from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.runs.checkpoints import Checkpoint
+from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import StopSignal
 from parley.platform.settings.errors import ConfigError
 from parley.platform.terminal.progress import Column, Progress
 from parley.platform.trace.blocks import BlockRecipe
-from parley.platform.trace.evaluation.measure import MODULE, WORKFLOW, TraceTask, measure
+from parley.platform.trace.evaluation.measure import MODULE, TraceTask, measure
 from parley.platform.trace.evaluation.plots import plot_trace_curve
 from parley.platform.trace.outcome import keep_outcome
 from parley.platform.trace.settings import TraceConfig
@@ -214,7 +215,7 @@ def measure_selection(
 def trace_facts(config: TraceConfig) -> dict[str, Any]:
     """What the `policy.json` of a trace checkpoint tells: enough to measure the policy again."""
     return {
-        "workflow": WORKFLOW,
+        **kind_facts(config),
         "policy": config.policy,
         "language": config.language.model_dump(),
         "holdout": config.stream.holdout,

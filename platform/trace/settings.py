@@ -22,6 +22,7 @@ from parley.platform.settings.sections import (
     ReadIf,
     RunnerConfig,
     Section,
+    SequencePolicy,
     When,
     conflict,
 )
@@ -187,6 +188,8 @@ class TracePPOConfig(Section):
 class TraceConfig(ExperimentConfig):
     """An algorithm as a token language, learned from true traces or by PPO."""
 
+    POLICY = "tracer"
+
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
         *ExperimentConfig.READ_IF,
         *READ_WITH_FILTER,
@@ -210,7 +213,7 @@ class TraceConfig(ExperimentConfig):
     workflow: Literal["trace"] = "trace"
     algorithm: Literal["next_token", "ppo"] = "next_token"
     experiment: ExperimentName = "trace/addition"
-    policy: Literal["dhmm_gpt2", "gpt2"] = "dhmm_gpt2"
+    policy: SequencePolicy = "dhmm_gpt2"
     """The model; `parley list` names them."""
     init_from: Annotated[str, Input("checkpoint", only_at_start=True)] = ""
     """Run or checkpoint folder to start from; empty: from random weights."""

@@ -6,13 +6,22 @@ RLlib's module (`rl_module`), evaluation and rendering all run this one forward 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from parley.policies.dhmm_gpt2 import DHMMGPT2Config, DHMMGPT2ForCausalLM, parameter_groups
+from parley.policies.dhmm_gpt2.loading import load_dhmm_gpt2
+from parley.policies.token.weight_files import load_weights
+
+Settings = Mapping[str, Any]
+"""`vocab_size`, `num_tokens` (of a window), for language models `DHMMGPT2Config`'s sizes, and where
+it is known `acting`: what one has to know to play with the policy."""
+VALUE_HEAD_FILE = "value_head.safetensors"
 
 RESET = 0
 """The token that opens an episode; in a window, what stands before the last one is padding."""
@@ -23,6 +32,10 @@ class ActorCritic(Protocol):
 
     def __call__(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens int64 [B, L] to action logits [B, A] and values [B]."""
+        ...
+
+    def save_files(self, folder: Path) -> None:
+        """Write what its `load` of the table reads."""
         ...
 
 
@@ -52,6 +65,12 @@ class LanguageActorCritic(nn.Module):
         embeddings = self.language_model.lm_head.weight[self.action_tokens]
         return F.linear(hidden, embeddings), self.value_head(hidden).squeeze(-1)
 
+    def save_files(self, folder: Path) -> None:
+        """Write the language model as transformers does, and the value head beside it."""
+        self.language_model.save_pretrained(folder)
+        head = {name: t.contiguous() for name, t in self.value_head.state_dict().items()}
+        save_file(head, folder / VALUE_HEAD_FILE)
+
     def next_token_logits(self, tokens: Tensor) -> Tensor:
         """The logits [B, V] of the token that follows the window, before any masking."""
         logits: Tensor = self.language_model.lm_head(self.read_window(tokens))
@@ -78,6 +97,30 @@ def padding_mask(tokens: Tensor) -> Tensor | None:
 def build_language_policy(config: DHMMGPT2Config) -> LanguageActorCritic:
     """A freshly drawn language-model policy; zero filter heads make it a plain GPT-2."""
     return LanguageActorCritic(DHMMGPT2ForCausalLM(config))
+
+
+def build_dhmm_gpt2(settings: Settings) -> LanguageActorCritic:
+    """DHMM-GPT2 with fresh weights."""
+    sizes = {key: value for key, value in settings.items() if key != "num_tokens"}
+    return build_language_policy(DHMMGPT2Config(**sizes))
+
+
+def build_gpt2(settings: Settings) -> LanguageActorCritic:
+    """The same without filter heads."""
+    return build_dhmm_gpt2({**settings, "counter_heads": 0, "filter_heads": 0})
+
+
+def load_language_policy(folder: Path) -> LanguageActorCritic:
+    """A saved policy; a language model alone gets a fresh value head.
+
+    Raises:
+        ValueError: a file is missing, damaged, or of another model.
+    """
+    policy = LanguageActorCritic(load_dhmm_gpt2(folder))
+    head_file = folder / VALUE_HEAD_FILE
+    if head_file.exists():
+        load_weights(policy.value_head, head_file)
+    return policy
 
 
 def optimiser_groups(

@@ -6,12 +6,16 @@ token), summed. It is a transformers model for its configuration and its files o
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
+
+from parley.policies.token.actor_critic import Settings
+from parley.policies.token.weight_files import load_weights
 
 
 class TokenMLPConfig(PretrainedConfig):
@@ -86,3 +90,30 @@ class TokenMLP(PreTrainedModel):
         """Tokens int64 [B, L] to action logits [B, A] and values [B]."""
         indices = tokens + self.offsets
         return self.actor(indices), self.critic(indices).squeeze(-1)
+
+    def save_files(self, folder: Path) -> None:
+        """Write the model as transformers does."""
+        self.save_pretrained(folder)
+
+
+def build_mlp(settings: Settings) -> TokenMLP:
+    """A perceptron with fresh weights, for windows of `num_tokens`."""
+    return TokenMLP(
+        TokenMLPConfig(
+            vocab_size=settings["vocab_size"],
+            num_tokens=settings["num_tokens"],
+            acting=settings.get("acting"),
+        )
+    )
+
+
+def load_mlp(folder: Path) -> TokenMLP:
+    """A saved one.
+
+    Raises:
+        ValueError: a file is missing, damaged, or of another model.
+    """
+    model = TokenMLP(TokenMLPConfig.from_pretrained(folder))
+    load_weights(model, folder / "model.safetensors")
+    model.eval()
+    return model

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from parley.platform.cli import main
+from parley.platform.settings.experiments import settings_classes
 from parley.platform.settings.loading import load_experiment, read_experiment_file, to_toml
-from parley.platform.settings.schema import EXPERIMENT_KINDS
 from parley.platform.settings.sections import ExperimentConfig, Section
 
 HIDDEN = [
@@ -48,7 +48,7 @@ def test_an_attribute_is_no_setting(
 ) -> None:
     run = tmp_path / "run"
     before = to_toml(load_experiment("cartpole/ppo"))
-    kinds: list[type[Section]] = [Section, *EXPERIMENT_KINDS.values()]
+    kinds: list[type[Section]] = [Section, *settings_classes().values()]
     rules = [dict(kind.model_config) for kind in kinds]
     assert main(["train", "cartpole/ppo", f"{key}=1", "--run-dir", str(run)]) == 2
     error = capsys.readouterr().err

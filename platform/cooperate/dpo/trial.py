@@ -23,6 +23,7 @@ from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.sweeps.trial_ending import Save, TrialEnding
 from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.runs.checkpoints import Checkpoint, open_checkpoint, write_checkpoint
+from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.stopping import StopOverdue
 from parley.platform.terminal.activities import activity
 from parley.platform.terminal.interpreter import importing
@@ -179,7 +180,7 @@ class Trial:
 
     def _save(self, folder: Path) -> None:
         facts = {
-            "workflow": self.config.workflow,
+            **kind_facts(self.config),
             "policy": "dpo",
             "trained": GENERATOR,
             "modules": [GENERATOR],

@@ -6,7 +6,9 @@ is the first agent, the generator the second.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -22,17 +24,35 @@ from parley.platform.cooperate.evaluation.generator_checkpoint import (
     experiment_of,
     load_policy,
 )
-from parley.platform.errors import ParleyError
+from parley.platform.errors import InputError, ParleyError
+from parley.platform.language.chat import hold_chat
 from parley.platform.language.chat_partner import Agents, ChatPartner, Conversation
 from parley.platform.language.text_ids import TextEncoder
 from parley.platform.maxims.text.exchange import make_prompt
 from parley.platform.maxims.text.sentences import normalise_space
-from parley.platform.runs.checkpoints import Checkpoint
+from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
 from parley.policies.dialogue.loading import LanguageModel
 
 PERSON_LABEL, GENERATOR_LABEL = "[agent_1]", "[agent_2]"
 EVIDENCE = "Personal Knowledge"
 """What the data says where the speaker needs no source."""
+
+
+def chat_path(
+    path: Path,
+    seat: str | None,
+    seed: int,
+    temperature: float | None,
+    overrides: Sequence[str] = (),
+) -> None:
+    """Talk to a tuned generator or its reference; see `language.chat.chat_path`.
+
+    Raises:
+        InputError: models were named, which the run holds itself; or see there.
+    """
+    if overrides:
+        raise InputError(f"the run holds its models itself: leave out {overrides[0]}")
+    hold_chat(GeneratorAgents(resolve_checkpoint(path), temperature), seat, seed)
 
 
 class GeneratorPartner(ChatPartner):

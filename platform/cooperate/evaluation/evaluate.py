@@ -13,7 +13,6 @@ from parley.platform.cooperate.evaluation.generator_checkpoint import (
     REFERENCE,
     device_of,
     experiment_of,
-    find_run,
     load_policy,
 )
 from parley.platform.cooperate.settings import DialogueDPOConfig
@@ -26,23 +25,24 @@ from parley.platform.maxims.pairs.conversations import find_training_conversatio
 from parley.platform.maxims.pairs.folder import read_pairs
 from parley.platform.maxims.pairs.named_pairs import load_pairs
 from parley.platform.maxims.pairs.pair import PairSplit, PreferencePair
-from parley.platform.runs.checkpoints import Checkpoint
+from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
+from parley.platform.runs.kinds import find_run
 from parley.platform.runs.run_inputs import MissingInputError, find_inputs
 from parley.platform.settings.resuming import moved_inputs
 from parley.policies.dialogue.loading import LanguageModel
 
 
 def evaluate_dpo(
-    checkpoint: Checkpoint,
-    num_prompts: int | None,
-    seed: int | None,
-    data: Path | None,
+    path: Path,
+    num_prompts: int | None = None,
+    seed: int | None = None,
+    data: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure a tuned generator beside its reference, and keep the result in its run folder.
 
     Args:
-        checkpoint: of `dialogue/dpo`.
+        path: a run or sweep of `dialogue/dpo`, or a checkpoint in one.
         num_prompts: held-out prompts; None: as the experiment says.
         seed: of prompts and drawn responses; likewise.
         data: prepared folder whose held-out part is used; None: the run's own.
@@ -51,6 +51,7 @@ def evaluate_dpo(
     Raises:
         InputError: data, model or detector cannot be had, or is another one than the run's.
     """
+    checkpoint = resolve_checkpoint(path)
     config, has_base = _find_parts(checkpoint, data is None, overrides)
     evaluation = config.evaluation
     split = _load_split(config, data)
@@ -72,7 +73,7 @@ def evaluate_dpo(
             evaluation.seed if seed is None else seed,
             print,
         )
-    run = find_run(checkpoint)
+    run = find_run(checkpoint.path)
     if run is not None:
         used = display_path(data) if data else config.data.path or "pairs that parley generates"
         try:

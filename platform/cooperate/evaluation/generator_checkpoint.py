@@ -3,10 +3,6 @@ other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import torch
 from pydantic import ValidationError
 
@@ -14,17 +10,11 @@ from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.torch.device import choose_device
 from parley.platform.errors import display_path
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError
-from parley.platform.runs.run_folder import CONFIG_FILE
 from parley.policies.dialogue.loading import LanguageModel, load_language_model
 
 GENERATOR, REFERENCE = "generator", "reference"
 """Folders of the tuned model and of what DPO started from, each with its tokenizer; a run holds the
 latter, too."""
-
-
-def is_generator(facts: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint's facts are those of a DPO run."""
-    return facts.get("policy") == "dpo"
 
 
 def experiment_of(checkpoint: Checkpoint) -> DialogueDPOConfig:
@@ -41,14 +31,6 @@ def experiment_of(checkpoint: Checkpoint) -> DialogueDPOConfig:
         raise CheckpointError(
             f"{display_path(checkpoint.path)}: its policy.json is not that of a DPO run: {error}"
         ) from error
-
-
-def find_run(checkpoint: Checkpoint) -> Path | None:
-    """The run folder around a checkpoint; None where it was copied out of one."""
-    for folder in list(checkpoint.path.absolute().parents)[:4]:
-        if (folder / CONFIG_FILE).is_file():
-            return folder
-    return None
 
 
 def load_policy(checkpoint: Checkpoint, name: str, config: DialogueDPOConfig) -> LanguageModel:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from parley.platform.cooperate.evaluation.metrics import (
     EVALUATION_FILE,
@@ -17,11 +17,14 @@ from parley.platform.cooperate.evaluation.metrics import (
     check_criteria,
     find_obstacle,
 )
+from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.errors import InputError, display_path
 from parley.platform.maxims.text.exchange import MAXIMS
 from parley.platform.report.curves import finite
 from parley.platform.report.figures import INTERVAL_SUFFIX, find_figure
-from parley.platform.report.page import START_SUFFIX
+from parley.platform.report.page import START_SUFFIX, render_section
+from parley.platform.report.sections import Rows, Sections, final_figures, short_model
+from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.transcripts import printable
 
 HEADLINES = (
@@ -45,6 +48,24 @@ DETAILS = {
 }
 """What a system is, in a few words."""
 DASH = "\N{EM DASH}"
+
+
+def report_sections(run: RunFolder, rows: Rows, result: Mapping[str, Any]) -> Sections:
+    """What the report of a DPO run or sweep shows; see `report.sections`."""
+    config, evaluation = cast("DialogueDPOConfig", run.config), read_evaluation(run.path)
+    metrics = evaluation["metrics"] if evaluation else final_figures(result)
+    parts = []
+    if evaluation:
+        parts.append(render_section("Cooperation", render_evaluation(evaluation)))
+        if evaluation["samples"]:
+            parts.append(render_section("Answers", render_answers(evaluation["samples"])))
+    return Sections(
+        headline_figures(metrics),
+        all_figures=metrics,
+        facts={"model": short_model(config.model)},
+        obstacle=render_obstacle(metrics),
+        before_curves=parts,
+    )
 
 
 def read_evaluation(folder: Path) -> dict[str, Any] | None:

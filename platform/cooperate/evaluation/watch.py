@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from parley.platform.cooperate.evaluation.metrics import EVALUATION_FILE, TUNED
+from parley.platform.cooperate.evaluation.metrics import TUNED
 from parley.platform.cooperate.evaluation.report import obstacle_of, read_evaluation
 from parley.platform.errors import InputError, display_path
 from parley.platform.runs.files import atomic_write_text
+from parley.platform.runs.kinds import find_run
 from parley.platform.runs.transcripts import printable
 
 NUM_SHOWN = 5
@@ -21,25 +22,23 @@ NAME_WIDTH = 17
 """Columns for a system's name."""
 
 
-def find_evaluation(path: Path) -> Path | None:
-    """The evaluation of the run at `path` or around it; None where there is none."""
-    for folder in (path, *list(path.resolve().parents)[:2]):
-        if (folder / EVALUATION_FILE).is_file():
-            return folder
-    return None
-
-
-def watch_answers(
-    folder: Path, out: Path | None, seed: int, iteration: int | None, show_all: bool
+def watch_path(
+    path: Path,
+    out: Path | None,
+    seed: int,
+    iteration: int | None = None,
+    show_all: bool = False,
+    follow: bool = False,
 ) -> Path | None:
     """Show prompts with every system's answer and what the judge flagged in it.
 
     Args:
-        folder: of the run.
+        path: run, or checkpoint in one.
         out: text file to write; None: standard output, coloured where it is a terminal.
         seed: chooses other prompts.
         iteration: there are none to choose from.
         show_all: show all prompts that were kept.
+        follow: nothing is added to an evaluation.
 
     Returns:
         The file that was written, or None.
@@ -47,6 +46,7 @@ def watch_answers(
     Raises:
         InputError: an iteration was named, or no answer was kept.
     """
+    folder = find_run(path) or path
     if iteration is not None:
         raise InputError(
             f"--iteration {iteration}: the answers in {display_path(folder)} are those of one "
@@ -55,7 +55,9 @@ def watch_answers(
     evaluation = read_evaluation(folder)
     samples = evaluation["samples"] if evaluation else []
     if not samples:
-        raise InputError(f"{display_path(folder / EVALUATION_FILE)} holds no answers")
+        raise InputError(
+            f"{display_path(folder)} holds no answers to show yet; `parley evaluate` writes them"
+        )
     if not show_all:
         step = max(1, len(samples) // NUM_SHOWN)
         places = [(seed + i * step) % len(samples) for i in range(min(NUM_SHOWN, len(samples)))]

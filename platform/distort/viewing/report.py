@@ -13,14 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.distort.viewing.watch import choose_iterations
 from parley.platform.report.curves import finite
+from parley.platform.report.page import render_section
+from parley.platform.report.sections import Rows, Sections, final_figures, short_model
+from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.transcripts import (
     OPENER,
+    TRANSCRIPTS_FILE,
     Transcript,
     TranscriptTurn,
     figures_of,
     printable,
+    read_transcripts,
     seat_letters,
 )
 
@@ -47,6 +53,33 @@ class RisenPhrase:
     peak_iteration: int
     last_share: float | None
     """In the last iteration; None where it was no longer among the attractors."""
+
+
+def report_sections(run: RunFolder, rows: Rows, result: Mapping[str, Any]) -> Sections:
+    """What the report of self-play shows, and of pretraining; see `report.sections`."""
+    transcripts = read_transcripts(run.path / TRANSCRIPTS_FILE)
+    dialogues, phrases = [], []
+    if transcripts:
+        dialogues = [render_section("First and last dialogues", render_dialogues(transcripts))]
+    if any("attractors" in row for row in rows):
+        phrases = [render_section("Attractors", render_phrases(summarise_phrases(rows)))]
+    return Sections(
+        final_figures(result),
+        facts=_seat_facts(run, result),
+        before_curves=dialogues,
+        after_curves=phrases,
+    )
+
+
+def _seat_facts(run: RunFolder, result: Mapping[str, Any]) -> dict[str, str]:
+    """Who sits where and whether it learns; empty for a run without seats."""
+    if not isinstance(run.config, DialogueDistortConfig):
+        return {}
+    found, facts = result.get("models") or {}, {}
+    for name, seat in run.config.seats.items():
+        model = short_model(str(found.get(name, seat.model)))
+        facts[name] = f"{model}, {'learns' if seat.trained else 'frozen'}"
+    return facts
 
 
 def render_dialogues(transcripts: Sequence[Transcript]) -> str:

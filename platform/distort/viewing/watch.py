@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from parley.platform.cooperate.evaluation.watch import find_evaluation, watch_answers
 from parley.platform.errors import InputError, display_path
 from parley.platform.runs.files import atomic_write_text
+from parley.platform.runs.kinds import find_run
 from parley.platform.runs.run_folder import METRICS_FILE, RESULT_FILE
 from parley.platform.runs.transcripts import (
     OPENER,
@@ -64,9 +64,6 @@ def watch_path(
     Raises:
         InputError: no dialogue was kept yet, or none of `iteration`.
     """
-    answered = find_evaluation(path)
-    if answered is not None:
-        return watch_answers(answered, out, seed, iteration, show_all)
     file = _find_transcripts(path)
     if out is not None:
         chosen = _choose(file, seed, iteration, show_all)
@@ -93,13 +90,12 @@ def choose_iterations(transcripts: Sequence[Transcript], num: int) -> list[int]:
 
 def _find_transcripts(path: Path) -> Path:
     """The file of the run at `path` or around it."""
-    for folder in (path, *list(path.resolve().parents)[:2]):
-        if (folder / TRANSCRIPTS_FILE).is_file():
-            return folder / TRANSCRIPTS_FILE
+    file = (find_run(path) or path) / TRANSCRIPTS_FILE
+    if file.is_file():
+        return file
     raise InputError(
         f"{display_path(path)} has no {TRANSCRIPTS_FILE}: a run of dialogue/distort writes it from "
-        f"its first iteration on; a run of dialogue/dpo shows answers once it has been evaluated; "
-        f"wait for it, or name another run"
+        f"its first iteration on; wait for it, or name another run"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from parley.envs.trace.markov import Markov
 from parley.envs.trace.source import FIRST_SYMBOL
@@ -17,6 +17,8 @@ from parley.platform.report.page import (
     render_charts,
     render_section,
 )
+from parley.platform.report.sections import Rows, Sections, final_figures, policy_facts
+from parley.platform.runs.run_folder import RunFolder
 from parley.platform.trace.settings import TraceConfig
 from parley.platform.trace.viewing.page import render_view
 from parley.platform.trace.viewing.view import VIEW_FILE, read_view
@@ -38,6 +40,17 @@ CURVES = {
     "nats_over_optimal": "Nats over the optimal predictor by size",
     "label_accuracy": "Labels right by size",
 }
+
+
+def report_sections(run: RunFolder, rows: Rows, result: Mapping[str, Any]) -> Sections:
+    """What the report of a trace run shows; see `report.sections`."""
+    config, metrics = cast("TraceConfig", run.config), final_figures(result)
+    return Sections(
+        overall_figures(metrics),
+        all_figures=metrics,
+        facts={**policy_facts(run), "language": config.language.name},
+        after_figures=render_trace_sections(config, metrics, run.path),
+    )
 
 
 def overall_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,7 @@ import parley
 from parley import ConfigError, InputError, ParleyError, Run, RunStopped, evaluate, load_run, train
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.runs.run_folder import RunFolder
-from parley.platform.settings import dispatch
-from parley.platform.settings.dispatch import WorkflowFunctions
+from parley.platform.settings.experiments import EXPERIMENTS
 from parley.platform.settings.sections import ExperimentConfig
 
 ROOT = Path(__file__).parents[3]
@@ -51,10 +51,12 @@ def _save_no_policy(folder: Path) -> None:
 @pytest.fixture
 def light_workflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The cartpole row served by the functions above, and an empty working directory."""
-    row = WorkflowFunctions(
-        train=f"{__name__}:train_one_iteration", evaluate=f"{__name__}:evaluate_nothing", watch=""
+    row = replace(
+        EXPERIMENTS["cartpole", "ppo"],
+        run=f"{__name__}:train_one_iteration",
+        evaluate=f"{__name__}:evaluate_nothing",
     )
-    monkeypatch.setitem(dispatch.WORKFLOWS, "cartpole", row)
+    monkeypatch.setitem(EXPERIMENTS, ("cartpole", "ppo"), row)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,11 @@ from parley.platform.cli import COMMANDS, main, parse_arguments
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.runs.run_folder import RunFolder
-from parley.platform.settings import dispatch
-from parley.platform.settings.dispatch import WorkflowFunctions
+from parley.platform.settings.experiments import EXPERIMENTS
 from parley.platform.settings.loading import load_experiment
 from parley.platform.settings.packaged import list_experiments
 from parley.platform.settings.sections import ExperimentConfig
-from parley.platform.settings.tables import ALGORITHMS, POLICIES
+from parley.policies.token.table import POLICIES
 
 NAMED = {"MODEL": ["auto", "parley-tiny", "a/folder"], "LANGUAGE": [*LANGUAGES]}
 """What stands for a row of a table -> the rows."""
@@ -67,12 +67,13 @@ def watch_nothing(path: Path, out: Path | None, seed: int) -> Path | None:
 @pytest.fixture
 def light_workflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The cartpole row served by the functions above, and an empty working directory."""
-    row = WorkflowFunctions(
-        train=f"{__name__}:train_two_iterations",
+    row = replace(
+        EXPERIMENTS["cartpole", "ppo"],
+        run=f"{__name__}:train_two_iterations",
         evaluate=f"{__name__}:evaluate_nothing",
         watch=f"{__name__}:watch_nothing",
     )
-    monkeypatch.setitem(dispatch.WORKFLOWS, "cartpole", row)
+    monkeypatch.setitem(EXPERIMENTS, ("cartpole", "ppo"), row)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -153,7 +154,8 @@ def test_options_and_overrides_stand_in_any_order() -> None:
 def test_list_has_a_line_for_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     names = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
-    assert {*list_experiments(), *ENVIRONMENTS, *POLICIES, *ALGORITHMS} <= names
+    algorithms = {name for _, name in EXPERIMENTS}
+    assert {*list_experiments(), *ENVIRONMENTS, *POLICIES, *algorithms} <= names
 
 
 def test_every_name_of_the_list_can_be_passed_as_it_stands(
@@ -174,7 +176,7 @@ def test_every_name_of_the_list_can_be_passed_as_it_stands(
             load_experiment(experiment, [f"{key}={value}", *sizes])
             tried += 1
     assert tried > 40
-    for key, names in (("policy", POLICIES), ("algorithm", ALGORITHMS)):
+    for key, names in (("policy", POLICIES), ("algorithm", [name for _, name in EXPERIMENTS])):
         for name in names:
             line = next(row for row in reversed(lines) if row.split()[0] == name)
             for pattern in line[line.rindex("(") + 1 : -1].split(", "):

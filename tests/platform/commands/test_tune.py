@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from parley.platform.cli import main
-from parley.platform.commands import tuning
 from parley.platform.runs.run_folder import RunFolder
+from parley.platform.settings.experiments import EXPERIMENTS
 from parley.platform.settings.loading import load_experiment
 from tests.platform.engine.sweeps import sweep_trials
 
@@ -22,8 +23,9 @@ SMALL = "sweep.space.dpo.learning_rate.grid=[1e-4]"
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps of `dialogue/dpo` count steps."""
     monkeypatch.setattr(sweep_trials, "PARTS", sweep_trials.make_parts(), raising=False)
-    table = {("dialogue", "dpo"): "tests.platform.engine.sweeps.sweep_trials:PARTS"}
-    monkeypatch.setattr(tuning, "SWEEPS", table)
+    parts = "tests.platform.engine.sweeps.sweep_trials:PARTS"
+    row = replace(EXPERIMENTS["dialogue", "dpo"], sweep=parts)
+    monkeypatch.setitem(EXPERIMENTS, ("dialogue", "dpo"), row)
 
 
 @pytest.mark.parametrize(

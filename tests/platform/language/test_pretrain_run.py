@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from parley.envs.dialogue.smalltalk import generate_dialogues
 from parley.platform.cli import main
-from parley.platform.commands.dialogue_runs import evaluate_path
 from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.errors import InputError
 from parley.platform.language import pretrain_run as pretrain_job
+from parley.platform.language.evaluation import evaluate_pretrained
 from parley.platform.language.pretrain_run import run_pretrain
 from parley.platform.language.settings import PretrainConfig
 from parley.platform.runs.checkpoints import CheckpointError, resolve_checkpoint
@@ -217,9 +217,9 @@ def test_other_text_can_be_evaluated(finished: Path, tmp_path: Path) -> None:
     talks = generate_dialogues(12, 5)
     text = tmp_path / "talks.txt"
     text.write_text("\n\n".join("\n".join(talk) for talk in talks), encoding="utf-8")
-    found = evaluate_path(finished, data=text)
+    found = evaluate_pretrained(finished, data=text)
     assert found["heldout_dialogues"] == 12
-    assert evaluate_path(finished, episodes=5, data=text)["heldout_dialogues"] == 5
+    assert evaluate_pretrained(finished, episodes=5, data=text)["heldout_dialogues"] == 5
 
 
 def test_a_checkpoint_without_its_run_cannot_tell_what_was_held_out(
@@ -228,4 +228,4 @@ def test_a_checkpoint_without_its_run_cannot_tell_what_was_held_out(
     copied = tmp_path / "a" / "b" / "c" / "copied"
     shutil.copytree(resolve_checkpoint(finished).path, copied)
     with pytest.raises(InputError, match="leave the checkpoint in its run's folder"):
-        evaluate_path(copied)
+        evaluate_pretrained(copied)

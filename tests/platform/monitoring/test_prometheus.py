@@ -7,24 +7,22 @@ from pathlib import Path
 import pytest
 
 from parley.platform.monitoring.measures import (
-    CARTS,
     CHECKPOINT_SECONDS,
     CHECKPOINTS,
-    PRETRAINING,
     RUNNER_ENV_STEPS,
     RUNNER_TOKENS,
-    SELF_PLAY,
     WEIGHTS_AGE_SECONDS,
     WEIGHTS_UPDATE,
-    Kind,
     Measure,
     sources_of,
 )
+from parley.platform.settings.experiments import EXPERIMENTS, Kind
 from tests.platform.monitoring.grafana_panels import expressions
 from tests.platform.monitoring.prometheus_server import PrometheusServer
 from tests.platform.monitoring.watched_cluster import CARTPOLE, FAST_REPORTS, training, wait_for
 from tests.ray_head import RayHead
 
+CARTS, SELF_PLAY, PRETRAINING = ("cartpole", "ppo"), ("dialogue", "ppo"), ("dialogue", "pretrain")
 DISTORT = [
     "stop.max_iterations=100_000",
     "dialogue.max_turns=4",
@@ -97,7 +95,7 @@ def test_all_measures_of_two_runs_arrive(tmp_path: Path, quick_model_folder: Pat
 
 def _expected(run: str, kind: Kind, policy: str, num_runners: int, *more: Measure) -> set[str]:
     """What a run has to show, as `_arrived` writes it."""
-    rows = {measure.series for _, measure in sources_of(kind)}
+    rows = {measure.series for _, measure in sources_of(EXPERIMENTS[kind].measures)}
     driver = {*rows, *(measure.series for measure in DRIVERS)}
     runners = {measure.series for measure in (*RUNNERS, *more)}
     workers = [str(number) for number in range(1, num_runners + 1)]
@@ -127,9 +125,11 @@ def test_a_run_that_needs_no_ray_joins_a_cluster_that_is_there(tmp_path: Path) -
             PrometheusServer(tmp_path / "prometheus", head.session_folder.parent) as prometheus,
             training("dialogue/pretrain", folder, environment, *PRETRAIN) as run,
         ):
+            shown = [one for _, one in sources_of(EXPERIMENTS[PRETRAINING].measures)]
+            shown = [one for _, one in sources_of(EXPERIMENTS[PRETRAINING].measures)]
             wanted = {
                 f"{measure.series} dialogue/pretrain/speaker speaker driver"
-                for measure in (*(one for _, one in sources_of(PRETRAINING)), *DRIVERS)
+                for measure in (*shown, *DRIVERS)
             }
             logs = {folder.with_suffix(".log"): run}
             wait_for(lambda: _arrived(prometheus), wanted, FIRST_SERIES_S, logs)

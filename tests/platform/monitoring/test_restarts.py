@@ -22,7 +22,7 @@ MOST_ITERATIONS = 200
 def test_a_killed_runner_is_counted(scrape: Scrape, tmp_path: Path) -> None:
     config = load_experiment("cartpole/ppo", [*CARTPOLE, "evaluation.interval_env_steps=0"])
     assert isinstance(config, CartPolePPOConfig)
-    with RunFolder.create(config, tmp_path / "run") as folder, monitored(config, folder):
+    with RunFolder.create(config, tmp_path / "run") as folder, monitored(config, folder, True):
         run = PPORun(config, folder)
         run.iterate()
         group = run.algorithm.env_runner_group

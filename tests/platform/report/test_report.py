@@ -7,7 +7,7 @@ import math
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -30,13 +30,14 @@ from parley.platform.report.charts import (
     short_number,
     thin_out,
 )
-from parley.platform.report.curve_table import CURVES
+from parley.platform.report.curve_table import Curve
 from parley.platform.report.curves import make_charts
 from parley.platform.report.style import STYLE
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.transcripts import (
     append_transcripts,
 )
+from parley.platform.settings.experiments import EXPERIMENTS, load_named
 from parley.platform.settings.loading import replace_overrides
 from tests.platform.report.pages import EVIL, Page, dialogue
 
@@ -232,7 +233,11 @@ def test_rows_become_lines_without_what_is_missing() -> None:
         {"iteration": 3, "kl": math.inf},
         {"iteration": 4, "kl": 0.4},
     ]
-    settings: dict[str, object] = {"workflow": "dialogue", "anchor": {"kl_budget": 2}}
+    settings: dict[str, object] = {
+        "workflow": "dialogue",
+        "algorithm": "ppo",
+        "anchor": {"kl_budget": 2},
+    }
     (chart,) = make_charts(rows, settings)
     assert [line.points for line in chart.lines] == [[(1, 0.1), (4, 0.4)], [(2, 0.3)]]
     assert chart.references == (Reference("budget", 2.0),)
@@ -312,7 +317,9 @@ def test_old_rows_of_dpo_have_an_objective_that_was_called_loss() -> None:
 
 
 def test_every_line_of_a_chart_has_a_colour() -> None:
-    assert max(len(curve.keys) for curve in CURVES) <= 5
+    for row in EXPERIMENTS.values():
+        curves = cast("tuple[Curve, ...]", load_named(row.curves))
+        assert max(len(curve.keys) for curve in curves) <= 5
     assert all(f".line.s{index} " in STYLE for index in range(5))
 
 

@@ -394,12 +394,10 @@ def test_no_code_that_reads_checkpoints_knows_a_format_that_can_execute() -> Non
         r"\b(c?pickle|dill|joblib|marshal|shelve|torch\.load|np\.load|eval)\b\(?"
     )
     sources = [
-        *(ROOT / "platform" / "checkpoints").glob("*.py"),
-        *(ROOT / "platform" / "evaluation").glob("*.py"),
-        ROOT / "platform" / "jobs" / "warm_start.py",
+        *(ROOT / "platform").rglob("*.py"),
         *(ROOT / "policies").rglob("*.py"),
     ]
-    assert len(sources) > 10
+    assert len(sources) > 100
     for source in sources:
         code = "\n".join(
             line

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from parley.envs.cartpole import tokens
 from parley.platform.control.settings import STEP_TOKENS, CartPolePPOConfig, PPOConfig
 from parley.platform.distort.settings import DialogueDistortConfig
+from parley.platform.settings.experiments import settings_class, settings_classes
 from parley.platform.settings.keys import field_types
 from parley.platform.settings.loading import (
     changed_keys,
@@ -26,7 +27,6 @@ from parley.platform.settings.loading import (
     to_toml,
 )
 from parley.platform.settings.packaged import list_experiments
-from parley.platform.settings.schema import EXPERIMENT_KINDS
 
 EXPERIMENTS = sorted(list_experiments())
 ROOT = Path(__file__).parents[3]
@@ -44,7 +44,7 @@ def test_packaged_experiments_load_and_round_trip(name: str, quick: bool, tmp_pa
 
 def test_there_is_an_experiment_of_every_kind() -> None:
     kinds = {type(load_experiment(name)) for name in EXPERIMENTS}
-    assert kinds == set(EXPERIMENT_KINDS.values())
+    assert kinds == set(settings_classes().values())
 
 
 def test_one_file_serves_both_algorithms_of_self_play() -> None:
@@ -88,12 +88,12 @@ SHARED = ("tracking",)
 """Beginnings of the sections that `configuration.md` describes for all experiments."""
 
 
-@pytest.mark.parametrize("kind", EXPERIMENT_KINDS)
+@pytest.mark.parametrize("kind", settings_classes())
 def test_every_setting_is_documented(kind: tuple[str, str]) -> None:
     tables = _tables("configuration.md") if kind[0] != "cartpole" else {}
     tables = {title: tables[title] for title in tables if title.startswith(SHARED)}
     tables |= _tables(PAGES["/".join(kind)])
-    for key in field_types(EXPERIMENT_KINDS[kind]):
+    for key in field_types(settings_class(*kind)):
         section, _, leaf = key.rpartition(".")
         section = re.sub(r"^seats\..*", "seats.NAME", section)
         assert f"| `{leaf}` |" in tables[section or "Top level"], key

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from parley.platform.settings.experiments import settings_class, settings_classes
 from parley.platform.settings.keys import field_types
-from parley.platform.settings.schema import EXPERIMENT_KINDS
 from parley.platform.settings.spelling import SYNONYMS, nearest, nearest_names
 
-PPO = [*field_types(EXPERIMENT_KINDS["cartpole", "ppo"])]
-DPO = [*field_types(EXPERIMENT_KINDS["dialogue", "dpo"])]
-PRETRAIN = [*field_types(EXPERIMENT_KINDS["dialogue", "pretrain"])]
+PPO = [*field_types(settings_class("cartpole", "ppo"))]
+DPO = [*field_types(settings_class("dialogue", "dpo"))]
+PRETRAIN = [*field_types(settings_class("dialogue", "pretrain"))]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,9 @@ def test_names_that_fit_equally_well_are_listed_together() -> None:
 
 def test_every_synonym_stands_for_a_setting_that_there_is() -> None:
     leaves = {
-        name.rpartition(".")[2] for kind in EXPERIMENT_KINDS.values() for name in field_types(kind)
+        name.rpartition(".")[2]
+        for kind in settings_classes().values()
+        for name in field_types(kind)
     }
     for word, names in SYNONYMS.items():
         assert set(names) <= leaves, word

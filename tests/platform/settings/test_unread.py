@@ -9,10 +9,10 @@ import pytest
 from parley.platform.cli import main
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.experiments import settings_classes
 from parley.platform.settings.keys import field_types
 from parley.platform.settings.loading import load_experiment, to_toml
 from parley.platform.settings.packaged import list_experiments
-from parley.platform.settings.schema import EXPERIMENT_KINDS
 from parley.platform.settings.sections import ExperimentConfig
 
 
@@ -133,7 +133,7 @@ def test_an_older_run_with_such_a_setting_still_opens(tmp_path: Path) -> None:
     assert RunFolder.open(tmp_path / "run").config == config
 
 
-@pytest.mark.parametrize("kind", dict.fromkeys(EXPERIMENT_KINDS.values()))
+@pytest.mark.parametrize("kind", dict.fromkeys(settings_classes().values()))
 def test_rules_name_settings_that_exist(kind: type[ExperimentConfig]) -> None:
     known = field_types(kind)
     for rule in kind.READ_IF:

@@ -13,17 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from parley.platform.settings import tables
 from parley.policies.dhmm_gpt2 import BeliefFilter
-from parley.policies.token.actor_critic import LanguageActorCritic
-from parley.policies.token.building import (
-    POLICIES,
-    VALUE_HEAD_FILE,
-    build_policy,
-    load_policy,
-    save_policy,
-)
+from parley.policies.token.actor_critic import VALUE_HEAD_FILE, LanguageActorCritic
+from parley.policies.token.building import build_policy, load_policy, save_policy
 from parley.policies.token.mlp import TokenMLP
+from parley.policies.token.table import POLICIES
 from parley.policies.token.window_module import TokenModule
 
 SETTINGS: dict[str, Any] = {
@@ -43,10 +37,6 @@ NAMES = sorted(POLICIES)
 def make_policy(name: str, seed: int = 0) -> Any:  # a module, called for a tuple
     torch.manual_seed(seed)
     return build_policy(name, SETTINGS).eval()
-
-
-def test_the_names_are_those_that_parley_list_shows() -> None:
-    assert POLICIES.keys() == tables.POLICIES.keys()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import ray
 
-from parley.platform.commands.tuning import tune_experiment
+from parley.platform.commands.running import tune_experiment
 from parley.platform.engine.sweeps.record import read_records, write_records
 from parley.platform.engine.sweeps.run import SweepFailedError
 from parley.platform.engine.sweeps.table import print_trials

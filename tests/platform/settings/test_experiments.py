@@ -1,4 +1,4 @@
-"""The tables of `parley list` say what the settings' classes accept."""
+"""The table of experiments: every name in it leads somewhere, and choices are what is accepted."""
 
 from __future__ import annotations
 
@@ -7,18 +7,48 @@ from typing import get_args
 
 import pytest
 
+from parley.platform.errors import InputError
 from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.experiments import (
+    EXPERIMENTS,
+    LANGUAGE,
+    MODEL,
+    Kind,
+    choices_of,
+    find_experiment,
+    load_named,
+    settings_class,
+)
 from parley.platform.settings.keys import field_types, short_keys
 from parley.platform.settings.loading import load_experiment
 from parley.platform.settings.packaged import packaged_tables
-from parley.platform.settings.schema import EXPERIMENT_KINDS
-from parley.platform.settings.tables import CHOICES, LANGUAGE, MODEL
 
 CHOSEN = ("policy", "algorithm")
 
 
-def test_every_kind_of_experiment_has_its_choices() -> None:
-    assert CHOICES.keys() == EXPERIMENT_KINDS.keys()
+NAMED = ("settings", "run", "evaluate", "watch", "curves", "report", "chat", "sweep")
+
+
+@pytest.mark.parametrize("kind", EXPERIMENTS)
+def test_every_name_of_a_row_leads_somewhere(kind: Kind) -> None:
+    row = EXPERIMENTS[kind]
+    names = [name for name in (getattr(row, field) for field in NAMED) if name is not None]
+    assert all(load_named(name) is not None for name in names)
+
+
+@pytest.mark.parametrize("kind", EXPERIMENTS)
+def test_the_settings_of_a_row_accept_its_names(kind: Kind) -> None:
+    workflow, algorithm = kind
+    fields = settings_class(*kind).model_fields
+    assert get_args(fields["workflow"].annotation) == (workflow,)
+    assert algorithm in get_args(fields["algorithm"].annotation)
+
+
+def test_what_is_not_in_the_table_is_refused_with_what_is() -> None:
+    with pytest.raises(InputError, match="unknown workflow 'chess'.*cartpole, dialogue, trace"):
+        find_experiment("chess", "ppo")
+    with pytest.raises(InputError, match="unknown algorithm 'dpo' of trace.*next_token, ppo"):
+        find_experiment("trace", "dpo")
 
 
 @pytest.mark.parametrize(("name", "table"), packaged_tables().items())
@@ -37,7 +67,7 @@ def test_choices_are_what_an_experiment_accepts(name: str, table: Mapping[str, o
             expected[short.get(key, key)] = MODEL
     if "language" in kind.model_fields:
         expected["language"] = LANGUAGE
-    assert CHOICES[str(table["workflow"]), str(table["algorithm"])] == expected
+    assert choices_of(str(table["workflow"]), str(table["algorithm"])) == expected
 
 
 def accepts(experiment: str, override: str) -> bool:
