@@ -45,9 +45,9 @@ def test_the_settings_of_a_row_accept_its_names(kind: Kind) -> None:
 
 
 def test_what_is_not_in_the_table_is_refused_with_what_is() -> None:
-    with pytest.raises(InputError, match="unknown workflow 'chess'.*cartpole, dialogue, trace"):
+    with pytest.raises(InputError, match=r"unknown workflow 'chess'.*cartpole, dialogue, trace"):
         find_experiment("chess", "ppo")
-    with pytest.raises(InputError, match="unknown algorithm 'dpo' of trace.*next_token, ppo"):
+    with pytest.raises(InputError, match=r"unknown algorithm 'dpo' of trace.*next_token, ppo"):
         find_experiment("trace", "dpo")
 
 
