@@ -6,7 +6,7 @@ An episode's randomness depends only on (seed, index of the episode): any number
 share the indices between them collect the same data. `sequences` makes training batches of it.
 
 A controller that sometimes acts at random shows many states, but its actions are a bad example.
-Such a data set may carry beside every action the one that an expert would have taken (labels for
+Such a data set may carry next to every action the one that an expert would have taken (labels for
 imitation on the learner's side of the distribution, as in DAgger: Ross et al. 2011, AISTATS).
 """
 
@@ -218,7 +218,7 @@ def collect_episodes(
         dither: amplitude of the dither before quantising, 0 to 1 bin widths.
         max_steps: length limit of an episode.
         episode_range: play only the episodes [start, stop) of the data set (one worker's share).
-        expert: writes its likelier action beside every action, as `EpisodeSet.labels`.
+        expert: writes its likelier action next to every action, as `EpisodeSet.labels`.
 
     Raises:
         ValueError: `episode_range` is empty or not within the data set, or an argument that

@@ -15,7 +15,7 @@ class MultiCartPole(MultiAgentEnv):
     """`ParallelCartPole` in RLlib's form: one environment, agents "cart_0" to "cart_{N-1}".
 
     The last step of an episode says truncated["__all__"] if a cart was truncated in it, otherwise
-    terminated["__all__"]. Carts that are truncated have no flag of their own beside "__all__" (all
+    terminated["__all__"]. Carts that are truncated have no flag of their own besides "__all__" (all
     are truncated in the same step): RLlib's `MultiAgentEpisode.add_env_step` takes an episode whose
     agents all have such flags for terminated, and would not bootstrap the truncated ones.
 

@@ -69,8 +69,8 @@ def split_conversations(
     first_training = num_heldout + num_selection
     if first_training >= len(ordered):
         raise ValueError(
-            f"{len(ordered)} conversations leave nothing to train on beside {num_heldout} held-out "
-            f"ones and {num_selection} to select by; give more, or lower the shares"
+            f"{len(ordered)} conversations leave nothing to train on besides {num_heldout} "
+            f"held-out ones and {num_selection} to select by; give more, or lower the shares"
         )
     return Split(
         training=list(chain.from_iterable(ordered[first_training:])),

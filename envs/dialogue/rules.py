@@ -29,7 +29,7 @@ ENVIRONMENT_ROLE = 0
 """Role of the tokens that no seat drew: the opener, and an end token put in at the reply limit."""
 MAX_SEATS = int(np.iinfo(np.int8).max)
 RESERVED_NAMES = (OPENER, "__all__", "__common__")
-"""Not for seats: the first turn's speaker, and the keys that RLlib has put beside agents' ids."""
+"""Not for seats: the first turn's speaker, and the keys that RLlib has put next to agents' ids."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Traces(NamedTuple):
     """int64 [N, T]: what it should say at each place, having read the tokens before that place;
     IGNORED_LABEL where the trace is not determined (the random input) and on padding. Mostly the
     tokens themselves. In a tracking language, whose question may come after any move, the answer
-    so far stands beside every move: a game shares its tokens with all games that it begins with."""
+    so far stands next to every move: a game shares its tokens with all that it begins with."""
     lengths: IntArray
     """int64 [N]: tokens of each trace, START and END included."""
     prompt_length: int

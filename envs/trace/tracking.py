@@ -4,7 +4,7 @@
     counter     START +3 +6 +1 =3 END            modulo 7, from 0
     shell_game  START at2 2-4 0-1 4-3 cup3 END   the ball begins under cup 2
 
-The question may come after any move: beside every move stands the answer so far as its label.
+The question may come after any move: next to every move stands the answer so far as its label.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class WindowPPO(RestorablePPO):
                 raise SamplingError(
                     f"none of {self.config.num_env_runners} runners delivered a sample within "
                     f"{timeout_s:g} s (rollouts.sample_timeout_s); the last checkpoint stands, "
-                    f"go on with --resume"
+                    f"resume from it with --resume"
                 )
             self.restore_env_runners(self.env_runner_group)
             time.sleep(1.0)

@@ -72,7 +72,8 @@ def share_steps(episodes: Sequence[SingleAgentEpisode], num_learners: int) -> li
     """The steps of all episodes in equal shares, each with steps of every module.
 
     RLlib's own division is by whole episodes: a learner may then have no step of a module, and
-    waits for ever for the others' gradients of it. Rows that make up the number are not `VALID`.
+    waits indefinitely for the others' gradients of it. Rows that make up the number are not
+    `VALID`.
     """
     columns = join_steps(episodes)
     for steps in columns.values():
@@ -194,7 +195,7 @@ class WindowPPOLearner(PPOTorchLearner):
         A module that had no data in this update has None for gradients.
 
         Raises:
-            NonFiniteLossError: a loss or gradient is infinite or not a number, in any learner.
+            NonFiniteLossError: a loss or gradient is not finite, in any learner.
         """
         max_norm = self.config.learner_config_dict["ppo"].max_grad_norm
         gradients = [gradient for gradient in gradients_dict.values() if gradient is not None]

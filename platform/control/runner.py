@@ -151,7 +151,7 @@ class VectorEnvRunner(WeightReceiver):
         }
 
     def get_env_state(self) -> dict[str, Any]:
-        """What a resumed run needs to go on with the same episodes and the same draws."""
+        """What a resumed run needs to continue with the same episodes and the same draws."""
         return {
             "worker_index": self.worker_index or 0,
             "env": self.env.get_state(),

@@ -118,7 +118,7 @@ class StopConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """Episodes played beside training, and the measure of the finished policy."""
+    """Episodes played during training, and the measure of the finished policy."""
 
     episodes: Positive = 100
     """Episodes of the final evaluation."""

@@ -147,7 +147,7 @@ class DialogueAlgorithm(SequencePPO):
             past_self: who sits in the pool's seat, if not its own model.
 
         Raises:
-            FaultyModelError: a model gave numbers that are none.
+            FaultyModelError: a model gave logits that are not finite.
             RunnerError: a runner failed at its work.
             SamplingError: dialogues are missing; see `SequencePPO.gather`.
         """

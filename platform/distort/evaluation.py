@@ -31,7 +31,7 @@ NUM_ROWS = 32
 
 
 def measure_replies(dialogues: Sequence[PlayedDialogue], seats: Sequence[str]) -> dict[str, Any]:
-    """Figures of the trained seats' replies, each `<name>_ci95` beside its `<name>`.
+    """Figures of the trained seats' replies, each `<name>_ci95` next to its `<name>`.
 
     `kl` is exact at every token that was said: KL(policy, start) over the whole vocabulary at
     temperature 1. `kl_estimate` is what training knows of it, the mean log-ratio of the tokens
@@ -69,7 +69,7 @@ def evaluation_openers(task: DialogueTask, num_dialogues: int) -> dict[int, Any]
 
 
 def with_start(start: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The final figures beside those from before training."""
+    """The final figures next to those from before training."""
     metrics: dict[str, Any] = {}
     for name in ("competitor_nll", "distinct_2"):
         for suffix in ("", "_ci95"):

@@ -48,7 +48,7 @@ class SeatModels:
 
 
 class FaultyModelError(RuntimeError):
-    """A model gave numbers that are none; `fault` tells where."""
+    """A model gave logits that are not finite; `fault` tells where."""
 
     def __init__(self, fault: PlayFault) -> None:
         super().__init__(fault.message)

@@ -75,7 +75,7 @@ class PlayedDialogue:
 
 @dataclass(frozen=True)
 class PlayFault:
-    """A model gave numbers that are none; the dialogues up to there."""
+    """A model gave logits that are not finite; the dialogues up to there."""
 
     seat: str
     """Whose model it was."""

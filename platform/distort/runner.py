@@ -142,7 +142,8 @@ class DialogueEnvRunner(WeightReceiver):
     def play(self, state: Mapping[str, Any], request: DialogueRequest) -> DialogueRollout:
         """Take the learners' weights, then hold this runner's share of the dialogues.
 
-        An error is brought back: raised here, RLlib would restart the runner for ever in silence.
+        An error is brought back: raised here, RLlib would restart the runner indefinitely, in
+        silence.
         """
         rollout = DialogueRollout(self.worker_index or 0, [], 0.0, 0.0)
         try:

@@ -174,7 +174,7 @@ class DistortStopConfig(Section):
 
 
 class DistortEvaluationConfig(Section):
-    """Dialogues on held-out openers, beside training and at its end."""
+    """Dialogues on held-out openers, during training and at its end."""
 
     episodes: Positive = 192
     """Dialogues of an evaluation."""

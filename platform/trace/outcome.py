@@ -1,4 +1,4 @@
-"""What a finished trace run keeps beside its result: the length curve, and a trace to look at."""
+"""What a finished trace run keeps next to its result: the length curve, and a trace to look at."""
 
 from __future__ import annotations
 

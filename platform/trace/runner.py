@@ -72,7 +72,8 @@ class TraceEnvRunner(WeightReceiver):
     def write(self, state: Mapping[str, Any], shares: Mapping[int, Sequence[int]]) -> TraceRollout:
         """Take the learners' weights, then write this runner's share of the groups.
 
-        An error is brought back: raised here, RLlib would restart the runner for ever in silence.
+        An error is brought back: raised here, RLlib would restart the runner indefinitely, in
+        silence.
         """
         rollout = TraceRollout(self.worker_index or 0)
         started = time.perf_counter()

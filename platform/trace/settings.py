@@ -140,7 +140,7 @@ class TraceEvaluationConfig(Section):
     inputs_per_size: Positive = 1_000
     """Held-out inputs of each size in the final evaluation."""
     selection_inputs: Positive = 128
-    """Held-out inputs, spread over the trained sizes, at every evaluation beside training."""
+    """Held-out inputs, spread over the trained sizes, at every evaluation during training."""
     batch_tokens: Positive = 65_536
     """Tokens that are written together."""
     seed: Count = 10_000

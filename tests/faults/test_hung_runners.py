@@ -119,7 +119,7 @@ def test_an_algorithm_stops_with_a_runner_that_hangs(local_ray: None) -> None:
 
 @pytest.mark.slow
 def test_an_error_of_a_runners_code_is_raised_at_once(local_ray: None) -> None:
-    """RLlib alone would restart the runner for ever; no timeout is waited for."""
+    """RLlib alone would restart the runner indefinitely; no timeout is waited for."""
     algorithm = make_carts()
 
     def break_env(runner: object) -> None:

@@ -1,4 +1,4 @@
-"""A loss that is no number stops the run with a dump of the batch, wherever it is computed."""
+"""A loss that is not finite stops the run with a dump of the batch, wherever it is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report shows of dialogues: the first beside the last, and the phrases that rose.
+"""What a report shows of dialogues: the first next to the last, and the phrases that rose.
 
 Every token is shaded by its negative log-likelihood; pointing at it shows the figure.
 """
@@ -255,5 +255,5 @@ def _render_tokens(turn: TranscriptTurn, darkest: float) -> str:
 
 
 def _shade(nll: float, darkest: float) -> float:
-    """0 to 1; a figure that is no number is the darkest."""
+    """0 to 1; a figure that is not finite is the darkest."""
     return min(1.0, max(0.0, nll / darkest)) if math.isfinite(nll) else 1.0

@@ -27,7 +27,7 @@ FAULT_FILE = "faulty_dialogue.json"
 
 
 class FaultyDialogueError(ParleyError):
-    """A model gave numbers that are none; the dialogue was kept."""
+    """A model gave logits that are not finite; the dialogue was kept."""
 
 
 def keep_fault(

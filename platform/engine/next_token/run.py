@@ -209,7 +209,7 @@ class NextTokenRun(ABC):
         self.run_folder.drop_metrics_after(self.snapshot.step)
 
     def progress_state(self) -> dict[str, Any]:
-        """What the driver knows of the run's progress beside the newest snapshot."""
+        """What the driver knows of the run's progress besides the newest snapshot."""
         return {"best": self.best}
 
     def restore_progress(self, state: Mapping[str, Any]) -> None:
@@ -267,7 +267,7 @@ def place_workers(learner: LearnerConfig, other_cpus: int = 0, others: str = "")
 
     Args:
         learner: how many workers there are.
-        other_cpus: CPUs that the workers need beside their own.
+        other_cpus: CPUs that the workers need besides their own.
         others: what for, in words.
 
     Raises:
@@ -276,10 +276,11 @@ def place_workers(learner: LearnerConfig, other_cpus: int = 0, others: str = "")
     resources = ray.cluster_resources()
     num_workers = max(1, learner.num_learners)
     if resources.get("CPU", 0) < num_workers + other_cpus:
-        beside = f", and {other_cpus} for {others}" if other_cpus else ""
+        others_too = f", and {other_cpus} for {others}" if other_cpus else ""
         raise ConfigError(
-            f"learner.num_learners {num_workers} needs as many CPUs{beside}, but the Ray cluster "
-            f"counts {resources.get('CPU', 0):g}. {remedy('CPU', NUM_LEARNERS, LEARNER_RESOURCES)}"
+            f"learner.num_learners {num_workers} needs as many CPUs{others_too}, but the Ray "
+            f"cluster counts {resources.get('CPU', 0):g}. "
+            f"{remedy('CPU', NUM_LEARNERS, LEARNER_RESOURCES)}"
         )
     for name, amount in (learner.resources or {}).items():
         if resources.get(name, 0) < num_workers * amount:

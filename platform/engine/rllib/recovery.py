@@ -125,7 +125,7 @@ def recover(
             if number > max_restarts:
                 raise LearnerLostError(
                     f"{told}; learners were lost {number} times (learner.max_restarts "
-                    f"{max_restarts}); the last checkpoint stands, go on with --resume"
+                    f"{max_restarts}); the last checkpoint stands, resume from it with --resume"
                 ) from error
             announce(ProcessRestarted("learner", "all"))
             checkpoint = store.find("last")

@@ -132,7 +132,7 @@ class SequencePPO(WindowPPO):
             raise SamplingError(
                 f"{num_missing} {self.work_name} are missing, and no runner delivered any more "
                 f"within {self.config.sample_timeout_s:g} s (rollouts.sample_timeout_s); the last "
-                f"checkpoint stands, go on with --resume"
+                f"checkpoint stands, resume from it with --resume"
             )
         self.restore_env_runners(self.env_runner_group)
         time.sleep(1.0)

@@ -57,7 +57,7 @@ class WeightReceiver(EnvRunner, Checkpointable):
     def attempt(self, method: str, **arguments: Any) -> Any:
         """Call a method; an error comes back as `RunnerFailure`.
 
-        Raised here, RLlib would end the runner and start it again for ever, in silence.
+        Raised here, RLlib would end the runner and start it again indefinitely, in silence.
         """
         try:
             return getattr(self, method)(**arguments)

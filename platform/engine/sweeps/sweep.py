@@ -166,7 +166,7 @@ def _trial_resources(config: DialogueDPOConfig) -> dict[str, float]:
     """What a trial takes of the cluster.
 
     Raises:
-        ConfigError: the cluster has less than that, so that the trial would wait for ever.
+        ConfigError: the cluster has less than that, so that the trial would wait indefinitely.
     """
     present = ray.cluster_resources()
     gpus = config.learner.num_gpus_per_learner

@@ -78,7 +78,7 @@ class SweepWatch(tune.Callback):
             self._hooks.table.tell(record.plan.number, lines)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune's hook: a worker begins, or goes on with, a trial."""
+        """Tune's hook: a worker begins or resumes a trial."""
         self._find(trial).status = "running"
         self._show()
 

@@ -111,7 +111,7 @@ def run_in_worker(
             own.write_done(figures)
     gc.collect()  # the next trial begins in this process, and models hold themselves in cycles
     if session.was_ended:
-        # The session of Tune has been told to end; another report would wait for ever.
+        # The session of Tune has been told to end; another report would wait indefinitely.
         sys.exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Training that stops at a loss or gradient that is no number: the run folder keeps the batch."""
+"""Training that stops at a loss or gradient that is not finite: the run folder keeps the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error of a loss or gradient that is no number, and the files that keep what is known of it.
+"""The error of a loss or gradient that is not finite, and the files that keep what is known of it.
 
 fault.json          what failed and where: step, loss terms, learning rates, hash of the weights
 fault.safetensors   the batch
@@ -34,7 +34,7 @@ class LossFault:
 
 
 class NonFiniteLossError(ParleyError, FloatingPointError):
-    """A loss or gradient that is not a number; nothing was learned from the batch."""
+    """A loss or gradient that is not finite; nothing was learned from the batch."""
 
     def __init__(self, message: str, fault: LossFault | None = None) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ def batch_columns(batch: Mapping[str, Any], prefix: str = "") -> dict[str, NDArr
 
 
 def count_non_finite(columns: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-    """Column -> how many of its numbers are none; only those that have any."""
+    """Column -> how many of its numbers are not finite; only those that have any."""
     counts = {
         name: int((~np.isfinite(array)).sum())
         for name, array in columns.items()

@@ -95,7 +95,7 @@ class TraceFigures:
         return float(_pool(self.trained, _excess).sum() / _pool(self.trained, _num_labels).sum())
 
     def metrics(self) -> dict[str, Any]:
-        """All figures, `<name>_ci95` beside each; `<name>_by_length` is a table by size.
+        """All figures, `<name>_ci95` next to each; `<name>_by_length` is a table by size.
 
         Figures of trained sizes are None where none of these was measured. `inputs_trained_sizes`
         and `inputs_beyond_training` count the traces behind a figure without and with that suffix.

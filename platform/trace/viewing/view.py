@@ -1,4 +1,4 @@
-"""One trace to look at: what a model wrote beside the true trace, what its execution showed, and
+"""One trace to look at: what a model wrote next to the true trace, what its execution showed, and
 what the model believed at every token.
 
 Plain data, which a run keeps as JSON. `trace_viewer` makes it; `trace_layout`, `trace_page` and

@@ -1,4 +1,4 @@
-"""`parley watch` of a trace run: one held-out trace beside the true one, with the beliefs."""
+"""`parley watch` of a trace run: one held-out trace next to the true one, with the beliefs."""
 
 from __future__ import annotations
 
