@@ -40,7 +40,7 @@ check: .venv/.dev  ## style, types and the direction of imports
 	@cp -RL parley build/import_check/ && touch build/import_check/parley/platform/__init__.py
 	cd build/import_check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
-bench: .venv/.bench  ## speed and learning, beside other libraries
+bench: .venv/.bench  ## speed and learning, compared with other libraries
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 constraints: .venv/.dev .venv/.bench  ## pin what is installed in .venv

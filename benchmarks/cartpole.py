@@ -1,4 +1,4 @@
-"""CartPole until it is solved: parley's policies beside RLlib's and Stable-Baselines3's PPO.
+"""CartPole until it is solved: parley's policies compared with RLlib's and Stable-Baselines3's PPO.
 
     python -m benchmarks.cartpole [--seeds N] [--only NAME ...] [--quick] [--json FILE]
 
@@ -175,7 +175,7 @@ def format_ratio(seconds: float, best: float) -> str:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What the figures depend on beside the code."""
+    """What the figures depend on besides the code."""
     from importlib import metadata
 
     versions = installed_versions() | {"stable_baselines3": metadata.version("stable-baselines3")}

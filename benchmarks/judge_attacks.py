@@ -3,7 +3,7 @@
     python -m benchmarks.judge_attacks [--quick] [--json FILE] [--labelled FILE ...]
 
 Conversations that the judge has never seen are gone through reply by reply; each attack puts its
-own reply in the place of the human one. Two figures stand beside each other: rows judged one by
+own reply in the place of the human one. Two figures stand side by side: rows judged one by
 one, and the set of all replies of one attack judged at once, where stock replies show. Intervals
 are bootstrapped over conversations. PARLEY_DATA names the folder of `topical_chat`; without it,
 judge and attacks are tried on generated small talk. Files of labelled or repaired responses are

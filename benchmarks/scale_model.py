@@ -110,7 +110,7 @@ class Iteration:
 
     @property
     def bottleneck(self) -> str:
-        """What takes most beside playing."""
+        """What takes most besides playing."""
         others = {name: s for name, s in self.stages_s.items() if name != "play"}
         return max(others, key=lambda name: others[name])
 
@@ -237,7 +237,7 @@ def language_workload(
 
 
 def compare(measured: Mapping[str, Any]) -> list[dict[str, float]]:
-    """Each measured number of machines beside the model, whole and without playing."""
+    """Each measured number of machines compared with the model, whole and without playing."""
     constants, work = read_constants(measured), measured_workload(measured)
     rows = []
     for point in measured["points"]:
@@ -287,7 +287,7 @@ def extrapolate(constants: Constants, work: Workload, base: Cluster) -> list[dic
 def show(title: str, rows: list[dict[str, Any]]) -> None:
     """A table of an extrapolation."""
     print(f"\n{title}\n")
-    print("| runners | learners | iteration, s | rows/s | efficiency | most beside playing | s |"
+    print("| runners | learners | iteration, s | rows/s | efficiency | most besides playing | s |"
           " into driver, MB | driver store, MB | staleness |")  # fmt: skip
     print("| ---: " * 5 + "| --- " + "| ---: " * 4 + "|")
     for row in rows:
@@ -322,7 +322,7 @@ def main() -> None:
     constants = read_constants(measured)
     comparison = compare(measured)
     print(
-        "| machines | measured, s | model, s | error | beside playing: measured | model | error |"
+        "| machines | measured, s | model, s | error | besides playing: measured | model | error |"
     )
     print("| ---: " * 7 + "|")
     for row in comparison:

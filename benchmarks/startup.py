@@ -1,4 +1,4 @@
-"""From Enter to the first figures, beside another build of parley.
+"""From Enter to the first figures, compared with another build of parley.
 
     python -m benchmarks.startup --against CHECKOUT [--experiment NAME] [--runs N] [--json FILE]
 

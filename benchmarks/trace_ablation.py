@@ -1,4 +1,4 @@
-"""What the belief filter is good for: DHMM-GPT2 beside the same GPT-2 without it, on all languages.
+"""What the belief filter is good for: DHMM-GPT2 with and without it, on all languages.
 
     python -m benchmarks.trace_ablation --out FOLDER [--seeds N] [--only ROW ...] [--quick]
 

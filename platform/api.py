@@ -118,7 +118,7 @@ def train(
         experiment: a name of `parley list`, or a TOML file.
         overrides: settings to change.
         run_dir: the run's folder; None: `runs/<experiment>/<timestamp>`.
-        resume: go on with the run in `run_dir`, or with the newest one of the experiment.
+        resume: continue the run in `run_dir`, or the newest one of the experiment.
         quick: the same path at a tenth of the work.
         quiet: print nothing.
 
@@ -150,7 +150,7 @@ def evaluate(
 ) -> dict[str, object]:
     """Measure a run or a checkpoint as `parley evaluate` does; the figures by name.
 
-    An interval stands beside its rate under the same name and `_ci95`.
+    An interval stands next to its rate under the same name and `_ci95`.
 
     Args:
         run: a run, or the folder of a run or checkpoint.

@@ -113,7 +113,7 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
     )
     _add_chat_arguments(add("chat", "talk to an agent of a dialogue run"))
     _add_report_arguments(add("report", "a run as one HTML file: curves, figures, dialogues"))
-    _add_compare_arguments(add("compare", "runs beside each other: settings, figures, curves"))
+    _add_compare_arguments(add("compare", "runs side by side: settings, figures, curves"))
     _add_data_arguments(add("data", "preference pairs from repairs, split by conversation"))
     _add_submit_arguments(add("submit", "run an experiment as a job of a Ray cluster"))
     add("doctor", "what this machine can do: Ray, GPU, ports, versions")
@@ -143,12 +143,12 @@ def _add_train_arguments(parser: argparse.ArgumentParser, optional: bool = False
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run in --run-dir, or with the newest run of EXPERIMENT",
+        help="resume the run in --run-dir, or the newest run of EXPERIMENT",
     )
     parser.add_argument(
         "--auto-resume",
         action="store_true",
-        help="go on with the run in --run-dir where there is one, else begin it",
+        help="resume the run in --run-dir where there is one, else begin it",
     )
     parser.add_argument(
         "--data", metavar="FILE|DIR", type=Path, help="data to learn from (sets data.path)"

@@ -40,7 +40,7 @@ def load_settings(policy: str, seed: int, sheet: ScoreSheet) -> CartPolePPOConfi
 
 
 def train_parley(policy: str, seed: int, sheet: ScoreSheet) -> None:
-    """Train as `parley train` does; time beside `Algorithm.train` counts as aside."""
+    """Train as `parley train` does; time besides `Algorithm.train` counts as aside."""
     quiet_libraries()
     config = load_settings(policy, seed, sheet)
     num_processes = config.rollouts.num_env_runners + config.learner.num_learners

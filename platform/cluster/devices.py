@@ -31,7 +31,7 @@ class LearnerDevices:
     """GPUs of each, as Ray counts them."""
     is_cuda: bool
     """Whether torch computes on them; on GPUs that Ray counts but torch does not see, such as
-    those of a test, learners compute on the CPU beside them."""
+    those of a test, learners compute on the CPU next to them."""
 
     @property
     def bundle(self) -> dict[str, float]:

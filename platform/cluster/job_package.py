@@ -1,7 +1,7 @@
 """What a job brings to the cluster: parley's own code and the experiment's file, nothing else.
 
 The package is made anew for each submission and named by its content, so that nodes never run
-older code. What lies beside the code (data, runs, secrets, history) is never looked at.
+older code. What lies next to the code (data, runs, secrets, history) is never looked at.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_package(folder: Path, experiment_file: Path | None = None) -> int:
 def _code_files() -> Iterator[tuple[Path, Path]]:
     """Every source file of the import package and its path in the upload, by name."""
     root = Path(parley.__file__).parent
-    # In a checkout the parts of the package are links to the folders beside it.
+    # In a checkout the parts of the package are links to the folders next to it.
     for folder, subfolders, names in os.walk(root, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if name.isidentifier())
         for name in sorted(names):

@@ -52,7 +52,7 @@ CHATTY_LOGGERS = (
 )
 """Of Ray's client, which set levels of their own; what happens is told here."""
 GOING_ON = "going_on"
-"""Key of a job's metadata: the command that goes on with its run."""
+"""Key of a job's metadata: the command that resumes its run."""
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 MAX_NAME_CHARS = 64
 POLL_INTERVAL_S = 0.5
@@ -78,9 +78,9 @@ class JobRequest:
     """On the cluster; `~` is the home of whoever runs the driver there."""
     submission_id: str
     going_on: str = ""
-    """The command that goes on with the run after the job was stopped."""
+    """The command that resumes the run after the job was stopped."""
     experiment_file: Path | None = None
-    """Uploaded beside the code, where the experiment is no packaged one."""
+    """Uploaded with the code, where the experiment is no packaged one."""
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     num_cpus: float | None = None
     """CPUs that Ray keeps for the driver; absent: none, and the driver runs on the head."""
@@ -101,7 +101,7 @@ class JobServer:
 
     Args:
         address: URL of the cluster's dashboard.
-        say: takes what there is to tell beside the log.
+        say: takes what there is to tell besides the log.
 
     Raises:
         InputError: nothing answers there, or the token is missing or wrong.
@@ -244,7 +244,7 @@ class JobServer:
     def _say_going_on(self, details: JobDetails) -> None:
         """Name the command that goes on, where parley has submitted the job."""
         if call := (details.metadata or {}).get(GOING_ON):
-            self._say(f"go on with its run by\n  {call}")
+            self._say(f"resume its run by\n  {call}")
 
     def _raise_refused(self, error: AuthenticationError) -> NoReturn:
         raise refusal(self.address) from error

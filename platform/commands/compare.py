@@ -1,4 +1,4 @@
-"""`parley compare`: runs beside each other, as text, JSON and one HTML file."""
+"""`parley compare`: runs side by side, as text, JSON and one HTML file."""
 
 from __future__ import annotations
 

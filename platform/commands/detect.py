@@ -96,7 +96,7 @@ def _print_summary(detection: Detection) -> None:
     print(f"{num_rows} rows, {_rate(metrics, 'flag_rate')} of them flagged")
     if "human_rows" in metrics:
         print(
-            f"{metrics['human_rows']} responses of people beside them, "
+            f"{metrics['human_rows']} responses of people next to them, "
             f"{_rate(metrics, 'human_flag_rate')} flagged"
         )
     if detection.num_known:

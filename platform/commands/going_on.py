@@ -1,4 +1,4 @@
-"""A run that was stopped: where it lies, and the command that goes on with it."""
+"""A run that was stopped: where it lies, and the command that resumes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def describe_stop(command: str, experiment: str, run_folder: RunFolder) -> str:
     if not can_go_on(command, run_folder):
         return f"stopped before there was anything to save; {place} holds the settings alone"
     call = resuming_call(command, experiment, run_folder)
-    return f"stopped; {place} keeps what was reached. Go on with it by\n  {call}"
+    return f"stopped; {place} keeps what was reached. Resume it by\n  {call}"
 
 
 def can_go_on(command: str, run_folder: RunFolder) -> bool:
@@ -42,9 +42,9 @@ def can_go_on(command: str, run_folder: RunFolder) -> bool:
 
 
 def resuming_call(command: str, experiment: str, run_folder: RunFolder) -> str:
-    """The command line that goes on with the run, quoted for a shell.
+    """The command line that resumes the run, quoted for a shell.
 
-    A submitted job is gone on with by another one.
+    A submitted job is resumed by another one.
     """
     in_job = in_submitted_job()
     words = ["parley", "submit" if in_job else command]

@@ -112,7 +112,7 @@ def _make_request(arguments: argparse.Namespace) -> Any:
 
 
 def _describe_going_on(arguments: argparse.Namespace, overrides: list[str], run_dir: str) -> str:
-    """The command that goes on with the job's run, or begins it where it never began."""
+    """The command that resumes the job's run, or begins it where it never began."""
     words = ["parley", "submit", *(["--address", arguments.address] if arguments.address else [])]
     words += [*(["--tune"] if arguments.tune else []), arguments.experiment, *overrides]
     words += [*(["--quick"] if arguments.quick else []), "--run-dir", run_dir, "--auto-resume"]

@@ -113,7 +113,7 @@ def run_recorded(
     Args:
         request: what to run.
         run: `train_experiment` or `tune_experiment`.
-        check_resumed: raises for the folder of a run that the command cannot go on with.
+        check_resumed: raises for the folder of a run that the command cannot resume.
 
     Returns:
         The run's folder and its final figures.
@@ -169,10 +169,10 @@ def _open_run(request: RunRequest, check_resumed: Callable[[Path], None]) -> tup
 
 
 def refuse_sweep(path: Path) -> None:
-    """Raise where the folder is that of a sweep, whose trials `parley tune` goes on with."""
+    """Raise where the folder is that of a sweep, whose trials `parley tune` resumes."""
     if (path / TRIALS_FILE).is_file():
         raise RunFolderError(
-            f"{display_path(path)} is a sweep; go on with it by parley tune --resume, or name "
+            f"{display_path(path)} is a sweep; resume it by parley tune --resume, or name "
             f"another run with --run-dir"
         )
 

@@ -36,7 +36,7 @@ def _check_sweep(path: Path) -> None:
     """Raise where the folder is that of a single training."""
     if not (path / TRIALS_FILE).is_file():
         raise RunFolderError(
-            f"{display_path(path)} is not a sweep: it has no {TRIALS_FILE}; go on with it by "
+            f"{display_path(path)} is not a sweep: it has no {TRIALS_FILE}; resume it by "
             f"parley train --resume, or name a sweep with --run-dir"
         )
 

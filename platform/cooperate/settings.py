@@ -91,7 +91,7 @@ class DPOSection(Section):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
     chosen_nll_weight: NonNegative = 1.0
-    """Weight of the chosen responses' negative log-likelihood per token beside the DPO loss (RPO,
+    """Weight of the chosen responses' negative log-likelihood per token besides the DPO loss (RPO,
     Pang et al. 2024): it keeps their probability from falling."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     """Share of the pairs taken as labelled the wrong way round (cDPO)."""

@@ -35,7 +35,7 @@ MODEL_FILES = (
     "chat_template*",
     "*.model",
 )
-"""What decides how a model reads and writes, beside its weights."""
+"""What decides how a model reads and writes, besides its weights."""
 SAFE_WEIGHTS, OLD_WEIGHTS = ("*.safetensors", "*.safetensors.index.json"), ("pytorch_model*",)
 """Weights; where there are some of the first kind, the second is not read."""
 CHECKPOINT_MARKS = ("config.toml", "policy.json")

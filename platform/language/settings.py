@@ -119,7 +119,7 @@ class PretrainLearnerConfig(Section):
 
 
 class PretrainEvaluationConfig(Section):
-    """What is shown beside the held-out figures."""
+    """What is shown besides the held-out figures."""
 
     samples: Count = 2
     """Dialogues that the model holds with itself at every evaluation; 0: none."""

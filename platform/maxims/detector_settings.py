@@ -59,7 +59,8 @@ class DetectorModelConfig(Section):
     num_trees: Positive = 80
     """Trees for each kind of violation and fold."""
     phrases: bool = True
-    """Whether runs of words are learned beside the features: better on known kinds of violation."""
+    """Whether runs of words are learned besides the features: better on known kinds of
+    violation."""
     injection_weight: NonNegative = 0.7
     """Weight of an injected row; a labelled one has 1."""
     clean_weight: Rate = 1.0
@@ -75,7 +76,7 @@ class CalibrationConfig(Section):
 
 
 class DetectorEvaluationConfig(Section):
-    """What is measured beside the labelled rows."""
+    """What is measured besides the labelled rows."""
 
     unseen_injections: Annotated[int, Field(ge=5)] = 120
     """Violated turns of each injector with phrases that nothing was learned from."""

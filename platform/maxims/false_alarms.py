@@ -1,6 +1,6 @@
 """How often a detector flags what people said: the first figure to look at before its findings.
 
-A file of responses holds such talk as a rule: human responses beside the judged ones, rows that are
+A file of responses holds such talk as a rule: human responses next to the judged, rows that are
 labelled free of violations, or else the turns that were said before. A detector that flags clearly
 more of it than it was calibrated to does not know this kind of talk.
 """
@@ -33,7 +33,7 @@ class Clean(NamedTuple):
 def find_clean(rows: Sequence[LabelledRow]) -> tuple[list[Clean], str]:
     """What rows hold of people's responses, each once, and in words what that is.
 
-    Human responses beside the rows and rows labelled clean; where there are none, the turns that
+    Human responses next to the rows and rows labelled clean; where there are none, the turns that
     were said before the responses.
     """
     kinds = ((_beside, BESIDE), (_earlier, EARLIER))

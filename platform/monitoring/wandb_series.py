@@ -1,7 +1,7 @@
 """Weights & Biases, through `setup_wandb`, Ray Train's own entry to it.
 
 Tune's callback keeps a Ray actor for each trial: it would need a cluster in runs that have none,
-and lose what it has not yet sent when a local cluster ends. It cannot go on with a run either.
+and lose what it has not yet sent when a local cluster ends. It cannot resume a run either.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class WandbSeries:
             os.environ["WANDB_MODE"] = "offline"
 
     def log_trial_start(self, trial: TrackedSeries) -> None:
-        """Begin a run, or go on with the one of this id."""
+        """Begin a run, or resume the one of this id."""
         self._runs[trial] = setup_wandb(
             trial.config,
             trial_id=trial.trial_id,

@@ -1,4 +1,4 @@
-"""Runs beside each other: settings that differ, figures with intervals, curves over each other.
+"""Runs side by side: settings that differ, figures with intervals, curves over each other.
 
 Read from the run folders alone: no model is loaded. All runs are compared with the first.
 """

@@ -1,6 +1,6 @@
 """What final figures are called, what they mean in plain words, and how many things they are of.
 
-For the terminal, the report and whoever sets runs beside each other. Only names are known here:
+For the terminal, the report and whoever sets runs side by side. Only names are known here:
 what is measured, and how, stands where it is measured. A figure without a row in `figure_table` is
 shown under its key.
 """
@@ -14,9 +14,9 @@ from typing import Any
 from parley.platform.report.figure_table import FIGURES, Figure
 
 INTERVAL_SUFFIX = "_ci95"
-"""A figure's 95 % interval stands beside it under its name with this suffix."""
+"""A figure's 95 % interval stands next to it under its name with this suffix."""
 ALIASES = {"env_steps": "evaluation_env_steps"}
-"""Older name -> the figure that stands beside it, and is shown in its place."""
+"""Older name -> the figure that stands next to it, and is shown in its place."""
 
 VARIANTS = {
     "_beyond_training": "sizes beyond training",

@@ -1,4 +1,4 @@
-"""Confidence intervals beside every mean and share.
+"""Confidence intervals next to every mean and share.
 
 Shares get a score interval, which stays within 0 and 1 and never claims certainty; other means a
 bootstrap, which stays within the range of what was seen.

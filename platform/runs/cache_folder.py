@@ -1,6 +1,6 @@
 """Folders in the user's cache that are built once: whole or not at all, by one process at a time.
 
-A folder is built under a hidden name, flushed and renamed; a lock file beside it lets a second
+A folder is built under a hidden name, flushed and renamed; a lock file next to it lets a second
 process wait for the first. `manifest.json` holds the size and hash of every file, so that damage is
 found before the folder is used.
 """

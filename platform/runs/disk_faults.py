@@ -23,7 +23,7 @@ def explaining_full_disk(run_folder: RunFolder) -> Iterator[None]:
             yield
     except DiskFullError as error:
         raise DiskFullError(
-            f"{error}; {_describe_checkpoint(run_folder)}; free space there, then go on with "
+            f"{error}; {_describe_checkpoint(run_folder)}; free space there, then resume with "
             f"--resume"
         ) from error
 

@@ -97,8 +97,8 @@ def read_inputs(run: Path) -> dict[str, RunInput]:
         return parse_inputs(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{display_path(path)} is damaged ({error}); delete it to go on with what the settings "
-            f"name now"
+            f"{display_path(path)} is damaged ({error}); delete it to resume with what the "
+            f"settings name now"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Long work before training that a stop does not undo: what was done is kept, and gone on with."""
+"""Long work before training that a stop does not undo: what was done is kept, and resumed."""
 
 from __future__ import annotations
 

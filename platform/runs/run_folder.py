@@ -233,7 +233,7 @@ def _refuse_contents(path: Path) -> None:
     names = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK_FILE)
     if names:
         raise RunFolderError(
-            f"{display_path(path)} holds {', '.join(names[:3])} already; go on with it by "
+            f"{display_path(path)} holds {', '.join(names[:3])} already; resume it by "
             f"--resume or choose another --run-dir"
         )
 

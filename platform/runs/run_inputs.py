@@ -225,7 +225,8 @@ def _read_notes(config: ExperimentConfig, run: Path) -> dict[str, RunInput]:
         identities: dict[str, str | None] = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{display_path(path)} is damaged ({error}); delete it to go on with the present judges"
+            f"{display_path(path)} is damaged ({error}); delete it to resume with the present "
+            f"judges"
         ) from error
     return {
         entry.key: RunInput(entry.name, entry.name, identities.get(entry.mark.kind))

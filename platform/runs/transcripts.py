@@ -1,6 +1,6 @@
 """Dialogues of a run, kept to be read: `transcripts.jsonl`, one dialogue a line.
 
-A transcript holds exact token ids beside the text, and what each token was worth to the frozen
+A transcript holds exact token ids next to the text, and what each token was worth to the frozen
 competitor. This module writes and reads the file and lays a dialogue out as plain lines; how it is
 coloured, and which dialogues are shown, is for the readers (`parley watch`, `parley report`).
 """

@@ -61,7 +61,7 @@ class Activity:
         self.advance(share_done * self.total - self.done)
 
     def say(self, line: str) -> None:
-        """Say something beside the count."""
+        """Say something next to the count."""
         if self.listener is not None:
             self.listener.say(line)
 

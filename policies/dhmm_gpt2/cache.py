@@ -9,7 +9,7 @@ from transformers import DynamicCache
 
 
 class DHMMGPT2Cache(DynamicCache):
-    """A growing key-value cache beside one belief [B, heads, S] per filter layer.
+    """A growing key-value cache next to one belief [B, heads, S] per filter layer.
 
     Attributes:
         beliefs: layer index to the belief after the last cached token.

@@ -275,7 +275,7 @@ class DHMMGPT2ForCausalLM(DHMMGPT2PreTrainedModel, GenerationMixin):
         """Give `generate` a cache that carries beliefs, where it would make a plain one."""
         if generation_config.cache_implementation not in (None, "dynamic"):
             raise ValueError(
-                f"cache_implementation must be 'dynamic' (beliefs are carried beside the keys and "
+                f"cache_implementation must be 'dynamic' (beliefs are carried next to the keys and "
                 f"values), got {generation_config.cache_implementation!r}"
             )
         if generation_config.use_cache and model_kwargs.get("past_key_values") is None:

@@ -30,7 +30,7 @@ def find_lone_adapter(source: str) -> Path | None:
 
 
 def find_base(folder: Path) -> str:
-    """The model that an adapter changes: a folder beside it or from here, or a Hugging Face name.
+    """The model that an adapter changes: a folder next to it or from here, or a Hugging Face name.
 
     Raises:
         WeightsError: the adapter does not name one.

@@ -38,7 +38,7 @@ def load_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
 
     Raises:
         WeightsError: a weight is missing, of another shape or of a layer that the model has not;
-            the file is damaged, or holds more than tensors; an adapter lies beside it.
+            the file is damaged, or holds more than tensors; an adapter lies next to it.
         Exception: whatever else transformers finds wrong, as it says it.
     """
     adapter = find_adapter(name)
@@ -96,7 +96,7 @@ def find_adapter(source: str) -> Path | None:
 def _check_report(model: PreTrainedModel, report: dict[str, Any]) -> None:
     missing = sorted(set(report["missing_keys"]) - set(model.all_tied_weights_keys))
     mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
-    # Heads of other tasks may lie beside a model, layers that it does not have may not.
+    # Heads of other tasks may lie next to a model, layers that it does not have may not.
     prefix = f"{model.base_model_prefix}."
     unexpected = sorted(
         key

@@ -31,7 +31,7 @@ _LOGITS_PER_CHUNK = 2**24
 
 
 class NonFiniteLogitsError(ValueError):
-    """A model gave logits that are no numbers.
+    """A model gave logits that are not finite.
 
     Attributes:
         rows: the dialogues concerned.

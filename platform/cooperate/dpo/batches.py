@@ -142,7 +142,7 @@ def plan_steps(
 ) -> list[NDArray[np.int64]]:
     """The pairs of each gradient step of one pass, a function of (seed, epoch).
 
-    Pairs of one prompt stand together where they fit, prompts with rows of similar length beside
+    Pairs of one prompt stand together where they fit, prompts with rows of similar length next to
     each other, and the steps come in random order.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Log-probabilities of targets and what TRL reports beside them, from hidden states.
+"""Log-probabilities of targets and what TRL reports besides, from hidden states.
 
 The output layer is most of a small model's work, and fresh memory is most of what is slow about it
 on a CPU: there the logits are written into one buffer, which becomes the probabilities and then the

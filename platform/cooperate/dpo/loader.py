@@ -68,7 +68,7 @@ def check_warmup(pairs: TokenPairs, dpo: DPOSection) -> None:
 
 
 def collate(pairs: TokenPairs, chosen: NDArray[np.int64], shared: bool) -> dict[str, Any]:
-    """The packed rows of B pairs, and beside them what TRL's loss reads: responses alone.
+    """The packed rows of B pairs, and next to them what TRL's loss reads: responses alone.
 
     TRL gets `input_ids`, `attention_mask`, `completion_mask` int64 [2B, 1 + C], where a first
     column stands for all prompts, and the reference's log-probabilities float32 [B].

@@ -163,7 +163,7 @@ def store_generator(
     save: Save,
     best_score: float | None,
 ) -> Checkpoint:
-    """Save a trial's checkpoint in a run, with the reference beside the generator.
+    """Save a trial's checkpoint in a run, with the reference next to the generator.
 
     The reference is the same in all checkpoints: they hold hard links where the disk can.
     """
@@ -190,7 +190,7 @@ def measure_generator(
     checkpoint: Checkpoint,
     say: Callable[[str], None],
 ) -> CooperationResult:
-    """The figures of a checkpoint on the held-out conversations, beside all it is compared with."""
+    """The figures of a checkpoint on the held-out conversations, and all it is compared with."""
     device = device_of(config)
     reference = shared.build_reference()
     reference.model.to(device)  # type: ignore[arg-type]

@@ -116,7 +116,7 @@ class TokenPairs:
         )
 
     def check_same(self, fingerprint: str) -> None:
-        """Refuse to go on with other data than a run began with.
+        """Refuse to resume with other data than a run began with.
 
         Raises:
             PairDataError: tokenizer, pairs or cuts are not those of `fingerprint`.
@@ -158,7 +158,7 @@ def encode_pairs(
     context: int,
     data: PreferenceDataConfig,
 ) -> tuple[TokenPairs, EncodingCounts]:
-    """Pairs as token ids, with prompts cut from the left to what fits beside their responses.
+    """Pairs as token ids, with prompts cut from the left to what fits next to their responses.
 
     A response is its text as it follows its prompt, and the end-of-text token. All pairs of a
     prompt get the same cut, so that the model reads that prompt once for all of them.

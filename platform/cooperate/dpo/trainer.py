@@ -79,7 +79,7 @@ Report = Callable[[dict[str, float]], bool]
 class SharedPromptDPOTrainer(DPOTrainer):
     """TRL's trainer with prompts read once and a reference that is given.
 
-    Make one with `build_trainer`, call `restore` to go on with an earlier run, then `run`.
+    Make one with `build_trainer`, call `restore` to resume an earlier run, then `run`.
 
     Args:
         model: the policy.

@@ -1,1 +1,1 @@
-"""How a tuned generator answers, judged beside the untuned one and people."""
+"""How a tuned generator answers, compared with the untuned one and people."""

@@ -1,4 +1,4 @@
-"""How cooperative a tuned generator is on held-out prompts, beside what it has to be compared with.
+"""How cooperative a tuned generator is on held-out prompts, and what it has to be compared with.
 
 The pipeline (generate, detect, re-rank, repair) knows its own detector only. What counts is the
 verdict of a judge that took no part in it.

@@ -39,7 +39,7 @@ def evaluate_dpo(
     data: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Measure a tuned generator beside its reference, and keep the result in its run folder.
+    """Measure a tuned generator against its reference, and keep the result in its run folder.
 
     Args:
         path: a run or sweep of `dialogue/dpo`, or a checkpoint in one.

@@ -117,7 +117,7 @@ def generate(
 
     Raises:
         ValueError: `max_new_tokens` fills the model's context, or the model cannot speak.
-        BrokenModelError: the model's logits are no numbers.
+        BrokenModelError: the model's logits are not finite.
     """
     encoded = encode_fitting(language_model, prompts, decoding)
     order = np.argsort([-len(ids) for ids in encoded], kind="stable")

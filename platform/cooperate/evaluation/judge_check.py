@@ -28,7 +28,7 @@ from parley.platform.maxims.pairs.pair import PreferencePair
 from parley.platform.report.intervals import LEAST_UNITS
 
 LEAST_COOPERATIVE = 0.65
-"""What is asked of a generator, and so of the people that it is measured beside."""
+"""What is asked of a generator, and so of the people that it is compared with."""
 MAJORITY = 0.5
 """That most of what people say passes must be shown by the interval: the rate alone may be luck."""
 MOST_CHECKED = 256
@@ -47,7 +47,7 @@ class JudgeCheck:
     human: Rate
     """Cooperative replies of people, each where it was said."""
     fit_gain: Rate
-    """How much oftener that is than where people's replies of other conversations stand there."""
+    """How much more often that is than where replies of other conversations stand there."""
     learned_from: str
     """What the judge learned from; empty where nobody knows."""
 
@@ -86,7 +86,7 @@ class JudgeCheck:
 
     @property
     def fault(self) -> str:
-        """What the judge does wrong; empty where people pass, and oftener than out of place."""
+        """What the judge does wrong; empty where people pass, and more often than out of place."""
         low, high = self.human.interval
         if self.human.value < LEAST_COOPERATIVE or low <= MAJORITY:
             verb = "does not know" if high < LEAST_COOPERATIVE else "may not know"

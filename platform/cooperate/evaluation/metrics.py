@@ -30,11 +30,11 @@ NUM_SAMPLES = 24
 """Prompts that are kept with all answers, to be read."""
 
 MOST_QUALITY_VIOLATIONS = 0.10
-"""A bound of the criteria, beside `LEAST_COOPERATIVE`."""
+"""A bound of the criteria, besides `LEAST_COOPERATIVE`."""
 UNDECIDED = "undecided"
 
 EVALUATION_FILE = "evaluation.json"
-"""The latest evaluation of a run, beside its result: figures, table and samples."""
+"""The latest evaluation of a run, next to its result: figures, table and samples."""
 
 Answers = dict[str, list[str]]
 """System -> its response to each prompt."""
@@ -67,12 +67,12 @@ class Criterion:
 
 
 def name_rate(name: str, rate: Rate) -> dict[str, Any]:
-    """A rate with its interval beside it."""
+    """A rate with its interval next to it."""
     return {name: rate.value, f"{name}_ci95": list(rate.interval)}
 
 
 def name_rates(name: str, rates: Mapping[str, Rate]) -> dict[str, Any]:
-    """Rates by maxim with their intervals beside them."""
+    """Rates by maxim with their intervals next to them."""
     return {
         name: {maxim: rate.value for maxim, rate in rates.items()},
         f"{name}_ci95": {maxim: list(rate.interval) for maxim, rate in rates.items()},
@@ -94,7 +94,7 @@ def name_figures(
 ) -> dict[str, Any]:
     """All systems' figures; those of the tuned model's greedy responses without a suffix.
 
-    `cooperative_gain` is how much oftener these are cooperative than the untuned model's, prompt
+    `cooperative_gain` is how much more often these are cooperative than the untuned model's, prompt
     by prompt.
     """
     by_name = {system.name: system for system in table}

@@ -25,7 +25,7 @@ from parley.platform.report.intervals import (
 SEVERAL, UNKNOWN = "several", "unknown"
 """Pairs whose rejected response violates more than one maxim, or none that is known."""
 LONGER, SHORTER, EQUAL = "longer", "shorter", "equal"
-"""Pairs by the length of the chosen response beside the rejected one's, in words."""
+"""Pairs by the length of the chosen response compared with the rejected one's, in words."""
 
 Floats = NDArray[np.float64]
 
@@ -142,14 +142,14 @@ def measure_accuracy(
         pairs: N, N >= 1, in the same order.
 
     Raises:
-        ValueError: another number of pairs, none, or a margin that is no number.
+        ValueError: another number of pairs, none, or a margin that is not finite.
     """
     if len(margins) != len(pairs) or not pairs:
         raise ValueError(
             f"{len(margins)} margins of {len(pairs)} pairs: one for each, at least one"
         )
     if np.isnan(margins).any():
-        raise ValueError(f"{int(np.isnan(margins).sum())} of {len(margins)} margins are no numbers")
+        raise ValueError(f"{int(np.isnan(margins).sum())} of {len(margins)} margins are not finite")
     hits = count_hits(margins)
     conversations = [pair.conversation for pair in pairs]
     maxims = np.array([group_of(pair.maxim) for pair in pairs])

@@ -1,4 +1,4 @@
-"""What a report shows of a generator: the systems beside each other, preferences, answers to read.
+"""What a report shows of a generator: the systems side by side, preferences, answers to read.
 
 Drawn from `evaluation.json`; what models and people said is escaped.
 """

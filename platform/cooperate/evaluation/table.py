@@ -1,4 +1,4 @@
-"""The figures of one set of responses, and the table that sets several beside each other."""
+"""The figures of one set of responses, and the table that sets several side by side."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _max_tokens(model: Any, tokenizer: Any) -> int:
 def _read_thresholds(path: Path, log: Callable[[str], None]) -> NDArray[np.float64]:
     """`{"quantity": 0.4, …}`; one half where there is no such file."""
     if not path.is_file():
-        log(f"no {THRESHOLDS_FILE} beside the classifier: every threshold is {DEFAULT_THRESHOLD}")
+        log(f"no {THRESHOLDS_FILE} next to the classifier: every threshold is {DEFAULT_THRESHOLD}")
         return np.full(len(MAXIMS), DEFAULT_THRESHOLD)
     try:
         given = json.loads(path.read_text(encoding="utf-8"))

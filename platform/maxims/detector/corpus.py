@@ -130,7 +130,7 @@ Filed = tuple[LabelledRow, Origin, str]
 
 
 def _read_files(paths: Sequence[str], remarks: list[str]) -> tuple[list[Filed], list[RowProblem]]:
-    """Labelled rows and the human responses beside them, each once per file."""
+    """Labelled rows and the human responses next to them, each once per file."""
     found: dict[tuple[str, str, str, str], Filed] = {}
     problems: list[RowProblem] = []
     for path in map(Path, paths):

@@ -31,7 +31,7 @@ from parley.platform.maxims.detector_settings import DetectorModelConfig
 from parley.platform.maxims.text.exchange import MAXIMS
 
 MAX_DRAWN = 3_000
-"""Rows that say no to a head and are no human responses beside violated ones, at most."""
+"""Rows that say no to a head and are no human responses next to violated ones, at most."""
 
 Report = Callable[[str, float], None]
 """What is being done, and the share of the whole work that is finished."""
@@ -148,7 +148,7 @@ class _CrossFitting:
     def _rows_of_head(
         self, seen: NDArray[np.bool_], column: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """All that say yes to a head, all human responses beside, and a draw of the others."""
+        """All that say yes to a head, the human responses next to them, a draw of the others."""
         targets = self._targets[:, column]
         yes = np.flatnonzero(seen & (targets == 1))
         no = np.flatnonzero(seen & (targets == 0))

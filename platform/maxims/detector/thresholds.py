@@ -28,7 +28,7 @@ class JudgedRows(NamedTuple):
     labels: NDArray[np.bool_]
     """[N, 4]"""
     weight: float
-    """Of their macro-F1 beside that of other sets."""
+    """Of their macro-F1 compared with that of other sets."""
 
 
 def choose_offsets(

@@ -79,7 +79,7 @@ SCARCE_PASSES, SCARCE_SELECTION = 3, 0.25
 
 @dataclass(frozen=True)
 class JudgeRecipe:
-    """Everything that the judge is made of, beside the conversations."""
+    """Everything that the judge is made of, besides the conversations."""
 
     version: int = 2
     """Raised when the code changes what comes out of the same settings."""

@@ -142,6 +142,6 @@ class Ranker(nn.Module):
         said = reply.tokens[of_reply]  # [P, Lr, E]
         likeness = torch.bmm(shown[of_context], said.transpose(1, 2))
         best = likeness.view(len(said), NUM_LAGS, length, -1).amax(2)  # [P, K, Lr]
-        best = best.clamp_min(0)  # as beside padding, whose vectors are 0
+        best = best.clamp_min(0)  # as next to padding, whose vectors are 0
         best = torch.cat([best, best.amax(1, keepdim=True)], 1)
         return (best * reply.weights[of_reply][:, None]).sum(-1)

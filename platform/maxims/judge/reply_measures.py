@@ -1,4 +1,4 @@
-"""What can be counted on a reply beside its context: echoes, repetitions, length, doubtful claims.
+"""What can be counted on a reply in its context: echoes, repetitions, length, doubtful claims.
 
 Every measure grows with suspicion. None knows a violation: how much is too much is read off human
 replies, see `human_calibration`.

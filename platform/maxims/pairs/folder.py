@@ -1,4 +1,4 @@
-"""Preference data on disk: two files that `datasets` loads as splits, and the account beside them.
+"""Preference data on disk: two files that `datasets` loads as splits, and the account next to them.
 
 `train` and `test` are Parquet or JSONL. Folders made by other programs are read, too, as long as
 they have the columns prompt, chosen and rejected.
@@ -86,7 +86,7 @@ def check_target(folder: Path, force: bool) -> None:
     strange = [name for name in found if name not in own]
     if strange:
         raise PairFolderError(
-            f"--out {folder} holds {strange[0]} beside prepared data; move it away, or name "
+            f"--out {folder} holds {strange[0]} besides prepared data; move it away, or name "
             f"another folder"
         )
     if not force:

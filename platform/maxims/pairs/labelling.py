@@ -1,4 +1,4 @@
-"""The maxims of preference pairs without a label, learned from the repairs beside them."""
+"""The maxims of preference pairs without a label, learned from the repairs next to them."""
 
 from __future__ import annotations
 

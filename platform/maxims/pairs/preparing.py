@@ -67,7 +67,7 @@ class Preparation:
     dropped: list[Remark]
     warnings: list[Remark]
     labelled: dict[str, int]
-    """Rows labelled by the repairs beside them, by rule."""
+    """Rows labelled by the repairs next to them, by rule."""
     pointers: dict[str, int]
     """Evidence pointers, `resolved` and `kept`."""
 

@@ -259,7 +259,7 @@ def test_a_stop_names_the_folder_and_the_command_that_goes_on(
     argv[2] = "seed=4"
     assert main([*argv, "my other run"]) == 130
     told = capsys.readouterr().err
-    assert "parley train: stopped; my other run keeps what was reached. Go on with it by" in told
+    assert "parley train: stopped; my other run keeps what was reached. Resume it by" in told
     call = told.splitlines()[-1]
     assert call == "  parley train cartpole/ppo --run-dir 'my other run' --resume"
     assert main([*shlex.split(call)[1:]]) == 130  # the same again: its seed is kept

@@ -24,7 +24,7 @@ CARTPOLE = [
     "evaluation.selection_episodes=2",
     "checkpoint.interval_iterations=5",
 ]
-"""PPO for ever, with all that can be measured soon."""
+"""PPO that never ends, with all that can be measured soon."""
 FAST_REPORTS = {"RAY_metrics_report_interval_ms": "1000"}
 """Ten times as often as Ray does by itself."""
 STOP_TIMEOUT_S = 120.0

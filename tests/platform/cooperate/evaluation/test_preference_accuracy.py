@@ -209,5 +209,5 @@ def test_margins_that_do_not_fit_are_refused() -> None:
         measure_accuracy(np.ones(2), [make_pair(0)])
     with pytest.raises(ValueError, match="at least one"):
         measure_accuracy(np.ones(0), [])
-    with pytest.raises(ValueError, match="1 of 1 margins are no numbers"):
+    with pytest.raises(ValueError, match="1 of 1 margins are not finite"):
         measure_accuracy(np.array([math.nan]), [make_pair(0)])
