@@ -21,10 +21,10 @@ from parley.platform.cluster.ray_token import (
     token_file,
 )
 from parley.platform.commands.finding import Finding
+from parley.platform.commands.submit import ADDRESS_VARIABLES
 from parley.platform.settings.errors import ConfigError
 
 DASHBOARD_PORT, AGENT_PORT = 8265, 52365
-ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 JOBS_PATH, AGENT_PATH = "/api/jobs/", "/api/job_agent/jobs/"
 TIMEOUT_S = 2.0
 ADVICE = (

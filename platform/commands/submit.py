@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from parley.platform.commands.running import find_sweep
+from parley.platform.commands.train import DATA_KEY
 from parley.platform.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError
 from parley.platform.runs.run_folder import RUNS_DIR
 from parley.platform.runs.run_place import ROOT_VARIABLE
@@ -36,7 +37,6 @@ SUBMISSION = "parley.platform.cluster.submission"
 """Imported when it is needed: it loads Ray."""
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-DATA_KEY = "data.path"
 PATH_KEYS = ("path", "conversations", "labelled", "openers", "init_from", "model", "repo")
 """Last parts of the settings that may be paths, and of no others."""
 PATH_SETTINGS = ("judges.detector", "judges.judge")

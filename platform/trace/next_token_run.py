@@ -1,6 +1,6 @@
 """The trace job: a token language is learned from an endless stream of true traces.
 
-Ray workers write the traces, Ray Train learns them, and beside it this process lets the model write
+Ray workers write the traces, Ray Train learns them, and meanwhile this process lets the model write
 held-out traces and executes them.
 """
 

@@ -66,7 +66,7 @@ class LanguageActorCritic(nn.Module):
         return F.linear(hidden, embeddings), self.value_head(hidden).squeeze(-1)
 
     def save_files(self, folder: Path) -> None:
-        """Write the language model as transformers does, and the value head beside it."""
+        """Write the language model as transformers does, and the value head next to it."""
         self.language_model.save_pretrained(folder)
         head = {name: t.contiguous() for name, t in self.value_head.state_dict().items()}
         save_file(head, folder / VALUE_HEAD_FILE)
