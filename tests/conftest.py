@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,30 @@ def tracked_files() -> list[Path]:
     return [path for path in paths if (ROOT / path).exists()]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Open the shared Ray for what asks for it, also after a test that has closed it."""
+    if "local_ray" in getattr(item, "fixturenames", ()):
+        from tests.shared_ray import share_ray
+
+        share_ray()
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray of four CPUs that tests share, open whenever a test that asks for it begins."""
+    yield
+    import ray
+
+    ray.shutdown()
+
+
 @pytest.fixture(scope="session")
 def quick_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small GPT-2 with its tokenizer: the embedded model's way of building at a tenth of it."""
+    """A small GPT-2 with its tokenizer: the embedded model's way of building at a tenth of it.
+
+    One for all test processes: the first that asks builds it, behind the cache's own lock.
+    """
     from parley.platform.language.embedded import EmbeddedRecipe, embedded_model
     from parley.platform.language.settings import LanguageModelConfig, LanguageTrainingConfig
 
@@ -42,5 +64,11 @@ def quick_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_threads=1,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PARLEY_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("PARLEY_CACHE_DIR", str(folder_of_all_workers(tmp_path_factory) / "cache"))
         return embedded_model(recipe)
+
+
+def folder_of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This test session's folder for temporary files, the same in every process of pytest-xdist."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own

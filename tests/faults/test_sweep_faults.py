@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 from parley.platform.engine.sweeps.trial_folder import TrialFolder
 from parley.platform.errors import InputError
@@ -33,19 +30,8 @@ PATIENCE_S = 120.0
 WHOLE = list(range(1, NUM_STEPS + 1))
 
 
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    """A cluster in which two trials run at a time, unless other tests have one already."""
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.usefixtures("local_ray")
 def test_faults_stay_with_their_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One sweep, six trials: sound, broken once, killed once, broken for good, NaN, divergence."""
     run = tmp_path / "run"
@@ -80,7 +66,7 @@ def test_faults_stay_with_their_trials(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.usefixtures("local_ray")
 def test_a_failed_trial_is_tried_again_by_resume_but_not_a_diverged_one(tmp_path: Path) -> None:
     run = tmp_path / "run"
     faults = {"0.1": (3, "raise"), "0.3": (2, "diverge")}

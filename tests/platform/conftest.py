@@ -1,13 +1,11 @@
-"""What the platform's tests share: a local Ray, and experiments of a few seconds."""
+"""What the platform's tests share: models, and experiments of a few seconds."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import ray
 import torch
 
 from parley.platform.control.settings import CartPolePPOConfig
@@ -71,14 +69,6 @@ def save_untrained() -> SaveUntrained:
         return CheckpointStore(folder).save(iteration, save_policies, facts, {})
 
     return save
-
-
-@pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """A Ray cluster of four CPUs in this process, for all tests that ask for it."""
-    ray.init(num_cpus=4, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

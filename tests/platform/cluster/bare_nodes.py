@@ -29,10 +29,11 @@ class BareNodes:
         self.environment = {
             "HOME": str(self.home),
             "PATH": f"{environment / 'bin'}:{SYSTEM_PATH}",
+            "PYTHONPATH": "",
         }
 
     def has_parley(self) -> bool:
         """Whether a program there can import it."""
         call = [self.python, "-c", "import parley"]
-        done = subprocess.run(call, cwd=self.home, capture_output=True, text=True, check=False)
+        done = subprocess.run(call, cwd=self.home, env=self.environment, check=False)
         return done.returncode == 0

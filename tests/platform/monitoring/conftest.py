@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
 import ray
+
+from tests.shared_ray import own_ray
 
 Scrape = Callable[[set[str]], dict[str, float]]
 TIMEOUT_S = 60.0
@@ -20,16 +21,9 @@ def scrape() -> Iterator[Scrape]:
 
     Series are written `name{run="r",...}` with parley's own tags alone, sorted.
     """
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        _system_config={"metrics_report_interval_ms": 500},
-    )
-    port = ray.nodes()[0]["MetricsExportPort"]
-    yield lambda wanted: _wait_for(port, wanted)
-    ray.shutdown()
+    with own_ray(num_cpus=2, _system_config={"metrics_report_interval_ms": 500}):
+        port = ray.nodes()[0]["MetricsExportPort"]
+        yield lambda wanted: _wait_for(port, wanted)
 
 
 def _wait_for(port: int, wanted: set[str]) -> dict[str, float]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from parley.platform.commands.running import tune_experiment
 from parley.platform.engine.sweeps.record import read_records, write_records
@@ -29,20 +26,11 @@ from tests.platform.engine.sweeps.sweep_trials import (
     sweep,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus() -> Iterator[None]:
-    """A cluster in which two trials run at a time, unless other tests have one already."""
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a whole sweep of nine trials."""
     run = tmp_path_factory.mktemp("sweep") / "run"
     sweep(run, "sweep.space.dpo.learning_rate.grid=[1e-5, 1e-4, 1e-3]", "sweep.max_concurrent=2")
