@@ -12,14 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUNS = Path(__file__).with_name("runs")
-SIZES = {
-    "addition": "1",
-    "sorting": "2",
-    "markov": "32",
-    "hidden_markov": "32",
-    "tracking": "16",
-    "cart_traces": "10",
-}
 
 
 @dataclass(frozen=True)
@@ -61,8 +53,8 @@ KEPT = (
     KeptRun("addition", "trace/addition", figure="nats_over_optimal"),
     KeptRun("addition-stopped", "trace/addition"),
     KeptRun("sorting", "trace/sorting", figure="nats_over_optimal"),
-    KeptRun("markov", "trace/markov", figure="nats_over_optimal"),
-    KeptRun("hidden_markov", "trace/hidden_markov", figure="nats_over_optimal"),
+    KeptRun("markov", "trace/markov", figure="kl_per_state"),
+    KeptRun("hidden_markov", "trace/hidden_markov", figure="kl_per_state"),
     KeptRun("tracking", "trace/tracking", figure="nats_over_optimal"),
     KeptRun("cart_traces", "trace/cartpole", figure="nats_over_optimal"),
     KeptRun("trace_ppo", "trace/addition", (("init_from", "addition"),)),
