@@ -12,8 +12,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from parley.platform.cooperate.dpo.token_pairs import TokenPairs, TokenRows, encode_pairs
-from parley.platform.cooperate.settings import PreferenceDataConfig
 from parley.platform.language.tokenizer import train_tokenizer
+from parley.platform.maxims.pair_settings import PreferenceDataConfig
 from parley.platform.maxims.pairs.pair import PreferencePair
 
 SMALL_VOCAB, LARGE_VOCAB = 3_000, 50_257

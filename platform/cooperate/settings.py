@@ -6,12 +6,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from parley.platform.maxims.pair_settings import PreferenceDataConfig
 from parley.platform.settings.inputs import Input
-from parley.platform.settings.keys import field_types
 from parley.platform.settings.sections import (
     CheckpointConfig,
     Count,
-    ExperimentConfig,
     ExperimentName,
     Fraction,
     NonNegative,
@@ -22,30 +21,9 @@ from parley.platform.settings.sections import (
     When,
     conflict,
 )
-from parley.platform.settings.spelling import nearest
-from parley.platform.settings.sweep import SweepConfig
-
-SEARCHED = ("dpo.", "lora.")
-"""Beginnings of the keys that a sweep may search: what is shared by all trials depends on none."""
+from parley.platform.settings.sweep import SweepableConfig
 
 Text = Annotated[str, Field(min_length=1)]
-
-
-class PreferenceDataConfig(Section):
-    """The preference pairs."""
-
-    SHORT_KEY: ClassVar[str] = "path"
-    """`data=FOLDER` means `data.path=FOLDER`."""
-
-    path: Annotated[str, Input("pairs")] = ""
-    """Folder that `parley data prepare` wrote; empty: pairs that parley generates from small
-    talk."""
-    num_generated: Annotated[int, Field(ge=40)] = 2_000
-    """Generated pairs, where `path` is empty."""
-    max_prompt_tokens: Count = 0
-    """Prompts are cut from the left to so many tokens; 0: only as far as the window asks."""
-    max_response_tokens: Positive = 128
-    """Pairs with a longer response are left out, and counted."""
 
 
 class LoraConfig(Section):
@@ -158,17 +136,17 @@ class DPOEvaluationConfig(Section):
     times this."""
 
 
-class DialogueDPOConfig(ExperimentConfig):
+class DialogueDPOConfig(SweepableConfig):
     """A generator that learns which of two responses is the more cooperative one."""
 
     POLICY = "generator"
+    SEARCHED = ("dpo.", "lora.")
+    SPACE_EXAMPLE = "dpo.beta.grid = [0.05, 0.1]"
 
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
-        *ExperimentConfig.READ_IF,
+        *SweepableConfig.READ_IF,
         ReadIf(("data.num_generated",), (When("data.path", ("",)),)),
         ReadIf(("lora.alpha", "lora.dropout"), (When("lora.rank"),)),
-        ReadIf(("sweep.asha.",), (When("sweep.scheduler", ("asha",)),)),
-        ReadIf(("sweep.pbt.",), (When("sweep.scheduler", ("pbt",)),)),
         ReadIf(
             ("checkpoint.interval_iterations",),
             instead="a checkpoint is saved at every measure: set evaluation.interval_steps",
@@ -189,18 +167,12 @@ class DialogueDPOConfig(ExperimentConfig):
     generation: GenerationConfig = GenerationConfig()
     judges: JudgesConfig = JudgesConfig()
     evaluation: DPOEvaluationConfig = DPOEvaluationConfig()
-    sweep: SweepConfig = SweepConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(keep=2)
 
-    def values_of(self, key: str) -> list[object]:
-        """The value of a dotted key, and those that a sweep searches."""
-        searched = self.sweep.ranges.get(key)
-        return [*super().values_of(key), *(() if searched is None else searched.values)]
-
-    def setting_behind(self, key: str) -> str:
-        """The searched setting of `sweep.space.<setting>.<kind of range>`, else `key` itself."""
-        searched = key.removeprefix("sweep.space.")
-        return key if searched == key else searched.rpartition(".")[0]
+    @property
+    def gpus_of_trial(self) -> float | None:
+        """As of a training."""
+        return self.learner.num_gpus_per_learner
 
     @model_validator(mode="after")
     def _check_batches(self) -> Self:
@@ -211,16 +183,4 @@ class DialogueDPOConfig(ExperimentConfig):
                 f"dpo.device_batch_size {part} does not divide dpo.batch_size {whole}; choose one "
                 f"of its divisors",
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_space(self) -> Self:
-        known = [key for key in field_types(type(self)) if key.startswith(SEARCHED)]
-        for key in self.sweep.ranges:
-            if key not in known:
-                raise conflict(
-                    f"sweep.space.{key}",
-                    f"sweep.space: DPO has no setting {key!r} to search{nearest(key, known)}; "
-                    f"known are {', '.join(known)}",
-                )
         return self

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from parley.platform.cooperate.evaluation.variety import distinct_rate
 from parley.platform.distort.player import EVALUATION, DialoguePlayer, SeatModels
 from parley.platform.distort.record import PlayedDialogue
 from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.distort.task import DialogueTask, make_dialogue_task
+from parley.platform.language.variety import distinct_rate
 from parley.platform.report.intervals import bootstrap_interval
 from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
 from parley.platform.runs.run_inputs import find_inputs

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from parley.platform.maxims.data_folder import DATA_VARIABLE
 from parley.platform.maxims.interface import Detector
-from parley.platform.maxims.loading import DATA_VARIABLE
 from parley.platform.maxims.pairs.labelled import LabelledRow
 from parley.platform.maxims.text.exchange import Exchange
 from parley.platform.maxims.text.wording import SPEAKER, likeness

@@ -7,14 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from parley.platform.maxims.loading import (
-    EMBEDDED_NAME,
-    Role,
-    check_folder,
-    embedded_config,
-    embedded_detector_folder,
-    find_detector_folder,
-)
+from parley.platform.maxims.detector.embedded import embedded_config, embedded_detector_folder
+from parley.platform.maxims.loading import EMBEDDED_NAME, Role, check_folder, find_detector_folder
 
 
 def identify_detector(name: str, role: Role, has_pairs: bool = False) -> str | None:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from parley.platform.maxims.detector_settings import CalibrationConfig
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
 
+JUDGE_FILE = "judge.json"
+"""What marks the folder of a judge."""
+
 
 class Detector(ABC):
     """Says which maxims a response violates.

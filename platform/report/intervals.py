@@ -7,6 +7,7 @@ bootstrap, which stays within the range of what was seen.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -19,6 +20,16 @@ LEAST_UNITS = 6
 by its signs alone one can be shown from six on, as all of n agree with a chance of 2 * 0.5^n."""
 NEGLIGIBLE = 1e-12
 """A variance of a share below this part of its largest is rounding."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share and its 95 % interval; all NaN where nothing was counted."""
+
+    value: float
+    interval: tuple[float, float]
+    count: int
+    """What the share is of."""
 
 
 def bootstrap_interval(values: NDArray[Any], level: float = 0.95) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, cast
+from typing import Self, TypeVar, cast
 
 import tomli_w
 from pydantic import ValidationError
@@ -22,6 +22,8 @@ from parley.platform.settings.packaged import EXPERIMENTS_DIR, packaged_files
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.settings.spelling import nearest
 from parley.platform.settings.unread import explain_unread, refuse_unread
+
+AnyConfig = TypeVar("AnyConfig", bound=ExperimentConfig)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def load_experiment(
     return config
 
 
-def replace_overrides(config: ExperimentConfig, overrides: Sequence[str]) -> ExperimentConfig:
+def replace_overrides(config: AnyConfig, overrides: Sequence[str]) -> AnyConfig:
     """A copy of checked settings with `key=value` overrides applied and checked again."""
     kind = type(config)
     table = config.model_dump(exclude_none=True)
@@ -241,11 +243,11 @@ def _value_at(table: Mapping[str, object], key: str) -> object:
 
 
 def _validate(
-    kind: type[ExperimentConfig],
+    kind: type[AnyConfig],
     base: TomlTable,
     file: ExperimentFile | None,
     changes: Sequence[Change],
-) -> ExperimentConfig:
+) -> AnyConfig:
     table, counted = _apply(kind, base, changes)
     try:
         return kind.model_validate(table)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from parley.platform.settings.sections import Count, Positive, Rate, Section, conflict
+from parley.platform.settings.keys import field_types
+from parley.platform.settings.sections import (
+    Count,
+    ExperimentConfig,
+    Positive,
+    Rate,
+    ReadIf,
+    Section,
+    When,
+    conflict,
+)
+from parley.platform.settings.spelling import nearest
 
 Value = bool | int | float | str
 
@@ -98,3 +109,54 @@ class SweepConfig(Section):
             for section, settings in self.space.items()
             for name, searched in settings.items()
         }
+
+
+class SweepableConfig(ExperimentConfig):
+    """An experiment whose settings can be searched.
+
+    A trial is one training; `parley tune` runs many of them, and keeps the one with the best score.
+    """
+
+    SEARCHED: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the keys that may be searched: what all trials share depends on none."""
+    SPACE_EXAMPLE: ClassVar[str] = ""
+    """A line of `[sweep.space]`, for messages."""
+    READ_IF: ClassVar[tuple[ReadIf, ...]] = (
+        *ExperimentConfig.READ_IF,
+        ReadIf(("sweep.asha.",), (When("sweep.scheduler", ("asha",)),)),
+        ReadIf(("sweep.pbt.",), (When("sweep.scheduler", ("pbt",)),)),
+    )
+
+    sweep: SweepConfig = SweepConfig()
+
+    @property
+    def cpus_of_trial(self) -> tuple[float, ...]:
+        """CPUs of each process of a trial, the one that learns first."""
+        return (self.sweep.cpus_per_trial,)
+
+    @property
+    def gpus_of_trial(self) -> float | None:
+        """GPUs of the process that learns; None: one where the cluster has it."""
+        return 0.0
+
+    def values_of(self, key: str) -> list[object]:
+        """The value of a dotted key, and those that a sweep searches."""
+        searched = self.sweep.ranges.get(key)
+        return [*super().values_of(key), *(() if searched is None else searched.values)]
+
+    def setting_behind(self, key: str) -> str:
+        """The searched setting of `sweep.space.<setting>.<kind of range>`, else `key` itself."""
+        searched = key.removeprefix("sweep.space.")
+        return key if searched == key else searched.rpartition(".")[0]
+
+    @model_validator(mode="after")
+    def _check_space(self) -> Self:
+        known = [key for key in field_types(type(self)) if key.startswith(self.SEARCHED)]
+        for key in self.sweep.ranges:
+            if key not in known:
+                raise conflict(
+                    f"sweep.space.{key}",
+                    f"sweep.space: there is no setting {key!r} to search{nearest(key, known)}; "
+                    f"known are {', '.join(known)}",
+                )
+        return self

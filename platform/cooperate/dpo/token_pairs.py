@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from parley.platform.cooperate.settings import PreferenceDataConfig
 from parley.platform.errors import InputError
 from parley.platform.language.text_ids import TextEncoder
+from parley.platform.maxims.pair_settings import PreferenceDataConfig
 from parley.platform.maxims.pairs.pair import PreferencePair
 
 CHOSEN, REJECTED = 0, 1

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.platform.cooperate.evaluation.cooperation import QuickCooperation
-from parley.platform.cooperate.evaluation.preference_accuracy import Floats, Rate, count_hits
+from parley.platform.cooperate.evaluation.preference_accuracy import Floats, count_hits
 from parley.platform.maxims.pairs.pair import PreferencePair
-from parley.platform.report.intervals import NUM_RESAMPLES
+from parley.platform.report.intervals import NUM_RESAMPLES, Rate
 
 OUTCOME = "heldout"
 """Key of an outcome among the facts of a checkpoint."""

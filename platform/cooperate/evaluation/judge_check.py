@@ -14,18 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.cooperate.evaluation.preference_accuracy import (
-    Rate,
-    clustered_mean,
-    clustered_rate,
-)
+from parley.platform.cooperate.evaluation.preference_accuracy import clustered_mean, clustered_rate
 from parley.platform.cooperate.evaluation.questions import Questions, choose_questions
 from parley.platform.cooperate.evaluation.table import find_violations
 from parley.platform.cooperate.settings import DPOEvaluationConfig
+from parley.platform.maxims.data_folder import DATA_VARIABLE
 from parley.platform.maxims.interface import Detector
-from parley.platform.maxims.loading import DATA_VARIABLE
 from parley.platform.maxims.pairs.pair import PreferencePair
-from parley.platform.report.intervals import LEAST_UNITS
+from parley.platform.report.intervals import LEAST_UNITS, Rate
 
 LEAST_COOPERATIVE = 0.65
 """What is asked of a generator, and so of the people that it is compared with."""

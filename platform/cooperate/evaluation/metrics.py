@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.platform.cooperate.evaluation.judge_check import LEAST_COOPERATIVE, MAJORITY, JudgeCheck
-from parley.platform.cooperate.evaluation.preference_accuracy import (
-    Rate,
-    clustered_mean,
-    clustered_rate,
-)
+from parley.platform.cooperate.evaluation.preference_accuracy import clustered_mean, clustered_rate
 from parley.platform.cooperate.evaluation.questions import Questions
 from parley.platform.cooperate.evaluation.table import SystemFigures
 from parley.platform.maxims.false_alarms import NO_VERDICT
 from parley.platform.maxims.judge.diversity import MIN_ROWS
 from parley.platform.maxims.text.exchange import MAXIMS
+from parley.platform.report.intervals import Rate
 
 HUMAN, REJECTED, BASE, UNTUNED, TUNED = "human", "rejected", "base", "untuned", "tuned"
 BEAM, SAMPLED, RERANKED, REPAIRED = "tuned_beam", "tuned_sampled", "reranked", "repaired"

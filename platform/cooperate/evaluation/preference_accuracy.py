@@ -17,6 +17,7 @@ from parley.platform.cooperate.settings import DPOSection
 from parley.platform.maxims.pairs.pair import PreferencePair
 from parley.platform.maxims.text.exchange import MAXIMS
 from parley.platform.report.intervals import (
+    Rate,
     bootstrap_rate_interval,
     effective_number,
     share_interval,
@@ -28,16 +29,6 @@ LONGER, SHORTER, EQUAL = "longer", "shorter", "equal"
 """Pairs by the length of the chosen response compared with the rejected one's, in words."""
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share and its 95 % interval; all NaN where nothing was counted."""
-
-    value: float
-    interval: tuple[float, float]
-    count: int
-    """What the share is of."""
 
 
 @dataclass(frozen=True)

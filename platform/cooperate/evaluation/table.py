@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.cooperate.evaluation.preference_accuracy import Rate, clustered_rate
-from parley.platform.cooperate.evaluation.variety import (
+from parley.platform.cooperate.evaluation.preference_accuracy import clustered_rate
+from parley.platform.language.variety import (
     distinct_rate,
     group_units,
     looping_rate,
@@ -20,6 +20,7 @@ from parley.platform.cooperate.evaluation.variety import (
 from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
 from parley.platform.maxims.text.sentences import find_words, normalise_space
+from parley.platform.report.intervals import Rate
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from parley.platform.cluster.connection import connect_ray
-from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.sweeps.record import TrialRecord, by_score, find_best, write_records
 from parley.platform.engine.sweeps.shared_storage import check_shared
 from parley.platform.engine.sweeps.space import trial_config
@@ -31,6 +30,7 @@ from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.result import conclude_run
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import StopSignal
+from parley.platform.settings.sweep import SweepableConfig
 from parley.platform.terminal.progress import Progress
 
 SHOWN_ERROR_CHARS = 2000
@@ -42,25 +42,23 @@ class SweepFailedError(ParleyError):
 
 @dataclass(frozen=True)
 class SweepParts:
-    """What an algorithm brings to its sweep."""
+    """What an algorithm brings to its sweep; each function takes the class of its settings."""
 
-    prepare: Callable[[DialogueDPOConfig, Path, Progress, StopSignal], Any]
+    prepare: Callable[[Any, Path, Progress, StopSignal], Any]
     """What all trials share; keeps what it has done where it is stopped."""
     trial: Trial
     """One trial, in a worker."""
-    conclude: Callable[
-        [DialogueDPOConfig, RunFolder, Any, SavedMeasure, Progress], tuple[str, dict[str, Any]]
-    ]
+    conclude: Callable[[Any, RunFolder, Any, SavedMeasure, Progress], tuple[str, dict[str, Any]]]
     """Takes the best trial's settings, the run, what is shared and the best checkpoint; gives the
     exported checkpoint's place in the run, and its final figures."""
-    compare: Callable[[DialogueDPOConfig, SavedMeasure, SavedMeasure], Gain | None] | None = None
+    compare: Callable[[Any, SavedMeasure, SavedMeasure], Gain | None] | None = None
     """By how much one checkpoint's score is higher than another's, if that can be told."""
 
 
 def run_sweep(
-    config: DialogueDPOConfig, run_folder: RunFolder, resume: bool, parts: SweepParts
+    config: SweepableConfig, run_folder: RunFolder, resume: bool, parts: SweepParts
 ) -> dict[str, Any]:
-    """Prepare, run the trials, and conclude with the best of them; see `jobs/tuning.py`."""
+    """Prepare, run the trials, and conclude with the best of them; see `commands.running`."""
     records = load_records(config, run_folder.path, resume)
     sweep = SweepRun(config, run_folder, records)
     with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(()) as progress:
@@ -84,7 +82,7 @@ def _run_on_cluster(sweep: SweepRun, trial: Trial, shared: object) -> None:
         KeyboardInterrupt: stopped by a signal; the trials' checkpoints stand.
     """
     settings = sweep.config.sweep
-    num_cpus = math.ceil(max(1, settings.max_concurrent) * settings.cpus_per_trial)
+    num_cpus = math.ceil(max(1, settings.max_concurrent) * math.fsum(sweep.config.cpus_of_trial))
     with ExitStack() as cluster:
         with Progress(()) as progress:
             cluster.enter_context(connect_ray(sweep.config.ray, num_cpus, progress))
@@ -106,7 +104,7 @@ class SweepRun:
     """
 
     def __init__(
-        self, config: DialogueDPOConfig, run_folder: RunFolder, records: list[TrialRecord]
+        self, config: SweepableConfig, run_folder: RunFolder, records: list[TrialRecord]
     ) -> None:
         self.config = config
         self.run_folder = run_folder

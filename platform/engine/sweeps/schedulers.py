@@ -14,16 +14,16 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.schedulers.pbt import PopulationBasedTraining
 
-from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.sweeps.record import TrialRecord
 from parley.platform.engine.sweeps.space import clip_values, mutations
 from parley.platform.engine.sweeps.worker import EVALUATION, PLAN, SCORE, TRIAL, VALUES, read_plan
+from parley.platform.settings.sweep import SweepableConfig
 
 MOST_EVALUATIONS = 1_000_000
 """Successive halving wants a last rung; a trial ends by itself long before this one."""
 
 
-def build_scheduler(config: DialogueDPOConfig, records: Sequence[TrialRecord]) -> TrialScheduler:
+def build_scheduler(config: SweepableConfig, records: Sequence[TrialRecord]) -> TrialScheduler:
     """The scheduler of the settings, which knows the measures of `records` already."""
     sweep = config.sweep
     if sweep.scheduler == "asha":
@@ -79,7 +79,7 @@ class Halving(AsyncHyperBandScheduler):
 class Population(PopulationBasedTraining):
     """Population-based training whose members keep their numbers and stay inside the space."""
 
-    def __init__(self, config: DialogueDPOConfig, records: Sequence[TrialRecord]) -> None:
+    def __init__(self, config: SweepableConfig, records: Sequence[TrialRecord]) -> None:
         super().__init__(
             time_attr=EVALUATION,
             metric=SCORE,

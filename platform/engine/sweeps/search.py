@@ -9,10 +9,10 @@ import optuna
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.sweeps.record import TrialRecord
 from parley.platform.engine.sweeps.space import TrialPlan, tune_space
 from parley.platform.engine.sweeps.worker import PLAN, SCORE, tune_config
+from parley.platform.settings.sweep import SweepableConfig
 
 
 class OptunaDraws(OptunaSearch):
@@ -23,7 +23,7 @@ class OptunaDraws(OptunaSearch):
         records: trials of an interrupted sweep.
     """
 
-    def __init__(self, config: DialogueDPOConfig, records: Sequence[TrialRecord]) -> None:
+    def __init__(self, config: SweepableConfig, records: Sequence[TrialRecord]) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         drawn = len(records)
         super().__init__(

@@ -1,7 +1,7 @@
 """The search space: which trials a sweep has, and the checked settings of each.
 
 Everything here is settled before Ray starts: each trial's settings pass through the loader, so that
-a value that DPO refuses is an error of the input and not a trial that fails an hour later.
+a value that they refuse is an error of the input and not a trial that fails an hour later.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from ray import tune
 from ray.tune.search.variant_generator import generate_variants
 
-from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.runs.versions import installing_call
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.keys import field_types
 from parley.platform.settings.loading import replace_overrides
-from parley.platform.settings.sweep import SearchRange, Value
+from parley.platform.settings.sweep import SearchRange, SweepableConfig, Value
+
+AnyConfig = TypeVar("AnyConfig", bound=SweepableConfig)
 
 THREADS_KEY = "learner.num_threads"
 
@@ -40,7 +41,7 @@ class TrialPlan:
         return f"{self.number:05d}"
 
 
-def plan_trials(config: DialogueDPOConfig) -> list[TrialPlan]:
+def plan_trials(config: SweepableConfig) -> list[TrialPlan]:
     """The trials of a grid or of random draws, which the seed alone decides.
 
     With Optuna, which draws as results come in, there are none yet.
@@ -71,7 +72,7 @@ def plan_trials(config: DialogueDPOConfig) -> list[TrialPlan]:
     return plans
 
 
-def trial_config(base: DialogueDPOConfig, values: Mapping[str, Value]) -> DialogueDPOConfig:
+def trial_config(base: AnyConfig, values: Mapping[str, Value]) -> AnyConfig:
     """The settings of one trial: those of the sweep with `values` in their places.
 
     A trial computes in as many threads as it has CPUs, so that trials side by side do not get into
@@ -83,12 +84,12 @@ def trial_config(base: DialogueDPOConfig, values: Mapping[str, Value]) -> Dialog
     threads = {THREADS_KEY: max(1, round(base.sweep.cpus_per_trial))}
     overrides = [f"{key}={_text(value)}" for key, value in {**values, **threads}.items()]
     try:
-        return cast("DialogueDPOConfig", replace_overrides(base, overrides))
+        return replace_overrides(base, overrides)
     except ConfigError as error:
         raise ConfigError(f"sweep.space: {error}") from error
 
 
-def tune_space(config: DialogueDPOConfig) -> dict[str, Any]:
+def tune_space(config: SweepableConfig) -> dict[str, Any]:
     """Dotted key -> Tune's description of its values; Optuna draws from a grid as from a choice."""
     types = field_types(type(config))
     is_drawn = config.sweep.search == "optuna"
@@ -98,7 +99,7 @@ def tune_space(config: DialogueDPOConfig) -> dict[str, Any]:
     }
 
 
-def mutations(config: DialogueDPOConfig) -> dict[str, Any]:
+def mutations(config: SweepableConfig) -> dict[str, Any]:
     """Dotted key -> what population-based training may replace its value by."""
     space = tune_space(config)
     return {
@@ -107,7 +108,7 @@ def mutations(config: DialogueDPOConfig) -> dict[str, Any]:
     }
 
 
-def clip_values(config: DialogueDPOConfig, values: Mapping[str, Value]) -> dict[str, Value]:
+def clip_values(config: SweepableConfig, values: Mapping[str, Value]) -> dict[str, Value]:
     """`values` moved into their ranges: a mutation multiplies, which may lead out of them."""
     clipped = dict(values)
     for key, searched in config.sweep.ranges.items():
@@ -118,12 +119,12 @@ def clip_values(config: DialogueDPOConfig, values: Mapping[str, Value]) -> dict[
     return clipped
 
 
-def _check_search(config: DialogueDPOConfig) -> None:
+def _check_search(config: SweepableConfig) -> None:
     sweep = config.sweep
     if not sweep.ranges:
         raise ConfigError(
-            "sweep.space is empty: there is nothing to search; write for example "
-            "dpo.beta.grid = [0.05, 0.1] below [sweep.space]"
+            f"sweep.space is empty: there is nothing to search; write for example "
+            f"{config.SPACE_EXAMPLE} below [sweep.space]"
         )
     only_grids = all(searched.grid is not None for searched in sweep.ranges.values())
     if sweep.search == "random" and only_grids and sweep.num_samples > 1:
@@ -136,7 +137,7 @@ def _check_search(config: DialogueDPOConfig) -> None:
         _check_optuna(config)
 
 
-def _check_optuna(config: DialogueDPOConfig) -> None:
+def _check_optuna(config: SweepableConfig) -> None:
     sweep = config.sweep
     if sweep.scheduler == "pbt":
         raise ConfigError(
@@ -170,7 +171,7 @@ def _domain(searched: SearchRange, is_whole: bool, is_drawn: bool) -> Any:
     return tune.loguniform(low, high) if is_log else tune.uniform(low, high)
 
 
-def _ends(config: DialogueDPOConfig) -> dict[str, list[Value]]:
+def _ends(config: SweepableConfig) -> dict[str, list[Value]]:
     """Values whose soundness shows that of all: every listed one, and the ends of a range."""
     types = field_types(type(config))
     ends: dict[str, list[Value]] = {}

@@ -8,6 +8,7 @@ docs/decisions/0014-sweeps.md) and go when the sweep ends.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from typing import Any
 import ray
 from ray import tune
 
-from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.sweeps.record import TrialRecord, read_records
 from parley.platform.engine.sweeps.schedulers import build_scheduler
 from parley.platform.engine.sweeps.space import TrialPlan, plan_trials
@@ -26,6 +26,7 @@ from parley.platform.engine.sweeps.watch import SweepHooks, SweepWatch
 from parley.platform.engine.sweeps.worker import PLAN, Trial, run_in_worker, tune_config
 from parley.platform.engine.worker_channel import WorkerChannel
 from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.sweep import SweepableConfig
 
 TUNE_DIR = ".tune"
 """Tune's own files, below the trials' folder; nothing reads them after the sweep."""
@@ -59,7 +60,7 @@ class Stopper(tune.Stopper):
         return self._is_stopping()
 
 
-def load_records(config: DialogueDPOConfig, run_folder: Path, resume: bool) -> list[TrialRecord]:
+def load_records(config: SweepableConfig, run_folder: Path, resume: bool) -> list[TrialRecord]:
     """The trials of a sweep before it runs: those that were begun, else those that are planned.
 
     Raises:
@@ -72,7 +73,7 @@ def load_records(config: DialogueDPOConfig, run_folder: Path, resume: bool) -> l
     return begun or [TrialRecord(plan, TrialFolder(trials / plan.name, keep)) for plan in plans]
 
 
-def has_work(config: DialogueDPOConfig, records: list[TrialRecord]) -> bool:
+def has_work(config: SweepableConfig, records: list[TrialRecord]) -> bool:
     """Whether any trial is unfinished, or yet to be drawn."""
     is_drawn = config.sweep.search == "optuna"
     undrawn = is_drawn and len(records) < config.sweep.num_samples
@@ -80,7 +81,7 @@ def has_work(config: DialogueDPOConfig, records: list[TrialRecord]) -> bool:
 
 
 def run_trials(
-    config: DialogueDPOConfig,
+    config: SweepableConfig,
     run_folder: Path,
     records: list[TrialRecord],
     trial: Trial,
@@ -136,7 +137,7 @@ def run_trials(
     return [known[number] for number in sorted(known)]
 
 
-def _tune_config(config: DialogueDPOConfig, records: list[TrialRecord]) -> tune.TuneConfig:
+def _tune_config(config: SweepableConfig, records: list[TrialRecord]) -> tune.TuneConfig:
     search = None
     num_samples = 1
     if config.sweep.search == "optuna":
@@ -154,7 +155,7 @@ def _tune_config(config: DialogueDPOConfig, records: list[TrialRecord]) -> tune.
     )
 
 
-def _param_space(config: DialogueDPOConfig, records: list[TrialRecord]) -> dict[str, Any]:
+def _param_space(config: SweepableConfig, records: list[TrialRecord]) -> dict[str, Any]:
     """All that is planned as one grid: Tune draws nothing that was not checked before."""
     if config.sweep.search == "optuna":
         return {}
@@ -162,22 +163,25 @@ def _param_space(config: DialogueDPOConfig, records: list[TrialRecord]) -> dict[
     return {PLAN: tune.grid_search([tune_config(plan) for plan in waiting])}
 
 
-def _trial_resources(config: DialogueDPOConfig) -> dict[str, float]:
-    """What a trial takes of the cluster.
+def _trial_resources(config: SweepableConfig) -> tune.PlacementGroupFactory:
+    """What the processes of a trial take of the cluster, the one that learns first.
 
     Raises:
         ConfigError: the cluster has less than that, so that the trial would wait indefinitely.
     """
     present = ray.cluster_resources()
-    gpus = config.learner.num_gpus_per_learner
+    gpus = config.gpus_of_trial
     if gpus is None:
         gpus = 1.0 if present.get("GPU", 0.0) >= 1.0 else 0.0
-    wanted = {"CPU": config.sweep.cpus_per_trial, "GPU": gpus}
-    keys = {"CPU": "sweep.cpus_per_trial", "GPU": "learner.num_gpus_per_learner"}
+    first, *others = config.cpus_of_trial
+    wanted = {"CPU": math.fsum(config.cpus_of_trial), "GPU": gpus}
+    keys = {"CPU": "the CPUs of a trial", "GPU": "learner.num_gpus_per_learner"}
+    remedies = {"CPU": "sweep.cpus_per_trial or fewer processes", "GPU": "less"}
     for name, amount in wanted.items():
         if amount > present.get(name, 0.0):
             raise ConfigError(
                 f"{keys[name]} = {amount:g}, but the cluster has {present.get(name, 0.0):g} "
-                f"{name}s; write less"
+                f"{name}s; write {remedies[name]}"
             )
-    return {name.lower(): amount for name, amount in wanted.items() if amount}
+    learning = {name: amount for name, amount in {"CPU": first, "GPU": gpus}.items() if amount}
+    return tune.PlacementGroupFactory([learning, *({"CPU": cpus} for cpus in others)])

@@ -19,8 +19,8 @@ from parley.platform.engine.worker_channel import LOOK_INTERVAL_S
 from parley.platform.runs.announcements import ProcessRestarted, announce
 
 KILLED = (
-    "its worker was killed from outside, by lack of memory as a rule; lower dpo.device_batch_size "
-    "or run fewer trials at a time by sweep.max_concurrent"
+    "its worker was killed from outside, by lack of memory as a rule; lower the size of its "
+    "batches or run fewer trials at a time by sweep.max_concurrent"
 )
 
 

@@ -20,7 +20,6 @@ from typing import Any
 import ray
 from ray import tune
 
-from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.sweeps.space import TrialPlan, trial_config
 from parley.platform.engine.sweeps.trial_ending import Save, TrialEnding
 from parley.platform.engine.sweeps.trial_folder import Row, SavedMeasure, TrialFolder
@@ -28,6 +27,7 @@ from parley.platform.engine.torch.loss_fault import NonFiniteLossError, write_fa
 from parley.platform.engine.worker_channel import LOOK_INTERVAL_S
 from parley.platform.errors import InputError, ParleyError
 from parley.platform.monitoring.run_monitor import name_run, trial_monitored
+from parley.platform.settings.sweep import SweepableConfig
 from parley.platform.terminal.activities import Teller, listening
 from parley.platform.terminal.quiet import quiet_libraries
 
@@ -49,9 +49,7 @@ _FETCHED: dict[str, Any] = {}
 
 Report = Callable[[Mapping[str, object], Save | None], bool]
 """Takes a measure, with a `score`, and what writes a checkpoint; False: the trial shall return."""
-Trial = Callable[
-    [DialogueDPOConfig, Any, Path, Report, Path | None, TrialEnding], Mapping[str, object]
-]
+Trial = Callable[[Any, Any, Path, Report, Path | None, TrialEnding], Mapping[str, object]]
 """A trial: settings, what all trials share, its folder, where to report, the checkpoint folder to
 continue from, what ends it between measures; gives its final figures."""
 
@@ -64,7 +62,7 @@ def run_in_worker(
     config: dict[str, Any],
     *,
     trial: Trial,
-    base: DialogueDPOConfig,
+    base: SweepableConfig,
     shared: Sequence[ray.ObjectRef[Any]],
     folder: Path,
     channel: Any,

@@ -34,6 +34,7 @@ from parley.envs.dialogue.conversations import (
 from parley.envs.dialogue.smalltalk import generate_dialogues
 from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.errors import InputError
+from parley.platform.maxims.data_folder import CONVERSATIONS_FOLDER, DATA_VARIABLE
 from parley.platform.maxims.judge.attacks import list_scenes
 from parley.platform.maxims.judge.diversity import find_usual_share
 from parley.platform.maxims.judge.human_calibration import Calibration
@@ -56,7 +57,6 @@ from parley.platform.maxims.judge.ranker_training import RankerSettings, train_r
 from parley.platform.maxims.judge.reply_fit import FitParts, find_clues, join, score_unseen
 from parley.platform.maxims.judge.topics import Topics
 from parley.platform.maxims.judge.word_order import TrigramOrder
-from parley.platform.maxims.loading import CONVERSATIONS_FOLDER, DATA_VARIABLE
 from parley.platform.maxims.pairs.conversations import count_replies
 from parley.platform.maxims.text.sentences import normalise_space
 from parley.platform.runs.cache_folder import build_once, cache_root, find_damage

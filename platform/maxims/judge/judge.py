@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from parley.platform.maxims.interface import Detector
+from parley.platform.maxims.interface import JUDGE_FILE, Detector
 from parley.platform.maxims.judge.courtesy import count_discourtesy
 from parley.platform.maxims.judge.diversity import MIN_ROWS, measure_repetition
 from parley.platform.maxims.judge.human_calibration import SIGNALS, THRESHOLD, Calibration
@@ -29,7 +29,6 @@ from parley.platform.maxims.judge.reply_fit import FitParts, Joining, find_clues
 from parley.platform.maxims.judge.reply_measures import Surface, measure_surface
 from parley.platform.maxims.judge.topics import Topics
 from parley.platform.maxims.judge.word_order import TrigramOrder
-from parley.platform.maxims.loading import JUDGE_FILE
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
 from parley.platform.maxims.text.sentences import normalise_space
 from parley.platform.maxims.text.wording import split_turns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parley.platform.cooperate.settings import PreferenceDataConfig
+from parley.platform.maxims.pair_settings import PreferenceDataConfig
 from parley.platform.maxims.pairs.folder import read_pairs
 from parley.platform.maxims.pairs.generated import generate_pairs
 from parley.platform.maxims.pairs.pair import PairSplit

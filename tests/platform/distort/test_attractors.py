@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 
 from parley.platform.distort.viewing import attractors
-from parley.platform.distort.viewing.attractors import (
-    AttractorTracker,
-    distinct_n,
-    phrases_of,
-    repetition_rate,
-)
+from parley.platform.distort.viewing.attractors import AttractorTracker, phrases_of
+from parley.platform.language.variety import distinct_n, repetition_rate
 from parley.platform.runs.files import to_json
 from parley.platform.runs.state_tree import load_tree, save_tree
 

@@ -11,11 +11,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from parley.platform.cooperate.dpo.token_pairs import encode_pairs
 from parley.platform.cooperate.evaluation.generation import Decoding, encode_fitting, generate
-from parley.platform.cooperate.settings import PreferenceDataConfig
 from parley.platform.language.chat_partner import ChatPartner, ChatTurn, Conversation
 from parley.platform.language.completions import completion_log_probs
 from parley.platform.language.dialogue_tokens import encode_dialogues
 from parley.platform.language.text_ids import TextEncoder
+from parley.platform.maxims.pair_settings import PreferenceDataConfig
 from parley.platform.maxims.pairs.pair import PreferencePair
 from parley.policies.dialogue.loading import LanguageModel
 from parley.policies.dialogue.sampling import Sampling

@@ -10,12 +10,12 @@ import pytest
 
 from parley.platform.cli import main
 from parley.platform.cooperate.dpo.token_pairs import encode_pairs
-from parley.platform.cooperate.settings import PreferenceDataConfig
 from parley.platform.language.language_data import LanguageData, encode_split, load_split
 from parley.platform.language.settings import DialogueDataConfig, LanguageModelConfig
 from parley.platform.language.tokenizer import END_OF_TEXT, train_tokenizer
 from parley.platform.maxims.detector.corpus import build_corpus
 from parley.platform.maxims.detector_settings import DialogueDetectorConfig
+from parley.platform.maxims.pair_settings import PreferenceDataConfig
 from parley.platform.maxims.pairs.folder import read_pairs
 from parley.platform.maxims.pairs.labelled import read_labelled
 from parley.platform.maxims.pairs.reading_sets import load_reading_sets

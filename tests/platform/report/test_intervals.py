@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from parley.platform.cooperate.evaluation.variety import distinct_rate, looping_rate, repeated_rate
+from parley.platform.language.variety import distinct_rate, looping_rate, repeated_rate
 from parley.platform.report.intervals import (
     bootstrap_rate_interval,
     effective_number,

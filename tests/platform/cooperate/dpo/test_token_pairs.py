@@ -14,8 +14,8 @@ from parley.platform.cooperate.dpo.token_pairs import (
     TokenRows,
     encode_pairs,
 )
-from parley.platform.cooperate.settings import PreferenceDataConfig
 from parley.platform.language.tokenizer import train_tokenizer
+from parley.platform.maxims.pair_settings import PreferenceDataConfig
 from parley.platform.maxims.pairs.pair import PreferencePair
 from tests.platform.cooperate.dpo_fixtures import make_pairs
 

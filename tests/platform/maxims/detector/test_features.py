@@ -10,7 +10,7 @@ import pytest
 
 from parley.envs.dialogue.smalltalk import generate_dialogues
 from parley.platform.errors import InputError
-from parley.platform.maxims import loading
+from parley.platform.maxims.detector import embedded
 from parley.platform.maxims.detector.building import BuiltDetector, build_detector
 from parley.platform.maxims.detector.corpus import build_corpus
 from parley.platform.maxims.detector.cross_fitted_model import surface_features
@@ -32,6 +32,7 @@ from parley.platform.maxims.detector_settings import (
     DetectorModelConfig,
     DialogueDetectorConfig,
 )
+from parley.platform.maxims.loading import load_detector
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
 from parley.platform.maxims.text.wording import is_long, likeness
 
@@ -162,14 +163,14 @@ def test_an_embedded_detector_is_built_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PARLEY_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(loading, "embedded_config", lambda: _config(""))
-    detector = loading.load_detector("embedded", "detector", print)
+    monkeypatch.setattr(embedded, "embedded_config", lambda: _config(""))
+    detector = load_detector("embedded", "detector", print)
     assert isinstance(detector, FeatureDetector)
     assert not detector.folds, "small talk repeats itself, it tells no conversations apart"
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
     before = (folder / "detector.json").stat().st_mtime_ns
-    loading.load_detector(str(folder), "detector", print)
-    loading.load_detector("embedded", "detector", print)
+    load_detector(str(folder), "detector", print)
+    load_detector("embedded", "detector", print)
     assert (folder / "detector.json").stat().st_mtime_ns == before
 
 
@@ -178,10 +179,10 @@ def test_the_embedded_detector_learns_from_the_data_folder(
 ) -> None:
     monkeypatch.setenv("PARLEY_DATA", str(tmp_path))
     with pytest.raises(InputError, match="holds neither"):
-        loading.embedded_config()
+        embedded.embedded_config()
     (tmp_path / "gricebench").mkdir()
     (tmp_path / "gricebench" / "repair_pairs.json").write_text("[]")
-    data = loading.embedded_config().data
+    data = embedded.embedded_config().data
     assert data.labelled == (str(tmp_path / "gricebench" / "repair_pairs.json"),)
     assert data.conversations == ""
 

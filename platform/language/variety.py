@@ -12,20 +12,45 @@ from itertools import chain
 
 import numpy as np
 
-from parley.platform.cooperate.evaluation.preference_accuracy import Rate
-from parley.platform.distort.viewing.attractors import (
-    REPETITION_N,
-    Reply,
-    distinct_n,
-    ngrams,
-    repetition_rate,
-)
-from parley.platform.report.intervals import share_interval
+from parley.platform.report.intervals import Rate, share_interval
 
 NUM_GROUPS = 20
+REPETITION_N = 4
+"""Length of the n-grams that count as a repetition within a reply."""
+
+Reply = Sequence[int]
+"""Token ids of one reply, without the token that ends it."""
 
 Unit = Sequence[Reply]
 """The replies of one dialogue or conversation: units are independent, their replies are not."""
+
+
+def distinct_n(replies: Sequence[Reply], n: int) -> float:
+    """Distinct n-grams of tokens over all n-grams of tokens (Li et al. 2016, arXiv:1510.03055).
+
+    N-grams do not reach over the end of a reply. The figure falls as the sample grows, since there
+    are ever fewer new n-grams: compare only samples of about equal size. NaN where no reply has n
+    tokens.
+    """
+    grams = [gram for reply in replies for gram in ngrams(reply, n)]
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def repetition_rate(replies: Sequence[Reply], n: int = REPETITION_N) -> float:
+    """The share of n-grams of tokens that stood earlier in the same reply.
+
+    This is seq-rep-n of Welleck et al. 2020 (arXiv:1908.04319), over the n-grams of all replies
+    together rather than averaged over replies. Replies of fewer than n tokens do not count; NaN
+    where all are.
+    """
+    total = sum(max(0, len(reply) - n + 1) for reply in replies)
+    distinct = sum(len(set(ngrams(reply, n))) for reply in replies)
+    return 1 - distinct / total if total else math.nan
+
+
+def ngrams(sequence: Sequence[int] | Sequence[str], n: int) -> list[tuple[int | str, ...]]:
+    """All runs of `n` neighbours, in order."""
+    return [tuple(sequence[start : start + n]) for start in range(len(sequence) - n + 1)]
 
 
 def group_units(replies: Sequence[Reply], names: Sequence[str]) -> list[list[Reply]]:
