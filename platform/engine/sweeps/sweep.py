@@ -175,13 +175,14 @@ def _trial_resources(config: SweepableConfig) -> tune.PlacementGroupFactory:
         gpus = 1.0 if present.get("GPU", 0.0) >= 1.0 else 0.0
     first, *others = config.cpus_of_trial
     wanted = {"CPU": math.fsum(config.cpus_of_trial), "GPU": gpus}
-    keys = {"CPU": "the CPUs of a trial", "GPU": "learner.num_gpus_per_learner"}
-    remedies = {"CPU": "sweep.cpus_per_trial or fewer processes", "GPU": "less"}
+    keys = {"CPU": "sweep.cpus_per_trial", "GPU": "learner.num_gpus_per_learner"}
+    more = f" with {sum(others):g} of its other processes" if others else ""
+    own = {"CPU": f"{first:g}{more}", "GPU": f"{gpus:g}"}
     for name, amount in wanted.items():
         if amount > present.get(name, 0.0):
             raise ConfigError(
-                f"{keys[name]} = {amount:g}, but the cluster has {present.get(name, 0.0):g} "
-                f"{name}s; write {remedies[name]}"
+                f"{keys[name]} = {own[name]}, but the cluster has {present.get(name, 0.0):g} "
+                f"{name}s; write less"
             )
     learning = {name: amount for name, amount in {"CPU": first, "GPU": gpus}.items() if amount}
     return tune.PlacementGroupFactory([learning, *({"CPU": cpus} for cpus in others)])
