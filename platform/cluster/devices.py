@@ -70,12 +70,16 @@ def rllib_settings(config: LearnerConfig) -> dict[str, Any]:
 
 
 def gpus_per_learner(config: LearnerConfig) -> float:
-    """GPUs of each learner: as the settings say, else one where the cluster has enough of them."""
-    if config.num_gpus_per_learner is not None:
-        return config.num_gpus_per_learner
-    wanted = max(1, config.num_learners)
+    """GPUs of each learner."""
+    return gpus_of_each(config.num_gpus_per_learner, config.num_learners)
+
+
+def gpus_of_each(wanted: float | None, num_processes: int) -> float:
+    """GPUs of each process: as the settings say, else one where the cluster has enough of them."""
+    if wanted is not None:
+        return wanted
     found = ray.cluster_resources().get(GPU, 0.0) if ray.is_initialized() else 0.0
-    return 1.0 if found >= wanted else 0.0
+    return 1.0 if found >= max(1, num_processes) else 0.0
 
 
 def gpu_nodes() -> list[dict[str, Any]]:

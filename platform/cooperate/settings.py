@@ -141,6 +141,7 @@ class DialogueDPOConfig(SweepableConfig):
 
     POLICY = "generator"
     SEARCHED = ("dpo.", "lora.")
+    CHANGEABLE = ("dpo.", "lora.alpha", "lora.dropout")
     SPACE_EXAMPLE = "dpo.beta.grid = [0.05, 0.1]"
 
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
@@ -168,11 +169,6 @@ class DialogueDPOConfig(SweepableConfig):
     judges: JudgesConfig = JudgesConfig()
     evaluation: DPOEvaluationConfig = DPOEvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig(keep=2)
-
-    @property
-    def gpus_of_trial(self) -> float | None:
-        """As of a training."""
-        return self.learner.num_gpus_per_learner
 
     @model_validator(mode="after")
     def _check_batches(self) -> Self:

@@ -11,8 +11,8 @@ from parley.platform.settings.keys import field_types
 from parley.platform.settings.sections import (
     Count,
     ExperimentConfig,
+    NonNegative,
     Positive,
-    Rate,
     ReadIf,
     Section,
     When,
@@ -94,8 +94,8 @@ class SweepConfig(Section):
     """Draws from the space; a grid is gone through once for each."""
     max_concurrent: Count = 0
     """Trials at a time; 0: as many as the cluster has room for."""
-    cpus_per_trial: Rate = 1.0
-    """CPUs of a trial."""
+    cpus_per_trial: NonNegative = 1.0
+    """CPUs of a trial's own process; env runners and learners take one more each."""
     max_failures: Count = 1
     """Times that a failed trial is tried again."""
     asha: AshaConfig = AshaConfig()
@@ -119,6 +119,8 @@ class SweepableConfig(ExperimentConfig):
 
     SEARCHED: ClassVar[tuple[str, ...]] = ()
     """Beginnings of the keys that may be searched: what all trials share depends on none."""
+    CHANGEABLE: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of those that a population may change in a trial that runs."""
     SPACE_EXAMPLE: ClassVar[str] = ""
     """A line of `[sweep.space]`, for messages."""
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
@@ -128,16 +130,6 @@ class SweepableConfig(ExperimentConfig):
     )
 
     sweep: SweepConfig = SweepConfig()
-
-    @property
-    def cpus_of_trial(self) -> tuple[float, ...]:
-        """CPUs of each process of a trial, the one that learns first."""
-        return (self.sweep.cpus_per_trial,)
-
-    @property
-    def gpus_of_trial(self) -> float | None:
-        """GPUs of the process that learns; None: one where the cluster has it."""
-        return 0.0
 
     def values_of(self, key: str) -> list[object]:
         """The value of a dotted key, and those that a sweep searches."""

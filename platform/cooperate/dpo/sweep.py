@@ -6,11 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from parley.platform.cluster.capacity import CPU
+from parley.platform.cluster.devices import GPU, gpus_of_each
 from parley.platform.cooperate.dpo.preparation import prepare
 from parley.platform.cooperate.dpo.run import measure_generator, store_generator
 from parley.platform.cooperate.dpo.trial import run_trial
 from parley.platform.cooperate.evaluation.heldout_outcome import OUTCOME, HeldoutOutcome
 from parley.platform.cooperate.settings import DialogueDPOConfig
+from parley.platform.engine.sweeps.resources import Bundle
 from parley.platform.engine.sweeps.run import SweepParts
 from parley.platform.engine.sweeps.trial_folder import SavedMeasure
 from parley.platform.report.choice import Gain
@@ -56,4 +59,16 @@ def compare_dpo(config: DialogueDPOConfig, best: SavedMeasure, other: SavedMeasu
     return None if gain is None else Gain(gain.value, gain.interval, gain.count)
 
 
-DPO_PARTS = SweepParts(prepare=prepare, trial=run_trial, conclude=conclude_dpo, compare=compare_dpo)
+def list_bundles(config: DialogueDPOConfig) -> list[Bundle]:
+    """A trial is one process, with a GPU where there is one and the settings do not refuse it."""
+    gpus = gpus_of_each(config.learner.num_gpus_per_learner, 1)
+    return [{CPU: config.sweep.cpus_per_trial, GPU: gpus}]
+
+
+DPO_PARTS = SweepParts(
+    prepare=prepare,
+    trial=run_trial,
+    conclude=conclude_dpo,
+    bundles=list_bundles,
+    compare=compare_dpo,
+)

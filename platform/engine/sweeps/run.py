@@ -2,7 +2,7 @@
 
     preparation ─► object store ─► trials in Ray's workers ─► best checkpoint ─► evaluation
 
-What is particular to an algorithm are the three functions of its `SweepParts`.
+What is particular to an algorithm are the functions of its `SweepParts`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from parley.platform.cluster.capacity import CPU
 from parley.platform.cluster.connection import connect_ray
 from parley.platform.engine.sweeps.record import TrialRecord, by_score, find_best, write_records
+from parley.platform.engine.sweeps.resources import Bundles, check_limited, one_process, total
 from parley.platform.engine.sweeps.shared_storage import check_shared
 from parley.platform.engine.sweeps.space import trial_config
 from parley.platform.engine.sweeps.sweep import has_work, load_records, run_trials
@@ -51,6 +53,8 @@ class SweepParts:
     conclude: Callable[[Any, RunFolder, Any, SavedMeasure, Progress], tuple[str, dict[str, Any]]]
     """Takes the best trial's settings, the run, what is shared and the best checkpoint; gives the
     exported checkpoint's place in the run, and its final figures."""
+    bundles: Bundles = one_process
+    """What the processes of a trial take of the cluster."""
     compare: Callable[[Any, SavedMeasure, SavedMeasure], Gain | None] | None = None
     """By how much one checkpoint's score is higher than another's, if that can be told."""
 
@@ -60,11 +64,12 @@ def run_sweep(
 ) -> dict[str, Any]:
     """Prepare, run the trials, and conclude with the best of them; see `commands.running`."""
     records = load_records(config, run_folder.path, resume)
+    check_limited(parts.bundles(config))
     sweep = SweepRun(config, run_folder, records)
     with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(()) as progress:
         shared = parts.prepare(config, run_folder.path, progress, stop)
     if has_work(config, records):
-        _run_on_cluster(sweep, parts.trial, shared)
+        _run_on_cluster(sweep, parts, shared)
     print_trials(sweep.records)
     with (
         StopSignal() as stop,
@@ -75,21 +80,22 @@ def run_sweep(
         return sweep.conclude(parts, shared, progress)
 
 
-def _run_on_cluster(sweep: SweepRun, trial: Trial, shared: object) -> None:
+def _run_on_cluster(sweep: SweepRun, parts: SweepParts, shared: object) -> None:
     """Run the trials that are unfinished.
 
     Raises:
         KeyboardInterrupt: stopped by a signal; the trials' checkpoints stand.
     """
-    settings = sweep.config.sweep
-    num_cpus = math.ceil(max(1, settings.max_concurrent) * math.fsum(sweep.config.cpus_of_trial))
+    config = sweep.config
+    num_trials = max(1, config.sweep.max_concurrent)
+    num_cpus = math.ceil(num_trials * total(parts.bundles(config), CPU))
     with ExitStack() as cluster:
         with Progress(()) as progress:
-            cluster.enter_context(connect_ray(sweep.config.ray, num_cpus, progress))
+            cluster.enter_context(connect_ray(config.ray, num_cpus, progress))
             check_shared(sweep.run_folder.path)
         # Only now: Ray takes the signals for itself when it starts.
         with StopSignal() as stop:
-            sweep.run(trial, shared, stop)
+            sweep.run(parts, shared, stop)
     if stop.received:
         sweep.conclude_stopped()
 
@@ -114,7 +120,7 @@ class SweepRun:
         write_records(run_folder.path, records)
         self._restore_metrics()
 
-    def run(self, trial: Trial, shared: object, stop: StopSignal) -> None:
+    def run(self, parts: SweepParts, shared: object, stop: StopSignal) -> None:
         """Run what is unfinished, and show it, until `stop`."""
         num_trials = len(self.records)
         if self.config.sweep.search == "optuna":
@@ -125,7 +131,13 @@ class SweepRun:
             table.say(f"{waiting} of {num_trials} trials to run")
             hooks = SweepHooks(table, self._append_row, lambda: stop.received)
             self.records = run_trials(
-                self.config, self.run_folder.path, self.records, trial, shared, hooks
+                self.config,
+                self.run_folder.path,
+                self.records,
+                parts.trial,
+                parts.bundles(self.config),
+                shared,
+                hooks,
             )
 
     def conclude(self, parts: SweepParts, shared: Any, progress: Progress) -> dict[str, Any]:

@@ -64,11 +64,8 @@ def plan_trials(config: SweepableConfig) -> list[TrialPlan]:
             values = {key: drawn[key] for key in config.sweep.ranges}
             trial_config(config, values)
             plans.append(TrialPlan(len(plans), values))
-    if config.sweep.scheduler == "pbt" and len(plans) < 2:
-        raise ConfigError(
-            "sweep.scheduler = 'pbt': a population has two members at least, but the space gives "
-            "one trial; raise sweep.num_samples or widen a grid"
-        )
+    if config.sweep.scheduler == "pbt":
+        _check_population(config, len(plans))
     return plans
 
 
@@ -135,6 +132,21 @@ def _check_search(config: SweepableConfig) -> None:
         )
     if sweep.search == "optuna":
         _check_optuna(config)
+
+
+def _check_population(config: SweepableConfig, num_trials: int) -> None:
+    fixed = [key for key in config.sweep.ranges if not key.startswith(config.CHANGEABLE)]
+    if fixed:
+        raise ConfigError(
+            f"sweep.scheduler = 'pbt' changes the settings of running trials, and "
+            f"{', '.join(fixed)} cannot change in one that has begun; search it with another "
+            f"scheduler, or only keys that begin with {' or '.join(config.CHANGEABLE)}"
+        )
+    if num_trials < 2:
+        raise ConfigError(
+            "sweep.scheduler = 'pbt': a population has two members at least, but the space gives "
+            "one trial; raise sweep.num_samples or widen a grid"
+        )
 
 
 def _check_optuna(config: SweepableConfig) -> None:

@@ -8,10 +8,9 @@ docs/decisions/0014-sweeps.md) and go when the sweep ends.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ import ray
 from ray import tune
 
 from parley.platform.engine.sweeps.record import TrialRecord, read_records
+from parley.platform.engine.sweeps.resources import Bundle, place_trial
 from parley.platform.engine.sweeps.schedulers import build_scheduler
 from parley.platform.engine.sweeps.space import TrialPlan, plan_trials
 from parley.platform.engine.sweeps.trial_folder import TRIALS_DIR, TrialFolder
 from parley.platform.engine.sweeps.watch import SweepHooks, SweepWatch
 from parley.platform.engine.sweeps.worker import PLAN, Trial, run_in_worker, tune_config
 from parley.platform.engine.worker_channel import WorkerChannel
-from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.sweep import SweepableConfig
 
 TUNE_DIR = ".tune"
@@ -85,6 +84,7 @@ def run_trials(
     run_folder: Path,
     records: list[TrialRecord],
     trial: Trial,
+    bundles: Sequence[Bundle],
     shared: object,
     hooks: SweepHooks,
 ) -> list[TrialRecord]:
@@ -95,6 +95,7 @@ def run_trials(
         run_folder: of the sweep; `trials.json` and `trials/` are written below it.
         records: from `load_records`.
         trial: runs one trial in a worker.
+        bundles: what the processes of a trial take.
         shared: given to every trial, through the object store.
         hooks: the caller's.
 
@@ -120,7 +121,7 @@ def run_trials(
         run_in_worker, trial=trial, base=config, shared=[place], folder=trials, channel=channel
     )
     tuner = tune.Tuner(
-        tune.with_resources(worker, _trial_resources(config)),
+        tune.with_resources(worker, place_trial(bundles)),
         param_space=_param_space(config, records),
         tune_config=_tune_config(config, records),
         run_config=tune.RunConfig(
@@ -161,28 +162,3 @@ def _param_space(config: SweepableConfig, records: list[TrialRecord]) -> dict[st
         return {}
     waiting: list[TrialPlan] = [record.plan for record in records if not record.is_finished]
     return {PLAN: tune.grid_search([tune_config(plan) for plan in waiting])}
-
-
-def _trial_resources(config: SweepableConfig) -> tune.PlacementGroupFactory:
-    """What the processes of a trial take of the cluster, the one that learns first.
-
-    Raises:
-        ConfigError: the cluster has less than that, so that the trial would wait indefinitely.
-    """
-    present = ray.cluster_resources()
-    gpus = config.gpus_of_trial
-    if gpus is None:
-        gpus = 1.0 if present.get("GPU", 0.0) >= 1.0 else 0.0
-    first, *others = config.cpus_of_trial
-    wanted = {"CPU": math.fsum(config.cpus_of_trial), "GPU": gpus}
-    keys = {"CPU": "sweep.cpus_per_trial", "GPU": "learner.num_gpus_per_learner"}
-    more = f" with {sum(others):g} of its other processes" if others else ""
-    own = {"CPU": f"{first:g}{more}", "GPU": f"{gpus:g}"}
-    for name, amount in wanted.items():
-        if amount > present.get(name, 0.0):
-            raise ConfigError(
-                f"{keys[name]} = {own[name]}, but the cluster has {present.get(name, 0.0):g} "
-                f"{name}s; write less"
-            )
-    learning = {name: amount for name, amount in {"CPU": first, "GPU": gpus}.items() if amount}
-    return tune.PlacementGroupFactory([learning, *({"CPU": cpus} for cpus in others)])

@@ -1,0 +1,83 @@
+"""What the processes of a trial take of the cluster, and whether it has so much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray import tune
+
+from parley.platform.cluster.capacity import CPU, count_places
+from parley.platform.settings.errors import ConfigError
+from parley.platform.settings.sweep import SweepableConfig
+
+Bundle = dict[str, float]
+"""Resource -> amount that one process takes."""
+Bundles = Callable[[Any], list[Bundle]]
+"""Takes the class of an algorithm's settings; gives what the processes of a trial take, its own
+process first. Asked before Ray starts, and again on the cluster."""
+
+
+def one_process(config: SweepableConfig) -> list[Bundle]:
+    """A trial that is its own process alone."""
+    return [{CPU: config.sweep.cpus_per_trial}]
+
+
+def total(bundles: Sequence[Bundle], resource: str) -> float:
+    """What all processes of a trial take of a resource."""
+    return math.fsum(bundle.get(resource, 0.0) for bundle in bundles)
+
+
+def check_limited(bundles: Sequence[Bundle]) -> None:
+    """Refuse trials of which a cluster would run any number side by side.
+
+    Raises:
+        ConfigError: a trial takes no CPU.
+    """
+    if not total(bundles, CPU):
+        raise ConfigError(
+            "sweep.cpus_per_trial = 0: a trial of this experiment has no other processes, so all "
+            "trials would run at once; write a share of a CPU"
+        )
+
+
+def place_trial(bundles: Sequence[Bundle]) -> tune.PlacementGroupFactory:
+    """The room that each trial asks of the connected cluster.
+
+    Raises:
+        ConfigError: the cluster has less than that, so that the trial would wait indefinitely.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    present = ray.cluster_resources()
+    for name in dict.fromkeys(name for bundle in bundles for name in bundle):
+        wanted, found = total(bundles, name), present.get(name, 0.0)
+        largest = max(bundle.get(name, 0.0) for bundle in bundles)
+        if wanted > found:
+            raise ConfigError(
+                f"{_say(name, bundles)}, but the cluster has {found:g}; {_remedy(name)}"
+            )
+        if not any(count_places({name: largest}, machine) for machine in machines):
+            raise ConfigError(
+                f"a process of a trial takes {largest:g} {name}, but no machine of the cluster has "
+                f"so much; {_remedy(name)}"
+            )
+    own, *others = ({name: n for name, n in bundle.items() if n} for bundle in bundles)
+    return tune.PlacementGroupFactory([own, *others])
+
+
+def _say(resource: str, bundles: Sequence[Bundle]) -> str:
+    own = bundles[0].get(resource, 0.0)
+    others = total(bundles[1:], resource)
+    if resource != CPU:
+        return f"a trial takes {own + others:g} {resource}"
+    return f"sweep.cpus_per_trial = {own:g}" + (
+        f", with {others:g} of a trial's other processes" if others else ""
+    )
+
+
+def _remedy(resource: str) -> str:
+    if resource == CPU:
+        return "lower sweep.cpus_per_trial or the number of a trial's processes"
+    return f"ask for less of it, or join a cluster that has {resource}"
