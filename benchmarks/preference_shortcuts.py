@@ -12,9 +12,10 @@ from pathlib import Path
 
 from benchmarks.preference_baselines import measure_shortcuts
 from parley.platform.commands.tables import print_rows
-from parley.platform.cooperate.evaluation.preference_accuracy import PreferenceAccuracy, Rate
+from parley.platform.cooperate.evaluation.preference_accuracy import PreferenceAccuracy
 from parley.platform.maxims.pairs.folder import read_pairs
 from parley.platform.maxims.pairs.generated import generate_pairs
+from parley.platform.report.intervals import Rate
 from parley.platform.runs.files import atomic_write_text, to_json
 
 

@@ -26,7 +26,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from parley.envs.trace.language import END, IGNORED_LABEL, Language
+from parley.envs.labels import IGNORED_LABEL
+from parley.envs.trace.language import END, Language
 from parley.envs.trace.split import draw_split
 from parley.platform.engine.next_token.gradient_step import NextTokenLearner
 from parley.platform.trace.blocks import BlockRecipe, TraceBatch, make_block

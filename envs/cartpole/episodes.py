@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from parley.envs.cartpole.controllers import Controller
 from parley.envs.cartpole.episode_files import COLUMNS, LABELS, read_columns, write_columns
-from parley.envs.cartpole.sequences import IGNORED_LABEL, TokenBatch, crops, pad_batch
+from parley.envs.cartpole.sequences import TokenBatch, crops, pad_batch
 from parley.envs.cartpole.tokens import (
     ACT_LEFT,
     ACT_RIGHT,
@@ -32,6 +32,7 @@ from parley.envs.cartpole.tokens import (
     IntArray,
 )
 from parley.envs.cartpole.vector import VectorCartPole
+from parley.envs.labels import IGNORED_LABEL
 
 __all__ = [
     "IGNORED_LABEL",

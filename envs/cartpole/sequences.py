@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.envs.cartpole.tokens import DONE, STEP_TOKENS, IntArray
-
-IGNORED_LABEL = -100
-"""What torch's cross-entropy and transformers' causal models leave out of the loss."""
+from parley.envs.labels import IGNORED_LABEL
 
 
 class TokenBatch(NamedTuple):

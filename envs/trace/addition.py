@@ -14,9 +14,9 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from parley.envs.labels import IGNORED_LABEL
 from parley.envs.trace.language import (
     END,
-    IGNORED_LABEL,
     START,
     Executor,
     IllegalStepError,

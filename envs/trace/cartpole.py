@@ -22,8 +22,8 @@ from parley.envs.cartpole.tokens import (
     STEP_TOKENS,
     CartPoleTokenizer,
 )
+from parley.envs.labels import IGNORED_LABEL
 from parley.envs.trace.language import (
-    IGNORED_LABEL,
     Executor,
     FloatArray,
     IllegalStepError,

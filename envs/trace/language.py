@@ -22,9 +22,6 @@ FloatArray = NDArray[np.float64]
 START, END = 0, 1
 """The first and the last token of a trace in every language; END is the padding as well."""
 
-IGNORED_LABEL = -100
-"""What torch's cross-entropy leaves out of the loss."""
-
 
 class Traces(NamedTuple):
     """N traces of one size, right-padded with END to T tokens."""

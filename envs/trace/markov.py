@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from parley.envs.trace.language import IGNORED_LABEL, FloatArray, IntArray, Traces, require_size
+from parley.envs.labels import IGNORED_LABEL
+from parley.envs.trace.language import FloatArray, IntArray, Traces, require_size
 from parley.envs.trace.source import (
     FIRST_SYMBOL,
     Source,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from parley.envs.cartpole.episodes import EpisodeSet
-from parley.envs.cartpole.sequences import IGNORED_LABEL
 from parley.envs.cartpole.tokens import ACT_LEFT, ACT_RIGHT, DONE, STEP_TOKENS
+from parley.envs.labels import IGNORED_LABEL
 from parley.platform.engine.next_token.gradient_step import TokenBatch, token_losses
 from parley.platform.terminal.activities import each
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM

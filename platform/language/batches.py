@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from parley.envs.labels import IGNORED_LABEL
 from parley.platform.language.dialogue_tokens import TokenDialogues, Window, training_windows
 
-IGNORED = -100
-"""Target of positions without one; torch's own default."""
 LENGTH_JITTER = 0.2
 """Windows are sorted by their length times 1 to 1.2: batches mix lengths, padding stays small."""
 
@@ -25,12 +24,12 @@ class Batch:
     inputs: Tensor
     """int64 [B, T]: padded with the end-of-text token, harmless to a causal model."""
     targets: Tensor
-    """int64 [B, T]: the token after each input; `IGNORED` on padding and on context."""
+    """int64 [B, T]: the token after each input; `IGNORED_LABEL` on padding and on context."""
 
     @property
     def num_targets(self) -> int:
         """Tokens to predict."""
-        return int((self.targets != IGNORED).sum())
+        return int((self.targets != IGNORED_LABEL).sum())
 
     def to(self, device: torch.device) -> Batch:
         """The same on `device`."""
@@ -41,7 +40,7 @@ def make_batch(dialogues: TokenDialogues, windows: Sequence[Window]) -> Batch:
     """The batch of some windows."""
     width = max(window.length for window in windows)
     tokens = np.full((len(windows), width), dialogues.end_token, np.int64)
-    targets = np.full((len(windows), width), IGNORED, np.int64)
+    targets = np.full((len(windows), width), IGNORED_LABEL, np.int64)
     for row, window in enumerate(windows):
         cut = dialogues.tokens[window.start : window.stop]
         tokens[row, : len(cut)] = cut

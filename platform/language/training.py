@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from parley.envs.labels import IGNORED_LABEL
 from parley.platform.engine.torch.loss_fault import LossFault, NonFiniteLossError, batch_columns
 from parley.platform.engine.torch.optimiser import JointOptimiser, split_parameters
 from parley.platform.engine.torch.precision import mixed_precision
 from parley.platform.engine.torch.schedule import learning_rate_factor
-from parley.platform.language.batches import IGNORED, Batch, BatchStream, make_batch, plan_batches
+from parley.platform.language.batches import Batch, BatchStream, make_batch, plan_batches
 from parley.platform.language.dialogue_tokens import TokenDialogues, cover_windows
 from parley.platform.language.settings import LanguageModelConfig, LanguageTrainingConfig
 from parley.platform.language.tokenizer import end_token_of
@@ -186,7 +187,7 @@ def token_losses(model: GPT2LMHeadModel, batch: Batch) -> Tensor:
     losses = F.cross_entropy(
         logits.float().flatten(0, 1),
         batch.targets.flatten(),
-        ignore_index=IGNORED,
+        ignore_index=IGNORED_LABEL,
         reduction="none",
     )
     return losses.view(batch.targets.shape)
@@ -209,7 +210,7 @@ def measure_losses(model: GPT2LMHeadModel, dialogues: TokenDialogues) -> Dialogu
         batch = make_batch(dialogues, [windows[index] for index in chosen])
         sums = token_losses(model, batch.to(device)).double().sum(1).cpu().numpy()
         np.add.at(nats, owners[chosen], sums)
-        np.add.at(counts, owners[chosen], (batch.targets != IGNORED).sum(1).numpy())
+        np.add.at(counts, owners[chosen], (batch.targets != IGNORED_LABEL).sum(1).numpy())
     return DialogueLosses(nats, counts)
 
 

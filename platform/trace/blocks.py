@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.envs.trace.language import END, IGNORED_LABEL, IntArray, Language, Traces
+from parley.envs.labels import IGNORED_LABEL
+from parley.envs.trace.language import END, IntArray, Language, Traces
 from parley.envs.trace.split import draw_split
 
 NUMBER = np.int16

@@ -11,7 +11,8 @@ import torch
 
 from benchmarks import trace
 from benchmarks.contestants import traces
-from parley.envs.trace.language import END, IGNORED_LABEL
+from parley.envs.labels import IGNORED_LABEL
+from parley.envs.trace.language import END
 from parley.platform.engine.next_token.gradient_step import token_losses
 from parley.platform.trace.stream import to_tensors
 

@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from parley.envs.labels import IGNORED_LABEL
 from parley.platform.engine.torch.loss_fault import LossFault, NonFiniteLossError, batch_columns
 from parley.platform.engine.torch.optimiser import JointOptimiser, split_parameters
 from parley.platform.engine.torch.precision import mixed_precision
 from parley.platform.engine.torch.schedule import learning_rate_factor
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM, parameter_groups
-
-IGNORED_LABEL = -100
-"""A place at which nothing is predicted; what torch's cross-entropy leaves out."""
 
 
 class NextTokenSettings(Protocol):

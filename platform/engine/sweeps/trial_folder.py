@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,15 +128,8 @@ class TrialFolder:
     def save(self, row: Row, write: Save) -> None:
         """Write a checkpoint whole or not at all, and let go of those that are not kept."""
         started = time.perf_counter()
-        unfinished = self.path / f"{UNFINISHED_PREFIX}{row['evaluation']:06d}"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        (unfinished / STATE_DIR).mkdir(parents=True)
-        write(unfinished / STATE_DIR)
-        atomic_write_text(unfinished / ROW_FILE, to_json(row) + "\n")
-        _sync_tree(unfinished)
-        self._place(unfinished, self._checkpoint_path(row))
+        self._write(self._checkpoint_path(row), row, write)
         self._prune()
-        shutil.rmtree(self.path / BETWEEN_DIR, ignore_errors=True)
         announce(CheckpointSaved(time.perf_counter() - started))
 
     def adopt(self, donor: SavedMeasure, config: Mapping[str, object]) -> None:
@@ -144,24 +137,15 @@ class TrialFolder:
         rows = self.read_rows()
         last = rows[-1] if rows else {"evaluation": 0, "seconds": 0.0}
         row = {**last, "config": dict(config), "adopted_from": donor.path.parent.name}
-        unfinished = self.path / f"{UNFINISHED_PREFIX}adopted"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        shutil.copytree(donor.state, unfinished / STATE_DIR)
-        atomic_write_text(unfinished / ROW_FILE, to_json(row) + "\n")
-        _sync_tree(unfinished)
-        self._place(unfinished, self._checkpoint_path(row))
-        shutil.rmtree(self.path / BETWEEN_DIR, ignore_errors=True)
+        self._write(
+            self._checkpoint_path(row),
+            row,
+            lambda state: shutil.copytree(donor.state, state, dirs_exist_ok=True),
+        )
 
     def save_between(self, row: Row, write: Save) -> None:
         """Write a checkpoint that belongs to no measure; `row` is the last one before it."""
-        unfinished = self.path / f"{UNFINISHED_PREFIX}{BETWEEN_DIR}"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        (unfinished / STATE_DIR).mkdir(parents=True)
-        write(unfinished / STATE_DIR)
-        atomic_write_text(unfinished / ROW_FILE, to_json(row) + "\n")
-        _sync_tree(unfinished)
-        self._place(unfinished, self.path / BETWEEN_DIR)
+        self._write(self.path / BETWEEN_DIR, row, write)
 
     def checkpoints(self) -> list[SavedMeasure]:
         """The checkpoints, oldest first; a folder has this name while it is whole."""
@@ -218,11 +202,20 @@ class TrialFolder:
     def _checkpoint_path(self, row: Row) -> Path:
         return self.path / f"{CHECKPOINT_PREFIX}{row['evaluation']:06d}"
 
-    def _place(self, unfinished: Path, target: Path) -> None:
+    def _write(self, target: Path, row: Row, write: Callable[[Path], object]) -> None:
+        """Write a checkpoint aside, flush it, then give it its name; the one between goes."""
+        unfinished = self.path / f"{UNFINISHED_PREFIX}{target.name}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        (unfinished / STATE_DIR).mkdir(parents=True)
+        write(unfinished / STATE_DIR)
+        atomic_write_text(unfinished / ROW_FILE, to_json(row) + "\n")
+        _sync_tree(unfinished)
         if target.exists():
             self._remove(target)
         unfinished.rename(target)
         sync_folder(self.path)
+        if target.name != BETWEEN_DIR:
+            shutil.rmtree(self.path / BETWEEN_DIR, ignore_errors=True)
 
     def _remove(self, checkpoint: Path) -> None:
         """Take the name away first: what bears it is whole, also when a crash comes between."""

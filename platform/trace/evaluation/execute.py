@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from parley.envs.labels import IGNORED_LABEL
 from parley.envs.trace.language import (
     END,
-    IGNORED_LABEL,
     FloatArray,
     IntArray,
     Language,

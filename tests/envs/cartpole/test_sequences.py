@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.envs.cartpole.sequences import IGNORED_LABEL, crops, pad_batch
+from parley.envs.cartpole.sequences import crops, pad_batch
 from parley.envs.cartpole.tokens import ACT_LEFT, DONE, RESET, STEP_TOKENS
+from parley.envs.labels import IGNORED_LABEL
 
 
 def make_sequence(num_steps: int) -> np.ndarray:

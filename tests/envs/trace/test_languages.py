@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parley.envs.labels import IGNORED_LABEL
 from parley.envs.trace.language import (
     END,
-    IGNORED_LABEL,
     START,
     IllegalStepError,
     IntArray,

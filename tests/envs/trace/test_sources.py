@@ -9,9 +9,10 @@ import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from parley.envs.cartpole.tokens import ACT_LEFT, STEP_TOKENS
+from parley.envs.labels import IGNORED_LABEL
 from parley.envs.trace.cartpole import CartPole, start_states
 from parley.envs.trace.hidden_markov import HiddenMarkov
-from parley.envs.trace.language import END, IGNORED_LABEL
+from parley.envs.trace.language import END
 from parley.envs.trace.markov import Markov
 from parley.envs.trace.source import (
     Categorical,

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from parley.envs.cartpole.controllers import ExpertController
 from parley.envs.cartpole.episodes import EpisodeSet, collect_episodes
-from parley.envs.cartpole.sequences import IGNORED_LABEL
 from parley.envs.cartpole.tokens import ACT_LEFT, ACT_RIGHT, DONE, RESET, STEP_TOKENS
+from parley.envs.labels import IGNORED_LABEL
 from parley.platform.control.episode_windows import (
     KINDS,
     ImitationSource,

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from parley.envs.trace.language import END, IGNORED_LABEL, IntArray
+from parley.envs.labels import IGNORED_LABEL
+from parley.envs.trace.language import END, IntArray
 from parley.envs.trace.split import is_heldout
 from parley.platform.cli import main
 from parley.platform.report.intervals import wilson_interval

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from parley.envs.trace.language import IGNORED_LABEL, Language
+from parley.envs.labels import IGNORED_LABEL
+from parley.envs.trace.language import Language
 from parley.envs.trace.languages import build_language
 from parley.platform.engine.next_token.gradient_step import NextTokenLearner, TokenBatch
 from parley.platform.engine.next_token.mutation_ramp import MutationRamp

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from parley.envs.labels import IGNORED_LABEL
 from parley.envs.trace.addition import Addition
-from parley.envs.trace.language import END, IGNORED_LABEL, START, IntArray, Language, Traces
+from parley.envs.trace.language import END, START, IntArray, Language, Traces
 from parley.envs.trace.languages import build_language
 from parley.envs.trace.split import is_heldout
 from parley.platform.engine.next_token.gradient_step import TokenBatch

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from parley.envs.trace.language import END, IGNORED_LABEL, IntArray, Traces
+from parley.envs.labels import IGNORED_LABEL
+from parley.envs.trace.language import END, IntArray, Traces
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
 from parley.platform.trace.evaluation.measure import MODULE, TraceTask
 from parley.platform.trace.next_token_run import policy_settings, trace_facts

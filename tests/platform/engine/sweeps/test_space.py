@@ -82,6 +82,11 @@ def test_a_trial_has_its_values_and_as_many_threads_as_cpus() -> None:
         ({EPOCHS: {"choice": [1, 1.5]}}, {"num_samples": 30}, ["dpo.num_epochs", "1.5", "whole"]),
         ({BETA: {"grid": [0.1, 0.2]}}, {"num_samples": 2}, ["num_samples", "same seed"]),
         ({BETA: {"grid": [0.1]}}, {"scheduler": "pbt"}, ["pbt", "two"]),
+        (
+            {BETA: {"grid": [0.1, 0.2]}, "lora.rank": {"grid": [2, 4]}},
+            {"scheduler": "pbt"},
+            ["pbt", "lora.rank cannot change", "dpo."],
+        ),
         ({BETA: {"grid": [0.1]}}, {"search": "optuna"}, ["optuna", "num_samples"]),
         (
             {BETA: {"uniform": [-1.0, 1.0]}},
