@@ -2,7 +2,7 @@
 
     python -m benchmarks.architectures                  # all of them, as a table
     python -m benchmarks.architectures gpt_neo rwkv     # some
-    python -m benchmarks.architectures --docs docs/models.md
+    python -m benchmarks.architectures --docs docs/tasks/models.md
 
 Each is built with all sizes shrunk and windows of 16 tokens, in a process of its own with a time
 limit. Replies, scores, log-probabilities of preference pairs, a save and a message to another

@@ -311,7 +311,7 @@ def main() -> None:
     parser.add_argument("--learner-speedup", type=float, default=500.0,
                         help="of a GPU over one core; assumed")  # fmt: skip
     parser.add_argument("--tokens-per-s", type=float, default=113.0,
-                        help="of self-play on one core; docs/benchmarks.md")  # fmt: skip
+                        help="of self-play on one core; docs/reference/benchmarks.md")  # fmt: skip
     parser.add_argument("--bytes-per-token", type=float, default=240.0,
                         help="ids, log-probabilities, values and top-k sets; computed")  # fmt: skip
     parser.add_argument("--language-spread", type=float, default=0.1,

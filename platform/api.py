@@ -1,4 +1,4 @@
-"""The Python API: `from parley import train, evaluate, load_run`; see docs/python_api.md.
+"""The Python API: `from parley import train, evaluate, load_run`; see docs/tasks/python_api.md.
 
 The same functions as behind the command line, with the same run folders and errors. Torch and Ray
 are imported when something trains, is measured or loaded.

@@ -29,7 +29,7 @@ JOBS_PATH, AGENT_PATH = "/api/jobs/", "/api/job_agent/jobs/"
 TIMEOUT_S = 2.0
 ADVICE = (
     "whoever reaches it runs code there (CVE-2023-48022); restart Ray with RAY_AUTH_MODE=token, "
-    "see docs/security.md"
+    "see docs/tasks/security.md"
 )
 
 

@@ -2,7 +2,7 @@
 
 `MEASURES` come from the rows of `metrics.jsonl`, whatever writes them; `EVENTS` from what happens
 in between. Ray puts `ray_` before a name and, for a counter, `_total` behind it. A new measure is a
-row here, its key in rows of `settings.experiments`, in `docs/monitoring.md`, and a panel in
+row here, its key in rows of `settings.experiments`, in `docs/tasks/monitoring.md`, and a panel in
 `deploy/grafana/parley.json`.
 """
 

@@ -36,7 +36,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def to_table(comparison: Comparison) -> dict[str, Any]:
-    """What `--json` writes; its form is told in docs/comparing.md."""
+    """What `--json` writes; its form is told in docs/tasks/comparing.md."""
     return {
         "runs": [_run_table(run) for run in comparison.runs],
         "notes": comparison.notes,

@@ -20,7 +20,7 @@ from benchmarks.architectures import (
     main,
 )
 
-PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tasks" / "models.md"
 QUICK = {
     "gpt_neo": (WORKS, "reread", "apart"),
     "llama": (WORKS, "cache", "shared"),

@@ -1,6 +1,6 @@
 """The cluster launcher's files, by Ray's own validation and by what parley needs of a cluster.
 
-No cloud is asked: what the launcher then does on AWS was not run (docs/deploy.md).
+No cloud is asked: what the launcher then does on AWS was not run (docs/tasks/deploy.md).
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def test_rllib_knows_the_multi_agent_environments_by_name(order: str) -> None:
 
 @pytest.mark.slow
 def test_the_documented_module_learns_dialogue_by_its_name(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "dialogue_env.md").read_text()
+    text = (ROOT / "docs" / "reference" / "dialogue_env.md").read_text()
     (program,) = re.findall(r"^```python\n(import parley\.envs.*?)^```", text, re.M | re.S)
     small = "import ray\nray.init(num_cpus=2, include_dashboard=False)\n"
     (tmp_path / "example.py").write_text(small + program)

@@ -317,7 +317,7 @@ def test_first_difference() -> None:
 
 
 def test_the_examples_in_the_documentation_are_true_traces() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "languages.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "languages.md").read_text()
     table = [re.split(r"(?<!\\)\|", line) for line in page.splitlines() if line.startswith("| ")]
     rows = [[cell.strip(" `") for cell in (row[1], *row[3:5])] for row in table if len(row) == 6]
     rows = [row for row in rows if row[2].startswith(("START", "RESET"))]

@@ -137,7 +137,7 @@ def test_quiet_prints_nothing(light_workflow: Path, capsys: pytest.CaptureFixtur
 
 def page_examples() -> str:
     """The examples of the API's page, one after the other."""
-    text = (ROOT / "docs" / "python_api.md").read_text()
+    text = (ROOT / "docs" / "tasks" / "python_api.md").read_text()
     return "\n".join(re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of how to act with it, and the README's example, which balances."""
+"""What a checkpoint says of how to act with it, and the page's example, which balances."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from parley.policies.dhmm_gpt2 import DHMMGPT2Config
 from parley.policies.token.actor_critic import LanguageActorCritic, build_language_policy
 from parley.policies.token.building import build_policy, load_policy, save_policy
 
-README = Path(parley.__file__).parents[1] / "README.md"
+PAGE = Path(parley.__file__).parents[1] / "docs" / "workflows" / "control.md"
 ENV = CartPoleEnvConfig(num_bins=6, window=3, dither=0.5)
 
 
@@ -83,7 +83,7 @@ def test_the_example_of_the_readme_balances(
     monkeypatch.chdir(tmp_path)
     short = ["training.num_steps=500", "training.warmup_steps=50", "num_expert_episodes=64"]
     assert main(["train", "cartpole/imitate", "--run-dir", "runs/mine", *short]) == 0
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     (example,) = (block for block in blocks if "gymnasium.make" in block)
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

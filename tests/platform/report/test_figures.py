@@ -9,7 +9,7 @@ import pytest
 from parley.platform.report.figure_table import FIGURES, GROUPS
 from parley.platform.report.figures import VARIANTS, count_text, find_figure, shown_names
 
-PAGE = Path(__file__).parents[3] / "docs" / "figures.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "figures.md"
 
 
 def test_every_figure_has_a_title_a_meaning_and_a_count_that_is_a_figure() -> None:

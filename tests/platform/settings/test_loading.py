@@ -74,15 +74,15 @@ def test_quick_does_less(name: str) -> None:
 
 
 PAGES = {
-    "cartpole/ppo": "configuration.md",
-    "cartpole/imitate": "configuration.md",
-    "dialogue/pretrain": "configuration_pretrain.md",
-    "dialogue/ppo": "configuration_distort.md",
-    "dialogue/reinforce": "configuration_distort.md",
-    "dialogue/dpo": "configuration_dpo.md",
-    "dialogue/detector": "configuration_detector.md",
-    "trace/next_token": "configuration_trace.md",
-    "trace/ppo": "configuration_trace.md",
+    "cartpole/ppo": "tasks/configuration.md",
+    "cartpole/imitate": "tasks/configuration.md",
+    "dialogue/pretrain": "reference/settings_pretrain.md",
+    "dialogue/ppo": "reference/settings_distort.md",
+    "dialogue/reinforce": "reference/settings_distort.md",
+    "dialogue/dpo": "reference/settings_dpo.md",
+    "dialogue/detector": "reference/settings_detector.md",
+    "trace/next_token": "reference/settings_trace.md",
+    "trace/ppo": "reference/settings_trace.md",
 }
 SHARED = ("tracking",)
 """Beginnings of the sections that `configuration.md` describes for all experiments."""
@@ -90,7 +90,7 @@ SHARED = ("tracking",)
 
 @pytest.mark.parametrize("kind", settings_classes())
 def test_every_setting_is_documented(kind: tuple[str, str]) -> None:
-    tables = _tables("configuration.md") if kind[0] != "cartpole" else {}
+    tables = _tables("tasks/configuration.md") if kind[0] != "cartpole" else {}
     tables = {title: tables[title] for title in tables if title.startswith(SHARED)}
     tables |= _tables(PAGES["/".join(kind)])
     for key in field_types(settings_class(*kind)):
