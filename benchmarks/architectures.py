@@ -27,7 +27,7 @@ import numpy as np
 import peft  # noqa: F401  (once, before the processes part)
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -125,6 +125,8 @@ def shrink(model_type: str) -> PreTrainedConfig:
     kind = CONFIG_MAPPING[model_type]
     settings = _small_sizes(kind) | SPECIAL.get(model_type, {})
     for name, part in (getattr(kind, "sub_configs", None) or {}).items():
+        if part is AutoConfig:  # of any type; which one it is without more settings
+            part = type(getattr(kind(), name))
         if getattr(part, "model_type", ""):
             settings[name] = _small_sizes(part) | SPECIAL.get(part.model_type, {})
     return kind(**settings)
