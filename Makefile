@@ -25,11 +25,16 @@ demo: .venv/.base  ## train CartPole and draw it; let two models talk and report
 	$(BIN)/parley report $(RUN)-dialogue
 	@echo "learning curve: $(RUN)/learning_curve.png"
 
+# A file of tests at a time for each core; make test WORKERS=0 runs them one after the other.
+WORKERS ?= auto
+PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q --durations=10 \
+	--numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 test: .venv/.dev  ## the tests that take seconds
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-full: .venv/.dev  ## all tests, training runs included
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q
+	$(PYTEST)
 
 check: .venv/.dev  ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -28,6 +28,12 @@ def tracked_files() -> list[Path]:
     return [path for path in paths if (ROOT / path).exists()]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that need Ray first: they take longest, and parallel workers are to end together."""
+    needing = {item.path for item in items if "local_ray" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in needing)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the shared Ray for what asks for it, also after a test that has closed it."""
@@ -41,6 +47,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def local_ray() -> Iterator[None]:
     """A Ray of four CPUs that tests share, open whenever a test that asks for it begins."""
     yield
+    import ray
+
+    ray.shutdown()
+
+
+@pytest.fixture
+def no_ray() -> None:
+    """No Ray in this process, and none of its processes below it, when the test begins."""
     import ray
 
     ray.shutdown()

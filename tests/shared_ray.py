@@ -13,7 +13,12 @@ from typing import Any
 
 import ray
 
-_QUIET = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
+_QUIET = {
+    "address": "local",
+    "include_dashboard": False,
+    "logging_level": logging.ERROR,
+    "log_to_driver": False,
+}
 
 
 def share_ray() -> None:

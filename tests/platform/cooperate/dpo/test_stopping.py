@@ -32,7 +32,7 @@ from parley.platform.runs.stopping import StopSignal
 from tests.platform.cooperate.dpo.run_fixtures import figures, settings, train, weights
 from tests.platform.cooperate.dpo_fixtures import make_model, make_pairs
 
-OVERRIDES = ("evaluation.interval_steps=7", "dpo.device_batch_size=8")
+OVERRIDES = ("data.num_generated=160", "evaluation.interval_steps=7", "dpo.device_batch_size=8")
 STOPPED_AT = 3
 
 

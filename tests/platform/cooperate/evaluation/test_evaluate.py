@@ -184,7 +184,7 @@ def test_answers_can_be_watched(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["watch", str(run)]) == 2
-    assert "once it has been evaluated" in capsys.readouterr().err
+    assert "`parley evaluate` writes them" in capsys.readouterr().err
     answer = {"text": "so\x1b[2J", "violations": ["quality"]}
     samples = [
         {"context": f"talk {n}", "answers": {"tuned_beam": answer, "tuned": {"text": ""}}}
