@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-_QUIET = {
+_QUIET: dict[str, Any] = {
     "address": "local",
     "include_dashboard": False,
     "logging_level": logging.ERROR,

@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from parley.platform.language.batches import (
-    IGNORED,
-    BatchStream,
-    make_batch,
-    plan_batches,
-)
+from parley.envs.labels import IGNORED_LABEL
+from parley.platform.language.batches import BatchStream, make_batch, plan_batches
 from parley.platform.language.dialogue_tokens import (
     TokenDialogues,
     cover_windows,
@@ -132,7 +128,7 @@ def test_batches_hold_inputs_and_the_tokens_after_them() -> None:
         for place, target in enumerate(batch.targets[row].tolist()):
             position = window.start + place + 1
             wanted = window.first_target <= position < window.stop
-            assert target == (dialogues.tokens[position] if wanted else IGNORED)
+            assert target == (dialogues.tokens[position] if wanted else IGNORED_LABEL)
 
 
 def test_plans_use_every_window_once_within_the_budget() -> None:

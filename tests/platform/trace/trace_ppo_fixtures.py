@@ -58,8 +58,10 @@ def make_config(**sections: dict[str, Any]) -> TraceConfig:
     return TraceConfig.model_validate(TINY | changed)
 
 
-def make_policy(config: TraceConfig, seed: int = 0, sharpness: float = 4.0) -> LanguageActorCritic:
-    """Fresh weights whose draws are far from uniform."""
+def make_policy(
+    config: TraceConfig, seed: int = 0, sharpness: float = 4.0, value_scale: float = 20.0
+) -> LanguageActorCritic:
+    """Fresh weights whose draws are far from uniform, and whose values are far from zero."""
     torch.manual_seed(seed)
     settings = {
         **config.model.model_dump(),
@@ -70,7 +72,7 @@ def make_policy(config: TraceConfig, seed: int = 0, sharpness: float = 4.0) -> L
     assert isinstance(policy, LanguageActorCritic)
     with torch.no_grad():
         policy.language_model.lm_head.weight *= sharpness
-        policy.value_head.weight *= 20.0
+        policy.value_head.weight *= value_scale
     return policy.eval()
 
 
@@ -102,7 +104,7 @@ def save_tracer(folder: Path, experiment: ExperimentConfig, num_steps: int = 0) 
     """A checkpoint as a next-token run writes it, after a few plain steps on true traces."""
     config = experiment
     assert isinstance(config, TraceConfig)
-    policy = make_policy(config, config.seed, sharpness=1.0)
+    policy = make_policy(config, config.seed, sharpness=1.0, value_scale=1.0)
     language, generator = config.language.build(), np.random.default_rng(config.seed)
     model = policy.language_model.train()
     optimiser = torch.optim.AdamW(optimiser_groups(model, 3e-3, 0.01, 5.0), lr=3e-3)
