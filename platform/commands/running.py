@@ -31,18 +31,23 @@ def train_experiment(
     config = _prepare(config, run_folder, resume)
     row = find_experiment(config.workflow, config.algorithm)
     with importing():
-        job = cast("Job", load_named(row.run))
         remote_errors = import_module("parley.platform.cluster.remote_errors")
         disk_faults = import_module("parley.platform.runs.disk_faults")
-        loss_faults = import_module("parley.platform.engine.torch.kept_loss_faults")
-        monitoring = import_module("parley.platform.monitoring.monitored_run")
+        beginning = import_module("parley.platform.cluster.early_start")
     with (
-        monitoring.monitored(config, run_folder, row.starts_ray),
         disk_faults.explaining_full_disk(run_folder),
-        loss_faults.keeping_faults(config, run_folder),
         remote_errors.explained(),
+        beginning.early_start(config),
     ):
-        return job(config, run_folder, resume)
+        with importing():
+            job = cast("Job", load_named(row.run))
+            loss_faults = import_module("parley.platform.engine.torch.kept_loss_faults")
+            monitoring = import_module("parley.platform.monitoring.monitored_run")
+        with (
+            monitoring.monitored(config, run_folder, row.starts_ray),
+            loss_faults.keeping_faults(config, run_folder),
+        ):
+            return job(config, run_folder, resume)
 
 
 def tune_experiment(
