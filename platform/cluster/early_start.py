@@ -37,7 +37,7 @@ def early_start(config: ExperimentConfig) -> Iterator[None]:
     if not num_workers or address_of(config.ray) or ray.is_initialized():
         yield
         return
-    with worker_template() as template, ExitStack() as stack:
+    with worker_template(num_workers) as template, ExitStack() as stack:
         with (
             Progress(()) as progress,
             progress.status("loading libraries, starting Ray"),
@@ -62,7 +62,7 @@ class _Cluster(threading.Thread):
     """Starts Ray and ends it. Its processes end with the thread that began them, Ray sees to it."""
 
     def __init__(
-        self, config: RayConfig, num_workers: int, say: Callable[[str], None], template: Path
+        self, config: RayConfig, num_workers: int, say: Callable[[str], None], template: Path | None
     ) -> None:
         super().__init__(daemon=True)
         self._connect = partial(start_local, config, num_workers, say, template)

@@ -1,15 +1,14 @@
 """A process with the large libraries loaded, of which Ray's workers are made by `fork`.
 
-A worker of its own Python process spends most of its start on importing torch and transformers.
-The template imports them once, while the driver does the same and Ray starts; `forked_worker`,
-which Ray runs in place of its own script, asks it for a copy. Ray itself is not loaded here: what
-it keeps of a process (random state, settings) must not be shared. The template ends with the
-driver, however that ends; where there is none, workers start as they always do.
+Most of a worker's start is the import of torch, transformers and RLlib. The template imports what
+does not know Ray once, while the driver does the same and Ray starts; `forked_worker`, which Ray
+runs in place of its own script, asks it for a copy. Ray is loaded in the copies only: what it keeps
+of a process (random state, settings) must not be shared. The template ends with the driver, however
+that ends; where there is none, workers start as they always do.
 """
 
 from __future__ import annotations
 
-import array
 import gc
 import importlib
 import json
@@ -21,18 +20,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from parley.platform.terminal.interpreter import importing, without_optional
 
-SIZE_LIMIT = 1 << 22
-"""Bytes of a request: arguments and environment."""
-NUM_STREAMS = 3
 LIBRARIES = ("torch", "transformers.models.gpt2.modeling_gpt2", "pandas", "pyarrow", "gymnasium")
-"""What every process of a run imports, without Ray."""
+"""What every process of a run loads, and what knows nothing of Ray."""
+WORKER_LIBRARIES = ("ray.rllib.algorithms.ppo",)
+"""What env runners load besides."""
+NUM_STREAMS = 3
+REQUEST_S = 10.0
+"""How long a request may take to arrive."""
 
 
 def import_libraries() -> None:
@@ -43,70 +44,77 @@ def import_libraries() -> None:
 
 
 @contextmanager
-def worker_template() -> Iterator[Path]:
-    """Keep a template for as long as the block runs; the path of its socket."""
+def worker_template(num_workers: int) -> Iterator[Path | None]:
+    """Keep a template for as long as the block runs.
+
+    Args:
+        num_workers: how many copies load `WORKER_LIBRARIES` before they are asked to do anything.
+
+    Yields:
+        The path of its socket; None where the system has no sound `fork`, or no such path.
+    """
     with tempfile.TemporaryDirectory(prefix="parley-") as folder:
         path = Path(folder, "workers")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-            listener.listen(os.cpu_count() or 1)
-            process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(listener.fileno())],
-                stdin=subprocess.PIPE,  # at whose end the template ends
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[listener.fileno()],
-                start_new_session=True,  # Ctrl-C is the driver's
-                # As Ray has it in workers of one CPU; asking for GPUs must not start CUDA.
-                env={"OMP_NUM_THREADS": "1", **os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
-            )
+        try:
+            process = _start(path, num_workers) if sys.platform == "linux" else None
+        except OSError:
+            process = None
+        if process is None:
+            yield None
+            return
         try:
             yield path
         finally:
-            with process:  # closes the pipe
+            with process:
                 process.kill()
 
 
-def serve(listener: socket.socket) -> None:
+def _start(path: Path, num_workers: int) -> subprocess.Popen[bytes]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__, str(listener.fileno()), str(num_workers)],
+            stdin=subprocess.PIPE,  # it ends when this does
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            process_group=0,  # Ctrl-C is for the driver
+            # One thread, as Ray has it in workers of one CPU; and no question may start CUDA.
+            env={"OMP_NUM_THREADS": "1", **os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
+        )
+
+
+def serve(listener: socket.socket, num_workers: int) -> None:
     """Make a worker of each request, until standard input ends."""
     import_libraries()
     gc.freeze()  # no collection writes to the pages that all workers share
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    while True:
-        ready, _, _ = select.select([listener, sys.stdin], [], [])
-        if sys.stdin in ready:
-            return
-        with listener.accept()[0] as asking:
+    number = 0
+    while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+        with listener.accept()[0] as asking, suppress(OSError, ValueError):
+            asking.settimeout(REQUEST_S)
             request, streams = _receive(asking)
-            if request is not None and os.fork() == 0:
+            number += 1
+            if os.fork() == 0:
                 listener.close()
                 asking.close()
-                _become(request, streams)
+                _become(request, streams, WORKER_LIBRARIES if number <= num_workers else ())
             for stream in streams:
                 os.close(stream)
-            if request is not None:
-                asking.send(b"done")
+            asking.send(b"made")
 
 
-def _receive(asking: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """What is asked for and the standard streams; None: whoever asked has gone."""
-    asking.settimeout(10.0)
-    streams: list[int] = []
-    parts: list[bytes] = []
-    try:
-        while not parts or parts[-1]:
-            part, ancillary, _, _ = asking.recvmsg(SIZE_LIMIT, socket.CMSG_SPACE(NUM_STREAMS * 4))
-            parts.append(part)
-            for _, _, data in ancillary:
-                found = array.array("i")
-                found.frombytes(data[: len(data) - len(data) % found.itemsize])
-                streams.extend(found)
-        return json.loads(b"".join(parts)), streams
-    except (OSError, ValueError):
-        return None, streams
+def _receive(asking: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """What is asked for, and the standard streams of who asks."""
+    part, streams, _, _ = socket.recv_fds(asking, 1 << 16, NUM_STREAMS)
+    parts = [part]
+    while part := asking.recv(1 << 16):
+        parts.append(part)
+    return json.loads(b"".join(parts)), streams
 
 
-def _become(request: Mapping[str, Any], streams: list[int]) -> None:
+def _become(request: Mapping[str, Any], streams: Sequence[int], libraries: Sequence[str]) -> None:
     """Be the worker that was asked for; never returns."""
     code = 1
     try:
@@ -120,12 +128,17 @@ def _become(request: Mapping[str, Any], streams: list[int]) -> None:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
+        with importing():
+            for name in libraries:
+                importlib.import_module(name)
         sys.argv = request["arguments"]
         sys.path[0] = str(Path(sys.argv[0]).parent)
         runpy.run_path(sys.argv[0], run_name="__main__")
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -133,4 +146,4 @@ def _become(request: Mapping[str, Any], streams: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

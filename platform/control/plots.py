@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from parley.platform.control.curves import SOLVED_RETURN
 from parley.platform.control.settings import CartPoleImitateConfig, CartPolePPOConfig
 from parley.platform.report.plots import draw_series, finish_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def plot_learning_curve(
@@ -23,6 +24,8 @@ def plot_learning_curve(
         config: the run's settings, for the title and the scale.
         path: the file.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     draw_series(axes, rows, "mean_return", "training, mean of recent episodes", "tab:blue", "-")
@@ -47,6 +50,8 @@ def plot_imitation_curve(
         config: the run's settings, for the title and the scale.
         path: the file.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
     losses, returns = figure.subplots(2, 1, sharex=True)
     lines = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from parley.platform.report.plots import draw_series, finish_axes
 from parley.platform.trace.settings import TraceConfig
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Row = Mapping[str, object]
 
@@ -23,6 +23,8 @@ def plot_trace_curve(rows: Sequence[Row], config: TraceConfig, path: Path) -> No
         config: the run's settings, for the title.
         path: the file.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
     losses, shares = figure.subplots(2, 1, sharex=True)
     _draw_lines(
@@ -69,6 +71,8 @@ def plot_length_curve(
     values = [points[size] for size in sizes]
     below = [max(0.0, points[size] - ends[size][0]) for size in sizes]
     above = [max(0.0, ends[size][1] - points[size]) for size in sizes]
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.axvspan(trained_sizes[0] - 0.5, trained_sizes[-1] + 0.5, alpha=0.12, label="trained sizes")
