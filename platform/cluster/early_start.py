@@ -14,6 +14,7 @@ import ray
 from parley.platform.cluster.connection import address_of, connected, own_sigterm
 from parley.platform.cluster.local_ray import start_local
 from parley.platform.cluster.worker_template import import_libraries, worker_template
+from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.sections import (
     ExperimentConfig,
     LearnerConfig,
@@ -68,7 +69,7 @@ class _Cluster(threading.Thread):
         self._connect = partial(start_local, config, num_workers, say, template)
         self._begun = threading.Event()
         self._ended = threading.Event()
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
 
     def run(self) -> None:
         """Connect, and disconnect when it is told to."""
@@ -76,19 +77,19 @@ class _Cluster(threading.Thread):
             with connected(self._connect):
                 self._begun.set()
                 self._ended.wait()
-        except BaseException as error:
+        except Exception as error:
             self._error = error
         finally:
             self._begun.set()
 
     def wait(self) -> None:
-        """Until Ray runs.
+        """Until Ray runs, or did not start in time; the job then starts it, with nothing beside.
 
         Raises:
-            ConfigError: it does not, and why.
+            ConfigError: it cannot be started so.
         """
         self._begun.wait()
-        if self._error is not None:
+        if isinstance(self._error, ConfigError):
             raise self._error
 
     def __enter__(self) -> Self:

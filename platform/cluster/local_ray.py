@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import parameter, services
+from ray._private import parameter, services, utils
 
 from parley.platform.cluster import forked_worker
 from parley.platform.cluster.forked_worker import SOCKET_VARIABLE
@@ -89,11 +89,22 @@ def _few_processes(has_dashboard: bool, template: Path | None) -> Iterator[None]
             stack.enter_context(_replaced(os.environ, SOCKET_VARIABLE, str(template)))
         if not has_dashboard:
             settings |= {"no_monitor": True, "include_log_monitor": False}
-            serving = _replaced(vars(services), "start_api_server", lambda *_, **__: (None, None))
-            stack.enter_context(serving)
+            # It would start the dashboard's process all the same, to report usage.
+            stack.enter_context(_replaced(vars(services), "start_api_server", _start_nothing))
+            # What the agents need is installed; to see to it Ray would load it here.
+            stack.enter_context(_replaced(vars(utils), "get_dashboard_dependency_error", _none))
         parameters = functools.partial(parameter.RayParams, **settings)
         stack.enter_context(_replaced(vars(parameter), "RayParams", parameters))
         yield
+
+
+def _start_nothing(*arguments: object, **options: object) -> tuple[None, None]:
+    """No address, no process."""
+    return None, None
+
+
+def _none() -> None:
+    """No error."""
 
 
 @contextmanager
