@@ -63,6 +63,8 @@ def plot_length_curve(
         title: of the picture.
         path: the file.
     """
+    from matplotlib.figure import Figure
+
     is_source = "exact_match_by_length" not in metrics
     name = "nats_over_optimal_by_length" if is_source else "exact_match_by_length"
     points = {int(size): float(value) for size, value in metrics[name].items()}
@@ -71,8 +73,6 @@ def plot_length_curve(
     values = [points[size] for size in sizes]
     below = [max(0.0, points[size] - ends[size][0]) for size in sizes]
     above = [max(0.0, ends[size][1] - points[size]) for size in sizes]
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.axvspan(trained_sizes[0] - 0.5, trained_sizes[-1] + 0.5, alpha=0.12, label="trained sizes")
