@@ -137,7 +137,7 @@ def make_stock_runner(
 
 
 def make_parley_runner(config: CartPolePPOConfig, policy: str) -> VectorEnvRunner:
-    """parley's runner as `WindowPPO` makes it."""
+    """parley's runner as `WindowAlgorithm` makes it."""
     task = make_cartpole_task(config.env)
     rllib = build_config(config, task, policy_settings(config.env, config.model))
     rllib.rl_module(rl_module_spec=make_module_spec(config, policy))

@@ -41,10 +41,10 @@ from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
 from benchmarks.contestants.waiting_carts import make_waiting_task  # noqa: E402
 from parley.platform.control.algorithm import (  # noqa: E402
-    WindowPPO,
+    WindowAlgorithm,
     build_config,
-    whiten_episodes,
 )
+from parley.platform.control.learner import credit_episodes  # noqa: E402
 from parley.platform.control.runner import Rollout  # noqa: E402
 from parley.platform.control.settings import CartPolePPOConfig  # noqa: E402
 from parley.platform.control.task import policy_settings  # noqa: E402
@@ -104,14 +104,14 @@ QUICK = Plan(
 )
 
 
-class TimedPPO(WindowPPO):
+class TimedPPO(WindowAlgorithm):
     """Keeps what the runners delivered."""
 
     rollouts: list[Rollout]
 
-    def collect(self) -> list[Rollout]:
+    def sample(self) -> list[Rollout]:
         """As ever."""
-        self.rollouts = super().collect()
+        self.rollouts = super().sample()
         return self.rollouts
 
 
@@ -216,14 +216,9 @@ def measure_constants(plan: Plan, algorithm: TimedPPO) -> dict[str, float]:
 
 def _learn(algorithm: TimedPPO, episodes: Sequence[SingleAgentEpisode]) -> None:
     """What follows sampling in an iteration."""
-    whiten_episodes(episodes)
-    algorithm.learner_group.update(
-        episodes=cast("list[Any]", episodes),
-        timesteps={"num_env_steps_sampled_lifetime": 1},
-        num_epochs=algorithm.config.num_epochs,
-        minibatch_size=algorithm.config.minibatch_size,
-        shuffle_batch_per_epoch=True,
-    )
+    reward_scale = algorithm.config.env_config["runner"].reward_scale
+    credit_episodes(episodes, algorithm.gradient, reward_scale)
+    algorithm.update_learners({"episodes": list(episodes)})
 
 
 class Receiver:

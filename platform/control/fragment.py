@@ -17,8 +17,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
-ADVANTAGES = "advantages"
-VALUE_TARGETS = "value_targets"
+NEXT_VALUES = "next_values"
+"""Column of an episode: V of the window that followed each step."""
 
 
 @dataclass
@@ -80,7 +80,6 @@ class EpisodePiece(SingleAgentEpisode):
 
 def cut_episodes(
     fragment: Fragment,
-    columns: dict[str, NDArray[np.float32]],
     agent_ids: list[str],
     module_ids: list[str],
     name: str,
@@ -89,7 +88,6 @@ def cut_episodes(
 
     Args:
         fragment: the steps.
-        columns: further [T, E, N] arrays that travel with the steps.
         agent_ids, module_ids: of the N agents.
         name: makes the pieces' ids unique; sorted by id, pieces stand in the order below.
 
@@ -98,8 +96,11 @@ def cut_episodes(
         step are left out.
     """
     ended = fragment.terminated | fragment.truncated
-    extra = {Columns.ACTION_LOGP: fragment.action_logps, Columns.VF_PREDS: fragment.values}
-    extra |= columns
+    extra = {
+        Columns.ACTION_LOGP: fragment.action_logps,
+        Columns.VF_PREDS: fragment.values,
+        NEXT_VALUES: fragment.next_values,
+    }
     pieces = []
     for env in range(ended.shape[1]):
         for agent, agent_id in enumerate(agent_ids):

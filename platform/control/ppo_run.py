@@ -1,11 +1,7 @@
-"""The PPO job: RLlib trains, this module evaluates, checkpoints, reports and resumes.
-
-The loop reads as data flows: iterate, evaluate, record, save, stop.
-"""
+"""The run that learns CartPole by policy gradients: greedy evaluations choose the best policy."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -15,25 +11,27 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from parley.platform.cluster.connection import connect_ray
-from parley.platform.control.algorithm import WindowPPO, build_config
+from parley.platform.control.algorithm import WindowAlgorithm, build_config
 from parley.platform.control.evaluation import evaluate_path, play_episodes
 from parley.platform.control.plots import plot_learning_curve
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.control.warm_start import WarmStart, load_warm_start
-from parley.platform.engine.rllib.recovery import (
-    attended,
-    iterate_until_stopped,
-    recover,
+from parley.platform.engine.rllib.run import (
+    LOSSES,
+    Display,
+    Iteration,
+    PolicyRun,
+    Row,
+    find_start,
+    train_policies,
 )
-from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
+from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
-from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
+from parley.platform.runs.stopping import Interrupting
 from parley.platform.settings.errors import ConfigError
 from parley.platform.terminal.progress import Column, Goal, Progress
-from parley.platform.terminal.quiet import quiet_rllib
 from parley.policies.token.building import build_policy, save_policy
 
 COLUMNS = (
@@ -46,11 +44,9 @@ COLUMNS = (
 )
 RETURN_WINDOW = 100
 """Training episodes over which `mean_return` is taken."""
-LOSSES = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
-CURVE_FILE = "learning_curve.png"
 
 
-def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> dict[str, Any]:
+def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> Row:
     """Train to `stop.max_env_steps` or `stop.target_return`; measure the best policy.
 
     Raises:
@@ -58,72 +54,64 @@ def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> d
         CheckpointError, ConfigError: `init_from` or the checkpoint to resume does not fit.
     """
     _check_step_limit(config)
-    checkpoint = CheckpointStore(run_folder.checkpoints).find("last") if resume else None
+    checkpoint = find_start(run_folder, resume)
     warm_start = load_warm_start(config) if config.init_from and checkpoint is None else None
-    goal = Goal("env_steps", config.stop.max_env_steps)
-    quiet_rllib()
-    store = CheckpointStore(run_folder.checkpoints)
-    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS, goal) as progress:
+    display = Display(
+        COLUMNS,
+        Goal("env_steps", config.stop.max_env_steps),
+        f"evaluating {config.evaluation.episodes} episodes",
+    )
 
-        def attempt(checkpoint: Checkpoint | None) -> PPORun:
-            with progress.status(f"starting {config.rollouts.num_env_runners} env runners"):
-                run = PPORun(config, run_folder, stop.interrupting)
-            with attended(run):
-                if checkpoint is not None:
-                    run.restore(checkpoint)
-                elif warm_start is not None:
-                    run.start_from(warm_start)
-                run_folder.drop_metrics_after(run.iteration)
-                progress.resume_from(run.env_steps)
-                iterate_until_stopped(run, stop, progress)
-            return run
+    def make_run(interrupting: Interrupting) -> PPORun:
+        return PPORun(config, run_folder, interrupting, warm_start)
 
-        with connect_ray(config.ray, _num_processes(config), progress):
-            run = recover(attempt, checkpoint, store, config.learner.max_restarts, progress)
-        with progress.status(f"evaluating {config.evaluation.episodes} episodes"):
-            return run.conclude(stopped=stop.received)
+    return train_policies(config, checkpoint, make_run, run_folder, display)
 
 
-class PPORun:
-    """The state of one PPO run between iterations.
+class PPORun(PolicyRun):
+    """A run whose policies balance carts.
 
     Args:
         config: the experiment.
         run_folder: where everything is written.
         interrupting: makes the block in which an iteration may be given up.
+        warm_start: weights to begin with.
     """
+
+    algorithm: WindowAlgorithm
 
     def __init__(
         self,
         config: CartPolePPOConfig,
         run_folder: RunFolder,
         interrupting: Interrupting = nullcontext,
+        warm_start: WarmStart | None = None,
     ) -> None:
         self.config = config
-        self.interrupting = interrupting
-        self.run_folder = run_folder
+        self.warm_start = warm_start
         self.task = make_cartpole_task(config.env)
         settings = policy_settings(config.env, config.model)
-        self.algorithm = cast("WindowPPO", build_config(config, self.task, settings).build_algo())
-        self.algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
+        algorithm = build_config(config, self.task, settings).build_algo()
+        super().__init__(config, run_folder, cast("WindowAlgorithm", algorithm), interrupting)
         self.module_of_cart = [self.task.module_of_agent[cart] for cart in self.task.agent_ids]
         self.policies: dict[str, nn.Module] = {
             module_id: build_policy(config.policy, settings)
             for module_id in sorted(set(self.module_of_cart))
         }
-        self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
-        self.iteration = 0
-        self.seconds = 0.0
         self.returns: deque[float] = deque(maxlen=RETURN_WINDOW)
         self.best_return: float | None = None
         self.solved: dict[str, float] | None = None
         self.next_evaluation = config.evaluation.interval_env_steps
-        self._saved_iteration = 0
 
     @property
     def env_steps(self) -> int:
         """Environment steps so far, those of a warm start included."""
         return self.algorithm.num_env_steps
+
+    @property
+    def reached(self) -> int:
+        """The environment steps."""
+        return self.env_steps
 
     @property
     def finished(self) -> bool:
@@ -138,147 +126,81 @@ class PPORun:
         next_steps = self.env_steps + self.config.rollouts.batch_size
         return next_steps > self.config.stop.max_env_steps
 
-    def iterate(self) -> dict[str, Any]:
-        """One iteration: sample, learn, perhaps evaluate and save; its row of metrics."""
-        started = time.perf_counter()
-        before = self.env_steps
-        with self.interrupting():
-            results = self.algorithm.train()["learners"]
-        self.iteration += 1
+    def begin(self, progress: Progress) -> None:
+        """Begin with the weights of another run, if so; its environment steps count."""
+        if self.warm_start is not None:
+            weights = dict.fromkeys(self.policies, self.warm_start.state_dict)
+            self.algorithm.load_weights(weights)
+            self.algorithm.num_env_steps = self.warm_start.env_steps
+
+    def measure(self, iteration: Iteration) -> Row:
+        """Speed, returns and losses."""
         self.returns.extend(self.algorithm.returns)
-        train_seconds = time.perf_counter() - started
-        evaluation = self._evaluate_if_due()
-        self.seconds += time.perf_counter() - started
-        row = {
-            "iteration": self.iteration,
-            "env_steps": self.env_steps,
-            "seconds": self.seconds,
-            "steps_per_s": (self.env_steps - before) / train_seconds,
+        return {
+            "steps_per_s": iteration.env_steps / iteration.seconds,
             "sample_s": self.algorithm.times.sample_s,
             "learn_s": self.algorithm.times.learn_s,
             "num_episodes": len(self.algorithm.returns),
             "mean_return": float(np.mean(self.returns)) if self.returns else None,
-            **_summarise_losses(results, list(self.policies)),
-            **evaluation,
+            **_summarise_losses(iteration.losses, list(self.policies)),
         }
-        # Before the checkpoint: resuming drops rows that are ahead of it, but cannot make them up.
-        self.run_folder.append_metrics(row)
-        if self._is_new_best(evaluation):
-            self.save(best_score=self.best_return)
-        elif self.iteration % self.config.checkpoint.interval_iterations == 0:
-            self.save()
-        return row
 
-    def save(self, best_score: float | None = None) -> None:
-        """Write a checkpoint of this iteration, unless there is one."""
-        if self._saved_iteration == self.iteration and best_score is None:
-            return
-        self._pull_weights()
-        self.store.save(
-            self.iteration, self._save_policies, self._facts(), self._state(), best_score
-        )
-        self._saved_iteration = self.iteration
+    def is_evaluation_due(self) -> bool:
+        """After so many environment steps, and at the end."""
+        is_due = self.env_steps >= self.next_evaluation or self._exhausted
+        return bool(self.config.evaluation.interval_env_steps) and is_due
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on where the checkpoint was written."""
-        state = checkpoint.read_trainer_state()
-        self.iteration = self._saved_iteration = state["iteration"]
-        self.seconds = state["seconds"]
-        self.returns.extend(state["returns"])
-        self.best_return = state["best_return"]
-        self.solved = state["solved"]
-        self.next_evaluation = state["next_evaluation"]
-        self.algorithm.restore_training(state["algorithm"])
-
-    def start_from(self, warm_start: WarmStart) -> None:
-        """Begin with the weights of another run; its environment steps count."""
-        weights = {module_id: warm_start.state_dict for module_id in self.policies}
-        self.algorithm.load_weights(weights)
-        self.algorithm.num_env_steps = warm_start.env_steps
-
-    def close(self) -> None:
-        """Stop runners and learners."""
-        self.algorithm.stop()
-
-    def conclude(self, stopped: bool) -> dict[str, Any]:
-        """Measure the best policy on fresh episodes, draw the curve, write the result."""
-        checkpoint = self.store.find("best") or self.store.find("last")
-        result: dict[str, Any] = {
-            "status": "stopped" if stopped else "done",
-            "seconds": self.seconds,
-            "metrics": {},
-            "checkpoint": (
-                None
-                if checkpoint is None
-                else str(checkpoint.path.relative_to(self.run_folder.path))
-            ),
-        }
-        rows = self.run_folder.read_metrics()
-        if rows:
-            plot_learning_curve(rows, self.config, self.run_folder.path / CURVE_FILE)
-        if stopped:
-            result["metrics"] = rows[-1] if rows else {}
-            self.run_folder.write_result(result)
-            raise KeyboardInterrupt
-        result["metrics"] = self._measure(checkpoint.path if checkpoint else None)
-        self.run_folder.write_result(result)
-        return result
-
-    def _measure(self, checkpoint: Path | None) -> dict[str, Any]:
-        assert checkpoint is not None, "a finished run has saved"
-        evaluation = self.config.evaluation
-        metrics = evaluate_path(checkpoint, evaluation.episodes, evaluation.seed)
-        trained = {
-            "train_env_steps": self.env_steps,
-            "train_seconds": self.seconds,
-            "train_steps_per_s": self.env_steps / self.seconds,
-        }
-        return metrics | trained | (self.solved or {})
-
-    def _evaluate_if_due(self) -> dict[str, float]:
+    def evaluate(self) -> Row:
         """Greedy episodes on seeds of their own, by which the best checkpoint is chosen."""
         evaluation = self.config.evaluation
-        interval = evaluation.interval_env_steps
-        if not interval or not (self.env_steps >= self.next_evaluation or self._exhausted):
-            return {}
         self._pull_weights()
-        try:
-            with self.interrupting():
-                episodes = play_episodes(
-                    self.policies,
-                    self.module_of_cart,
-                    self.config.env,
-                    evaluation.selection_episodes,
-                    evaluation.seed + 1,
-                )
-        except StopOverdue:
-            return {}  # it is made up for after the next iteration
-        self.next_evaluation = self.env_steps + interval
-        mean_return = float(episodes.returns.mean())
-        return {"eval_return": mean_return, "eval_seconds": episodes.seconds}
+        episodes = play_episodes(
+            self.policies,
+            self.module_of_cart,
+            self.config.env,
+            evaluation.selection_episodes,
+            evaluation.seed + 1,
+        )
+        self.next_evaluation = self.env_steps + evaluation.interval_env_steps
+        return {"eval_return": float(episodes.returns.mean()), "eval_seconds": episodes.seconds}
 
-    def _is_new_best(self, evaluation: Mapping[str, float]) -> bool:
-        """Whether an evaluation, if there was one, is better than all before; remembers it."""
-        mean_return = evaluation.get("eval_return")
+    def new_best(self, row: Row) -> float | None:
+        """By the greedy return."""
+        mean_return: float | None = row.get("eval_return")
         if mean_return is None:
-            return False
+            return None
         if self.best_return is not None and self.best_return >= mean_return:
-            return False
+            return None
         self.best_return = mean_return
         target = self.config.stop.target_return
         if self.solved is None and target is not None and mean_return >= target:
             self.solved = {"solved_env_steps": self.env_steps}
-        return True
+        return mean_return
 
-    def _pull_weights(self) -> None:
-        for module_id, weights in self.algorithm.policy_weights().items():
-            self.policies[module_id].load_state_dict(weights)
+    def draw(self, rows: Sequence[Mapping[str, object]], path: Path) -> None:
+        """Returns over environment steps."""
+        plot_learning_curve(rows, self.config, path)
 
-    def _save_policies(self, folder: Path) -> None:
+    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+        """Fresh episodes of the best policy."""
+        assert checkpoint is not None, "a finished run has saved"
+        evaluation = self.config.evaluation
+        return {
+            **evaluate_path(checkpoint.path, evaluation.episodes, evaluation.seed),
+            "train_env_steps": self.env_steps,
+            "train_seconds": self.seconds,
+            "train_steps_per_s": self.env_steps / self.seconds,
+            **(self.solved or {}),
+        }
+
+    def save_policies(self, folder: Path) -> None:
+        """One folder a policy."""
+        self._pull_weights()
         for module_id, policy in self.policies.items():
             save_policy(policy, folder / module_id)
 
-    def _facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """The environment, and which cart is steered by which policy."""
         return {
             "policy": self.config.policy,
             "env": self.config.env.model_dump(),
@@ -287,16 +209,25 @@ class PPORun:
             "env_steps": self.env_steps,
         }
 
-    def _state(self) -> dict[str, Any]:
+    def own_state(self) -> dict[str, Any]:
+        """Recent returns, and what is known of the evaluations."""
         return {
-            "iteration": self.iteration,
-            "seconds": self.seconds,
             "returns": list(self.returns),
             "best_return": self.best_return,
             "solved": self.solved,
             "next_evaluation": self.next_evaluation,
-            "algorithm": self.algorithm.training_state(),
         }
+
+    def restore_own(self, state: Mapping[str, Any]) -> None:
+        """Take over an `own_state`."""
+        self.returns.extend(state["returns"])
+        self.best_return = state["best_return"]
+        self.solved = state["solved"]
+        self.next_evaluation = state["next_evaluation"]
+
+    def _pull_weights(self) -> None:
+        for module_id, weights in self.algorithm.policy_weights().items():
+            self.policies[module_id].load_state_dict(weights)
 
 
 def _check_step_limit(config: CartPolePPOConfig) -> None:
@@ -309,11 +240,7 @@ def _check_step_limit(config: CartPolePPOConfig) -> None:
         )
 
 
-def _num_processes(config: CartPolePPOConfig) -> int:
-    return config.rollouts.num_env_runners + config.learner.num_learners
-
-
-def _summarise_losses(results: Mapping[str, Any], modules: Sequence[str]) -> dict[str, Any]:
+def _summarise_losses(results: Mapping[str, Any], modules: Sequence[str]) -> Row:
     """The loss terms, averaged over the modules; with those of each where there are several."""
     losses = {module: {name: float(results[module][name]) for name in LOSSES} for module in modules}
     mean = {name: float(np.mean([terms[name] for terms in losses.values()])) for name in LOSSES}

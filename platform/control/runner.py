@@ -27,15 +27,8 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.utils.metrics import EPISODE_RETURN_MEAN
 
-from parley.platform.control.fragment import (
-    ADVANTAGES,
-    VALUE_TARGETS,
-    EpisodePiece,
-    Fragment,
-    cut_episodes,
-)
+from parley.platform.control.fragment import EpisodePiece, Fragment, cut_episodes
 from parley.platform.control.vector_task import VectorEnv
-from parley.platform.engine.rllib.advantages import estimate_advantages
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
 from parley.policies.token.window_module import TokenModule
 
@@ -67,8 +60,6 @@ class RunnerSettings:
     """Called with the reset streams of the runner's environments."""
     agent_ids: tuple[str, ...]
     seed: int
-    gamma: float
-    gae_lambda: float
     reward_scale: float
     """Factor on the rewards that the learner sees."""
 
@@ -182,19 +173,9 @@ class VectorEnvRunner(WeightReceiver):
     def _play(self) -> tuple[list[EpisodePiece], list[float]]:
         with torch.inference_mode():
             fragment = self._roll()
-        advantages = estimate_advantages(
-            fragment.rewards * np.float32(self.settings.reward_scale),
-            fragment.values,
-            fragment.next_values,
-            fragment.terminated,
-            fragment.truncated,
-            self.settings.gamma,
-            self.settings.gae_lambda,
-        )
-        columns = {ADVANTAGES: advantages, VALUE_TARGETS: advantages + fragment.values}
         self._num_calls += 1
         name = f"{self.worker_index or 0:05d}-{self._num_calls:06d}"
-        episodes = cut_episodes(fragment, columns, self.agent_ids, self.module_ids, name)
+        episodes = cut_episodes(fragment, self.agent_ids, self.module_ids, name)
         returns = self._finished_returns(fragment)
         self._log_metrics(len(fragment.actions) * self.num_envs, returns)
         return episodes, returns

@@ -1,19 +1,16 @@
-"""RLlib's algorithm for dialogue: one iteration and its wiring.
+"""One iteration of self-play: play, reward, credit, update, anchor.
 
-`DialogueAlgorithm.training_step` reads as data flows: play, reward, credit, update, anchor. What
-learns is sent to the runners with every request; models that do not learn are put into Ray's
+What learns is sent to the runners with every request; models that do not learn are put into Ray's
 object store once and fetched once by every runner.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
@@ -24,12 +21,7 @@ from parley.envs.dialogue.reward import (
     next_kl_weight,
     reward_reply,
 )
-from parley.platform.distort.batch import (
-    Credit,
-    credit_by_gae,
-    credit_by_return,
-    make_rows,
-)
+from parley.platform.distort.batch import make_rows, stretches_of
 from parley.platform.distort.past_selves import SelfPool
 from parley.platform.distort.player import TRAINING
 from parley.platform.distort.record import PlayedDialogue
@@ -38,9 +30,9 @@ from parley.platform.distort.runner import (
     DialogueRollout,
     ModelRef,
 )
-from parley.platform.distort.settings import DialogueDistortConfig, DialoguePPOConfig
-from parley.platform.engine.rllib.restorable_ppo import POLICY_PREFIX, IterationTimes
-from parley.platform.engine.rllib.sequence_algorithm import SequencePPO
+from parley.platform.distort.settings import DialogueDistortConfig
+from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
+from parley.platform.engine.rllib.sequence_algorithm import SequenceAlgorithm
 
 Tokens = NDArray[np.int32]
 Rewards = dict[str, list[list[ReplyReward]]]
@@ -71,7 +63,6 @@ class IterationRecord:
 
     dialogues: list[PlayedDialogue] = field(default_factory=list)
     rewards: Rewards = field(default_factory=dict)
-    times: IterationTimes = field(default_factory=lambda: IterationTimes(0.0, 0.0))
     num_tokens: int = 0
     """Drawn by all seats."""
     outside_forward: float = 0.0
@@ -82,7 +73,7 @@ class IterationRecord:
     """Past self in the pool's seat, if any."""
 
 
-class DialogueAlgorithm(SequencePPO):
+class DialogueAlgorithm(SequenceAlgorithm):
     """Plays, rewards and learns; call `assign` before the first iteration."""
 
     work_name = "dialogues"
@@ -95,41 +86,40 @@ class DialogueAlgorithm(SequencePPO):
         """How surprise counts; None: as it is."""
         self.kl_weights = dict.fromkeys(self.experiment.trained_seats, self.experiment.anchor.kl)
         self.record = IterationRecord()
+        self.past_self: ModelRef | None = None
+        """Who sits in the pool's seat in this iteration, if not its own model."""
 
-    def assign(self, playbill: SelfPlaySetup) -> None:
+    def assign(self, self_play: SelfPlaySetup) -> None:
         """Say who plays."""
-        self.playbill = playbill
+        self.self_play = self_play
         of = self.experiment.pool.of
-        architecture = playbill.starts[of].architecture if of in playbill.starts else {}
+        architecture = self_play.starts[of].architecture if of in self_play.starts else {}
         self.pool = SelfPool(self.experiment.pool, self.experiment.seed, architecture)
 
-    def training_step(self) -> None:
-        """Play the iteration's dialogues, pay for them, update, adapt the anchor."""
-        self.begin_iteration()
-        started = time.perf_counter()
-        past_self = self.pool.choose(self.iterations_done)
-        rollouts = self.play(TRAINING, self.experiment.seed, self._next_openers(), past_self)
-        played = time.perf_counter()
-        dialogues = by_number(rollouts)
+    def sample(self) -> list[DialogueRollout]:
+        """Play the iteration's dialogues."""
+        self.past_self = self.pool.choose(self.iterations_done)
+        return self.play(TRAINING, self.experiment.seed, self._next_openers(), self.past_self)
+
+    def learn(self, sampled: Sequence[DialogueRollout]) -> None:
+        """Pay for the dialogues, update, adapt the anchor."""
+        dialogues = by_number(sampled)
         rewards = {seat: self.pay(dialogues, seat) for seat in self.kl_weights}
         self.record = IterationRecord(
             dialogues=dialogues,
             rewards=rewards,
             num_tokens=sum(dialogue.num_tokens_drawn for dialogue in dialogues),
-            outside_forward=_share_outside_forward(rollouts),
+            outside_forward=_share_outside_forward(sampled),
             kl_weights=dict(self.kl_weights),
-            opponent=past_self.model_id if past_self else "",
+            opponent=self.past_self.model_id if self.past_self else "",
         )
-        self.metrics.aggregate([r.metrics for r in rollouts], key=ENV_RUNNER_RESULTS)
-        self.begin_update()
+        self.metrics.aggregate([r.metrics for r in sampled], key=ENV_RUNNER_RESULTS)
         self.num_env_steps += sum(len(dialogue.turns) for dialogue in dialogues)
-        self._learn(dialogues, rewards)
+        self._learn_from(dialogues, rewards)
         self._adapt_anchor(rewards)
         self.iterations_done += 1
         if self.pool.wants(self.iterations_done):
             self.pool.add(self.iterations_done, self.language_model_state(self.pool.config.of))
-        self.times = IterationTimes(played - started, time.perf_counter() - played)
-        self.record.times = self.times
 
     def play(
         self,
@@ -149,10 +139,9 @@ class DialogueAlgorithm(SequencePPO):
         Raises:
             FaultyModelError: a model gave logits that are not finite.
             RunnerError: a runner failed at its work.
-            SamplingError: dialogues are missing; see `SequencePPO.gather`.
+            SamplingError: dialogues are missing; see `SequenceAlgorithm.gather`.
         """
-        self._update_number += 1
-        state = ray.put(self.runner_state())
+        state = self.publish_weights()
         request = self._request(purpose, seed, openers, past_self)
         return self.gather(
             "play",
@@ -194,7 +183,7 @@ class DialogueAlgorithm(SequencePPO):
         }
 
     def restore_training(self, state: Mapping[str, Any]) -> None:
-        """Go on where `training_state` was called; for a fresh algorithm with its playbill."""
+        """Take over a `training_state`; after `assign`."""
         super().restore_training(state)
         self.kl_weights = dict(state["kl_weights"])
         self.pool.restore(state["pool"])
@@ -208,15 +197,15 @@ class DialogueAlgorithm(SequencePPO):
 
     def draw_openers(self, numbers: Sequence[int]) -> dict[int, Tokens]:
         """A training opener for each of the dialogues."""
-        openers, seed = self.playbill.openers, self.experiment.seed
+        openers, seed = self.self_play.openers, self.experiment.seed
         streams = {n: np.random.default_rng([seed, OPENER_STREAM, n]) for n in numbers}
         return {n: openers[int(stream.integers(len(openers)))] for n, stream in streams.items()}
 
     def _request(
         self, purpose: int, seed: int, openers: Mapping[int, Tokens], past_self: ModelRef | None
     ) -> DialogueRequest:
-        bill = self.playbill
-        voices = dict(bill.frozen)
+        self_play = self.self_play
+        voices = dict(self_play.frozen)
         if past_self is not None:
             voices[self.experiment.pool.seat] = past_self
         seats = self.experiment.dialogue.order
@@ -227,32 +216,19 @@ class DialogueAlgorithm(SequencePPO):
             openers=openers,
             trained={seat: seat for seat in seats if seat in self.kl_weights},
             voices={seat: voice for seat, voice in voices.items() if seat in seats},
-            judge=bill.judge,
-            starts=bill.starts,
+            judge=self_play.judge,
+            starts=self_play.starts,
         )
 
-    def _learn(self, dialogues: Sequence[PlayedDialogue], rewards: Rewards) -> None:
+    def _learn_from(self, dialogues: Sequence[PlayedDialogue], rewards: Rewards) -> None:
         order = np.random.default_rng([self.experiment.seed, ROW_STREAM, self.iterations_done])
-        columns = {
-            seat: make_rows(
-                dialogues,
-                seat,
-                self._credit(dialogues, seat, rewards[seat]),
-                order,
-                self.playbill.beginning,
-            )
-            for seat in sorted(rewards)
-            if any(rewards[seat])
-        }
+        columns = {}
+        for seat in sorted(rewards):
+            if any(rewards[seat]):
+                credit = self.gradient.credit(stretches_of(dialogues, seat, rewards[seat]))
+                beginning = self.self_play.beginning
+                columns[seat] = make_rows(dialogues, seat, credit, order, beginning)
         self.learn_rows(columns)
-
-    def _credit(
-        self, dialogues: Sequence[PlayedDialogue], seat: str, rewards: list[list[ReplyReward]]
-    ) -> Credit:
-        gradient = self.experiment.gradient
-        if isinstance(gradient, DialoguePPOConfig):
-            return credit_by_gae(dialogues, seat, rewards, gradient.gamma, gradient.gae_lambda)
-        return credit_by_return(dialogues, seat, rewards)
 
     def _adapt_anchor(self, rewards: Rewards) -> None:
         anchor = self.experiment.anchor

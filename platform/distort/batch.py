@@ -1,4 +1,4 @@
-"""From dialogues to the padded rows that learners take: credit of tokens, then columns.
+"""From dialogues to the stretches that get credit, and to the padded rows that learners take.
 
 A row is a stretch of one dialogue that a trained seat saw from its beginning to one of its
 replies, so that one forward pass gives the logits of all its tokens there. Normally that is the
@@ -7,7 +7,7 @@ whole dialogue; where old turns dropped out of the window, a dialogue becomes se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -16,93 +16,55 @@ from numpy.typing import NDArray
 
 from parley.envs.dialogue.reward import ReplyReward
 from parley.platform.distort.record import PlayedDialogue, PlayedTurn
-from parley.platform.engine.rllib.advantages import estimate_advantages, whiten
-from parley.platform.engine.rllib.sequence_batch import (
+from parley.platform.engine.rllib.gradients.policy_gradient import (
     ACTIONS,
-    ADVANTAGES,
     LOG_PROBS,
-    VALUE_TARGETS,
     VALUES,
-    pad_rows,
+    Credit,
+    Floats,
+    Stretch,
 )
+from parley.platform.engine.rllib.sequence_batch import pad_rows
 from parley.policies.rows import POSITIONS, TOKENS, VALID
 
 SUPPORT = "support"
 """Column of the ids that could be drawn, filled up with `NO_TOKEN`."""
 NO_TOKEN = -1
 
-Floats = NDArray[np.float32]
-Credit = Mapping[str, list[Floats]]
-"""`ADVANTAGES`, and `VALUE_TARGETS` where values are learned: for each reply, float32 [n]."""
 
+def stretches_of(
+    dialogues: Sequence[PlayedDialogue], seat: str, rewards: Sequence[Sequence[ReplyReward]]
+) -> list[Stretch]:
+    """A seat's replies; each dialogue is an episode, and those with one opener began alike.
 
-def credit_by_gae(
-    dialogues: Sequence[PlayedDialogue],
-    seat: str,
-    rewards: Sequence[Sequence[ReplyReward]],
-    gamma: float,
-    gae_lambda: float,
-) -> Credit:
-    """Generalised advantages over a seat's own tokens, whitened over all of them.
-
-    What the others say in between belongs to the environment: the state after a reply's last token
-    is that of the seat's next reply. Where a dialogue was truncated, the value of its last known
-    state stands for that of the one that would have followed.
+    What the others say in between belongs to the environment. Where a dialogue was truncated, the
+    value of its last known state stands for that of the one that would have followed.
 
     Args:
         dialogues: one iteration's.
-        seat: whose tokens.
+        seat: whose replies.
         rewards: of its replies, dialogue by dialogue.
-        gamma, gae_lambda: see `estimate_advantages`.
     """
-    advantages: list[Floats] = []
-    targets: list[Floats] = []
+    stretches = []
     for dialogue, earned in zip(dialogues, rewards, strict=True):
         turns = dialogue.turns_of([seat])
-        if not turns:
-            continue
-        values = np.concatenate([_values(turn) for turn in turns])
-        last = values[-1:] if dialogue.truncated else np.zeros(1, np.float32)
-        ended = np.zeros(len(values), np.bool_)
-        ended[-1] = True
-        estimate = estimate_advantages(
-            np.concatenate([reward.tokens for reward in earned]),
-            values,
-            np.concatenate([values[1:], last]),
-            ended & dialogue.terminated,
-            ended & dialogue.truncated,
-            gamma,
-            gae_lambda,
-        )
-        cuts = np.cumsum([len(turn.tokens) for turn in turns])[:-1]
-        advantages += np.split(estimate, cuts)
-        targets += np.split(estimate + values, cuts)
-    return {ADVANTAGES: _whiten_all(advantages), VALUE_TARGETS: targets}
-
-
-def credit_by_return(
-    dialogues: Sequence[PlayedDialogue], seat: str, rewards: Sequence[Sequence[ReplyReward]]
-) -> Credit:
-    """What each reply and those after it earned, minus a leave-one-out baseline.
-
-    The baseline of a dialogue's k-th reply is the mean of that return over the k-th replies of all
-    other dialogues (Kool et al. 2019): independent of the reply, so that the gradient stays
-    unbiased. The only k-th reply has itself for a baseline and teaches nothing.
-    """
-    returns = [
-        np.cumsum([reward.total for reward in earned][::-1], dtype=np.float64)[::-1]
-        for earned in rewards
-    ]
-    longest = max((len(row) for row in returns), default=0)
-    sums = [sum(row[k] for row in returns if len(row) > k) for k in range(longest)]
-    counts = [sum(len(row) > k for row in returns) for k in range(longest)]
-    advantages: list[Floats] = []
-    for dialogue, row in zip(dialogues, returns, strict=True):
-        for k, turn in enumerate(dialogue.turns_of([seat])):
-            others = counts[k] - 1
-            baseline = (sums[k] - row[k]) / others if others else row[k]
-            advantages.append(np.full(len(turn.tokens), row[k] - baseline, np.float32))
-    return {ADVANTAGES: advantages}
+        values = [_values(turn) for turn in turns]
+        following = [float(after[0]) for after in values[1:]]
+        following += [float(values[-1][-1]) if dialogue.truncated else 0.0] if turns else []
+        for place, reward in enumerate(earned):
+            stretches.append(
+                Stretch(
+                    episode=dialogue.number,
+                    place=place,
+                    group=dialogue.opener.tobytes(),
+                    role=seat,
+                    rewards=reward.tokens,
+                    total=reward.total,
+                    values=values[place],
+                    next_value=following[place],
+                )
+            )
+    return stretches
 
 
 def make_rows(
@@ -176,11 +138,6 @@ def _stack_supports(supports: list[NDArray[np.int32]]) -> NDArray[np.int32]:
             for support in supports
         ]
     )
-
-
-def _whiten_all(parts: list[Floats]) -> list[Floats]:
-    cuts = np.cumsum([len(part) for part in parts])[:-1]
-    return np.split(whiten(np.concatenate(parts)), cuts)
 
 
 def _values(turn: PlayedTurn) -> Floats:

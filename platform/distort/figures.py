@@ -10,6 +10,7 @@ import numpy as np
 from parley.platform.distort.algorithm import IterationRecord, mean_of
 from parley.platform.distort.task import DialogueTask
 from parley.platform.distort.viewing.attractors import AttractorTracker
+from parley.platform.engine.rllib.restorable_algorithm import IterationTimes
 
 LOSSES = ("policy_loss", "value_loss", "clip_fraction")
 REWARD_PARTS = ("competitor_nll", "counted_nll", "kl", "kl_penalty")
@@ -29,16 +30,20 @@ class IterationFigures:
         self.trackers = {seat: AttractorTracker() for seat in seats}
 
     def measure(
-        self, record: IterationRecord, losses: Mapping[str, Any], iteration: int
+        self,
+        record: IterationRecord,
+        times: IterationTimes,
+        losses: Mapping[str, Any],
+        iteration: int,
     ) -> dict[str, Any]:
         """The figures of an iteration.
 
         Args:
             record: what was played and paid.
+            times: what it took.
             losses: the learners' results, by seat.
             iteration: its number, from 1.
         """
-        times = record.times
         paid = [rewards for seat in self.seats for rewards in record.rewards[seat]]
         turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of(self.seats)]
         variety = [self._track(record, seat, iteration) for seat in self.seats]

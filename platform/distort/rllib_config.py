@@ -1,22 +1,65 @@
-"""The RLlib configuration of dialogue: the only place that knows RLlib's configuration calls."""
+"""What RLlib is told of self-play in dialogue, and how it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+import ray
 from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.core.rl_module import MultiRLModuleSpec, RLModuleSpec
+from ray.rllib.core.rl_module import RLModuleSpec
 
 from parley.envs.dialogue.aec import make_action_space, make_observation_space
-from parley.platform.cluster.devices import rllib_settings
-from parley.platform.distort.algorithm import DialogueAlgorithm
-from parley.platform.distort.learner import DialogueLearner
-from parley.platform.distort.runner import DialogueEnvRunner, DialogueRunnerSettings
-from parley.platform.distort.settings import DialogueDistortConfig
-from parley.platform.engine.rllib.placement import WAIT_S, runner_settings, wait_s
-from parley.platform.engine.rllib.restorable_ppo import NO_CONNECTOR_STATES
+from parley.platform.distort.algorithm import DialogueAlgorithm, SelfPlaySetup
+from parley.platform.distort.learner import DialogueLearner, DialogueLearnerSettings
+from parley.platform.distort.runner import DialogueEnvRunner, DialogueRunnerSettings, ModelRef
+from parley.platform.distort.settings import DialogueDistortConfig, DialoguePPOConfig
+from parley.platform.distort.task import DialogueTask
+from parley.platform.engine.rllib.gradients import make_gradient
+from parley.platform.engine.rllib.rllib_config import AlgorithmParts, build_rllib_config
+from parley.platform.engine.rllib.schedules import Line, constant
+from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.module import DialogueModule
+from parley.policies.dialogue.parts import take_apart
+
+
+def start_algorithm(config: DialogueDistortConfig, task: DialogueTask) -> DialogueAlgorithm:
+    """Start runners and learners, and say who plays; trained seats hold their models' weights."""
+    refs, seats = _make_refs(task), config.trained_seats
+    runner = DialogueRunnerSettings(
+        dialogue=task.settings,
+        sampling=task.sampling,
+        num_rows=config.rollouts.num_envs_per_env_runner,
+        beginning=task.beginning,
+    )
+    architectures = {seat: refs[seat].architecture for seat in seats}
+    rllib = build_dialogue_config(config, runner, architectures)
+    algorithm = cast("DialogueAlgorithm", rllib.build_algo())
+    algorithm.assign(
+        SelfPlaySetup(
+            frozen={seat: ref for seat, ref in refs.items() if seat not in seats},
+            judge=refs[config.reward.judge],
+            starts={seat: refs[seat] for seat in seats},
+            openers=task.train_openers,
+            beginning=task.beginning,
+        )
+    )
+    models = {seat: task.models[seat].model for seat in seats}
+    algorithm.load_weights(
+        {seat: DialogueActorCritic(model).state_dict() for seat, model in models.items()}
+    )
+    return algorithm
+
+
+def _make_refs(task: DialogueTask) -> dict[str, ModelRef]:
+    """Each model once in Ray's object store, whatever number of seats it has."""
+    refs: dict[int, ModelRef] = {}
+    for model in task.models.values():
+        if id(model.model) not in refs:
+            parts = take_apart(model.model)
+            weights = ray.put({name: tensor.numpy() for name, tensor in parts.state.items()})
+            refs[id(model.model)] = ModelRef(model.source, parts.config, weights)
+    return {seat: refs[id(model.model)] for seat, model in task.models.items()}
 
 
 def build_dialogue_config(
@@ -33,9 +76,8 @@ def build_dialogue_config(
     """
     observations = make_observation_space(runner.dialogue)
     actions = make_action_space(runner.dialogue)
-    gradient = config.gradient
-    num_shares = max(1, config.learner.num_learners)
-    specs = {
+    rollouts, gradient = config.rollouts, config.gradient
+    modules = {
         seat: RLModuleSpec(
             module_class=DialogueModule,
             observation_space=observations,
@@ -44,50 +86,36 @@ def build_dialogue_config(
         )
         for seat in config.trained_seats
     }
-    return (
-        PPOConfig(algo_class=DialogueAlgorithm)
-        .environment(
-            env=None,
-            env_config={"runner": runner, "experiment": config, WAIT_S: wait_s(config.ray)},
-            observation_space=observations,
-            action_space=actions,
-            disable_env_checking=True,
-        )
-        .resources(placement_strategy=config.rollouts.placement.upper())
-        .framework("torch")
-        .debugging(seed=config.seed, log_level="ERROR")
-        .reporting(min_time_s_per_iteration=None, metrics_num_episodes_for_smoothing=100)
-        .env_runners(
-            env_runner_cls=DialogueEnvRunner,
-            **runner_settings(config.rollouts),
-            num_envs_per_env_runner=config.rollouts.num_envs_per_env_runner,
-            sample_timeout_s=config.rollouts.sample_timeout_s,
-            create_local_env_runner=False,
-            **NO_CONNECTOR_STATES,
-        )
-        .fault_tolerance(restart_failed_env_runners=True, max_num_env_runner_restarts=1000)
-        .learners(
-            **rllib_settings(config.learner),
-            add_default_connectors_to_learner_pipeline=False,
-            learner_class=DialogueLearner,
-            learner_config_dict={
-                "algorithm": config.algorithm,
-                "ppo": gradient,
-                "temperature": config.sampling.temperature,
-                "seed": config.seed,
-                "num_threads": config.learner.num_threads,
-            },
-        )
-        .training(
-            num_epochs=getattr(gradient, "num_epochs", 1),
-            minibatch_size=max(1, gradient.minibatch_size // num_shares),
-            train_batch_size_per_learner=config.rollouts.dialogues_per_iteration // num_shares,
-            use_kl_loss=False,
-        )
-        .rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs=specs))
-        .multi_agent(
-            policies=list(config.trained_seats),
-            policies_to_train=list(config.trained_seats),
-            policy_mapping_fn=lambda agent_id, episode=None, **_: agent_id,
-        )
+    return build_rllib_config(
+        config,
+        AlgorithmParts(
+            algorithm=DialogueAlgorithm,
+            runner=DialogueEnvRunner,
+            learner=DialogueLearner,
+            modules=modules,
+            spaces=(observations, actions),
+            env_config={"runner": runner, "experiment": config},
+            runner_settings={"num_envs_per_env_runner": rollouts.num_envs_per_env_runner},
+            learner_settings=DialogueLearnerSettings(
+                gradient=make_gradient(config.algorithm, gradient),
+                section=config.algorithm,
+                learning_rate=_learning_rate(config),
+                entropy_coefficient=constant(gradient.entropy_coefficient),
+                temperature=config.sampling.temperature,
+                seed=config.seed,
+                num_threads=config.learner.num_threads,
+            ),
+            batch_size=rollouts.dialogues_per_iteration,
+            minibatch_size=gradient.minibatch_size,
+            sample_timeout_s=rollouts.sample_timeout_s,
+        ),
     )
+
+
+def _learning_rate(config: DialogueDistortConfig) -> Line:
+    """PPO's falls; the rate of REINFORCE stays."""
+    gradient = config.gradient
+    if isinstance(gradient, DialoguePPOConfig):
+        final, length = gradient.learning_rate_final, gradient.anneal_iterations
+        return Line(gradient.learning_rate, final, length)
+    return constant(gradient.learning_rate)

@@ -169,6 +169,8 @@ class TracePPOConfig(Section):
     """Lambda of the generalised advantage estimate."""
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Clip range of the probability ratio."""
+    value_clip: Rate | None = None
+    """Clip range of the value's change; absent: not clipped."""
     value_coefficient: NonNegative = 0.5
     """Weight of the value loss."""
     entropy_coefficient: NonNegative = 0.0

@@ -1,6 +1,6 @@
-"""Writes groups of traces and says what every written token was worth: no Ray here.
+"""Writes groups of traces and says what every written token earned: no Ray here.
 
-    inputs of the training part ── written in one batch per size ──► rewards ──► advantages
+    inputs of the training part ── written in one batch per size ──► rewards
 
 Group number g is a function of the weights and of (seed, g) alone: neither the process that writes
 it nor the number of processes changes a token.
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from parley.envs.trace.language import END, IntArray, Language
 from parley.envs.trace.reward import trace_rewards
 from parley.envs.trace.split import draw_split
-from parley.platform.engine.rllib.advantages import estimate_advantages
 from parley.policies.dhmm_gpt2.continuation import continue_traces
 from parley.policies.token.actor_critic import LanguageActorCritic
 
@@ -39,8 +38,6 @@ class WritingTask:
     """Share of the inputs that are never used here."""
     group_size: int
     """Traces of one group."""
-    gamma: float
-    gae_lambda: float
     seed: int
 
 
@@ -60,8 +57,6 @@ class PlayedTraces:
     """[N, W], of the state before it."""
     rewards: Floats
     """[N, W]."""
-    advantages: Floats
-    """[N, W], not whitened."""
     exact: Flags
     """[N]."""
     illegal: Flags
@@ -110,37 +105,16 @@ def _write_part(
         policy.value_head,
     )
     assert written.values is not None, "a value head was given"
-    tokens, values = written.tokens.numpy(), written.values.numpy()
+    tokens = written.tokens.numpy()
     earned = trace_rewards(language, size, inputs, tokens)
-    rewards = earned.rewards.astype(np.float32)
     return PlayedTraces(
         size=size,
         prompt_length=true.prompt_length,
         tokens=tokens,
         counts=earned.counts,
         log_probs=written.log_probs.numpy(),
-        values=values,
-        rewards=rewards,
-        advantages=credit_tokens(rewards, values, earned.counts, task.gamma, task.gae_lambda),
+        values=written.values.numpy(),
+        rewards=earned.rewards.astype(np.float32),
         exact=earned.exact,
         illegal=earned.illegal,
     )
-
-
-def credit_tokens(
-    rewards: Floats, values: Floats, counts: IntArray, gamma: float, gae_lambda: float
-) -> Floats:
-    """Generalised advantages [N, W] of N episodes of `counts` tokens; 0 behind their ends.
-
-    Args:
-        rewards, values: of each token and of the state before it, [N, W].
-        counts: int64 [N], tokens of each episode; its last one terminates it.
-        gamma, gae_lambda: see `estimate_advantages`.
-    """
-    places = np.arange(rewards.shape[1])
-    ended = places == counts[:, None] - 1
-    following = np.concatenate([values[:, 1:], np.zeros_like(values[:, :1])], axis=1)
-    advantages = estimate_advantages(
-        rewards.T, values.T, following.T, ended.T, np.zeros_like(ended.T), gamma, gae_lambda
-    ).T
-    return np.where(places < counts[:, None], advantages, np.float32(0.0))

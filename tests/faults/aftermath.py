@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.util import placement_group_table
 
-from parley.platform.engine.rllib.restorable_ppo import RestorablePPO
+from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.runs.checkpoints import CheckpointStore
 from tests.faults.processes import descendants, is_alive
 
@@ -45,7 +45,7 @@ def assert_metrics_continue(rows: Sequence[Row], first: int, names: Iterable[str
             assert row[name] is not None and math.isfinite(row[name]), (row["iteration"], name)
 
 
-def assert_weights_agree(algorithm: RestorablePPO, num_runners: int) -> None:
+def assert_weights_agree(algorithm: RestorableAlgorithm, num_runners: int) -> None:
     """Every runner holds the learners' weights; ask right after a request for work."""
     hashes = algorithm.runner_hashes()
     assert len(hashes) == num_runners

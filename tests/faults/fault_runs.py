@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from parley.platform.control.algorithm import WindowPPO, build_config
+from parley.platform.control.algorithm import WindowAlgorithm, build_config
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.settings.loading import load_experiment
@@ -49,10 +49,10 @@ TRACES = [
 ]
 
 
-def make_carts(*overrides: str) -> WindowPPO:
+def make_carts(*overrides: str) -> WindowAlgorithm:
     """The algorithm of such a run, which learns in this process."""
     config = load_experiment("cartpole/ppo", [*CARTS, *overrides])
     assert isinstance(config, CartPolePPOConfig)
     settings = policy_settings(config.env, config.model)
     rllib = build_config(config, make_cartpole_task(config.env), settings)
-    return cast("WindowPPO", rllib.build_algo())
+    return cast("WindowAlgorithm", rllib.build_algo())

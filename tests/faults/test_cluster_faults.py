@@ -66,7 +66,7 @@ def test_a_run_loses_a_machine_and_gains_another(tmp_path: Path) -> None:
                     assert run.iteration < 400, "the runner did not come back"
                     before = run.env_steps
                     run.iterate()
-                run.algorithm.collect()
+                run.algorithm.sample()
                 assert_weights_agree(run.algorithm, num_runners=2)
                 run.save()
             finally:

@@ -136,7 +136,7 @@ def test_after_the_loss_of_one_of_two_learners_all_hold_the_checkpoints_weights(
                     raise AssertionError("no iteration is without learners")
                 run.restore(checkpoint)
                 assert run.algorithm.weights_hash() == saved[0]
-                run.algorithm.collect()
+                run.algorithm.sample()
                 assert_weights_agree(run.algorithm, num_runners=1)
                 learners = find(os.getpid(), LEARNER)
                 run.iterate()

@@ -21,7 +21,7 @@ from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from parley.platform.cli import main
-from parley.platform.control.algorithm import WindowPPO, build_config
+from parley.platform.control.algorithm import WindowAlgorithm, build_config
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.engine.rllib.runner_requests import SamplingError
@@ -165,15 +165,15 @@ def test_a_killed_driver_takes_its_runners_along_and_resumes_exactly(
     assert_sound(read_rows(job.run))
 
 
-def build(*overrides: str) -> WindowPPO:
+def build(*overrides: str) -> WindowAlgorithm:
     config = load_experiment("cartpole/ppo", [*CARTS, *overrides])
     assert isinstance(config, CartPolePPOConfig)
     settings = policy_settings(config.env, config.model)
     rllib = build_config(config, make_cartpole_task(config.env), settings)
-    return cast("WindowPPO", rllib.build_algo())
+    return cast("WindowAlgorithm", rllib.build_algo())
 
 
-def runners_of(algorithm: WindowPPO) -> list[tuple[int, dict[str, Any]]]:
+def runners_of(algorithm: WindowAlgorithm) -> list[tuple[int, dict[str, Any]]]:
     """Process id and state of every runner."""
 
     def describe(runner: Any) -> tuple[int, dict[str, Any]]:
@@ -185,7 +185,7 @@ def runners_of(algorithm: WindowPPO) -> list[tuple[int, dict[str, Any]]]:
     return found
 
 
-def assert_up_to_date(algorithm: WindowPPO) -> None:
+def assert_up_to_date(algorithm: WindowAlgorithm) -> None:
     """All runners have just played with the learner's weights, and know their number."""
     expected = algorithm.runner_state()
     runners = runners_of(algorithm)
@@ -202,11 +202,11 @@ def test_a_replaced_runner_plays_with_the_newest_weights(local_ray: None) -> Non
     try:
         for _ in range(2):
             algorithm.train()
-        algorithm.collect()
+        algorithm.sample()
         assert_up_to_date(algorithm)
         killed, _ = runners_of(algorithm)[0]
         os.kill(killed, signal.SIGKILL)
-        while len(algorithm.collect()) < 2 or killed in dict(runners_of(algorithm)):
+        while len(algorithm.sample()) < 2 or killed in dict(runners_of(algorithm)):
             algorithm.train()
         assert_up_to_date(algorithm)
     finally:
@@ -221,13 +221,13 @@ def test_older_weights_restored_into_a_live_algorithm_reach_its_runners(local_ra
         for _ in range(3):
             algorithm.train()
         algorithm.restore_training(state)
-        algorithm.collect()
+        algorithm.sample()
         assert_up_to_date(algorithm)
         weights = algorithm.policy_weights()
         algorithm.load_weights(
             {name: {k: 0 * v for k, v in w.items()} for name, w in weights.items()}
         )
-        algorithm.collect()
+        algorithm.sample()
         assert_up_to_date(algorithm)
     finally:
         algorithm.stop()

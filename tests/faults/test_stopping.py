@@ -117,7 +117,7 @@ def test_an_update_that_is_interrupted_is_undone_where_there_is_a_copy(
     try:
         before, steps = algorithm.weights_hash(), algorithm.num_env_steps
         with StopSignal(3.0) as stop, pytest.raises(StopOverdue):
-            algorithm.collect()  # the runner is up: what takes long is the update
+            algorithm.sample()  # the runner is up: what takes long is the update
             os.kill(os.getpid(), signal.SIGTERM)
             while True:
                 with stop.interrupting():

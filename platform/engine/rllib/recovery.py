@@ -1,4 +1,4 @@
-"""What RLlib's jobs have in common: the loop of iterations, and going on after a lost learner.
+"""Going on after a lost learner.
 
 Env runners are RLlib's to bring back. A learner holds what was learned: when its process dies, the
 whole algorithm is stopped and a fresh one goes on from the last checkpoint.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ray.exceptions import RayActorError
 
 from parley.platform.cluster.remote_errors import explain_remote
-from parley.platform.engine.rllib.restorable_ppo import RestorablePPO
+from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.errors import ParleyError
 from parley.platform.runs.announcements import ProcessRestarted, announce
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
-from parley.platform.runs.stopping import StopOverdue, StopSignal
 from parley.platform.terminal.progress import Progress
 
 AnyResult = TypeVar("AnyResult")
@@ -28,55 +27,12 @@ class LearnerLostError(ParleyError):
 
 
 class TrainingRun(Protocol):
-    """A run of RLlib's between iterations."""
+    """A run with processes that may be lost."""
 
-    @property
-    def algorithm(self) -> RestorablePPO:
-        """What trains."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run has reached one of its ends."""
-
-    def iterate(self) -> dict[str, Any]:
-        """One iteration; its row of metrics."""
-
-    def save(self) -> None:
-        """Write a checkpoint of this iteration, unless there is one."""
+    algorithm: RestorableAlgorithm
 
     def close(self) -> None:
         """Stop runners and learners."""
-
-
-def iterate_until_stopped(
-    run: TrainingRun,
-    stop: StopSignal,
-    progress: Progress,
-    show: Callable[[], None] = lambda: None,
-) -> None:
-    """Iterate to the run's end or to a stop signal, then save.
-
-    Args:
-        run: what to train.
-        stop: ends it.
-        progress: shows the rows, and what happened to env runners.
-        show: called after each iteration.
-    """
-    try:
-        with progress.status("training"):
-            while not run.finished and not stop.received:
-                progress.update(run.iterate())
-                show()
-                for notice in run.algorithm.take_notices():
-                    progress.say(notice)
-    except StopOverdue:
-        if not run.algorithm.undo_iteration():
-            progress.say("the update in progress was given up; the last checkpoint stands")
-            return
-        progress.say("the iteration in progress was given up; saving the one before it")
-    if stop.received:
-        run.algorithm.hurry()
-    run.save()
 
 
 @contextmanager

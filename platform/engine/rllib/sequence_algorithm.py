@@ -1,4 +1,4 @@
-"""RLlib's PPO on numbered pieces of work: what runners bring back does not depend on who did it.
+"""Policy gradients on numbered pieces of work: what comes back does not depend on who did it.
 
 An iteration is a list of numbers (of dialogues, of groups of traces). They are divided among the
 runners that are up, and what a dead runner leaves undone goes to the others. Runners keep nothing
@@ -13,12 +13,11 @@ from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from ray.rllib.utils.metrics import LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from parley.platform.control.algorithm import WindowPPO
+from parley.platform.engine.rllib.gradient_learner import ITERATION
+from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.engine.rllib.runner_requests import Patience, RunnerError, SamplingError
 from parley.platform.engine.rllib.sequence_batch import make_share
-from parley.platform.engine.rllib.sequence_learner import ITERATION
 
 AnyDelivery = TypeVar("AnyDelivery", bound="Delivery")
 Shares = Mapping[int, Sequence[int]]
@@ -40,8 +39,8 @@ class Delivery(Protocol):
         """Raise what ends the run, if anything does."""
 
 
-class SequencePPO(WindowPPO):
-    """PPO whose runners do numbered work and whose learners take padded rows."""
+class SequenceAlgorithm(RestorableAlgorithm):
+    """Its runners do numbered work, and its learners take padded rows."""
 
     work_name = "pieces of work"
     """What the numbers count, in messages."""
@@ -89,25 +88,8 @@ class SequencePPO(WindowPPO):
         """Update on the rows of each module: module -> columns [R, ...]."""
         num_learners = max(1, self.config.num_learners)
         shares = [make_share(columns, share, num_learners) for share in range(num_learners)]
-        results = self.learner_group.update(
-            **({"batch": shares[0]} if num_learners == 1 else {"batches": shares}),
-            timesteps={
-                NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps,
-                ITERATION: self.iterations_done,
-            },
-            num_epochs=self.config.num_epochs,
-            minibatch_size=self.config.minibatch_size,
-            shuffle_batch_per_epoch=True,
-        )
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
-
-    def training_state(self) -> dict[str, Any]:
-        """All that `restore_training` needs: plain values and numpy arrays."""
-        return self.learner_state()
-
-    def restore_training(self, state: Mapping[str, Any]) -> None:
-        """Go on where `training_state` was called; for a fresh algorithm."""
-        self.restore_learners(state)
+        given = {"batch": shares[0]} if num_learners == 1 else {"batches": shares}
+        self.update_learners(given, **{ITERATION: self.iterations_done})
 
     def learner_state(self) -> dict[str, Any]:
         """All state there is: runners keep nothing."""

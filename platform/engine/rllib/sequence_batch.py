@@ -13,10 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-ACTIONS, LOG_PROBS, VALUES = "drawn", "log_probs", "values"
-"""Columns of what was drawn; `token_rows` names those of the sequence."""
-ADVANTAGES, VALUE_TARGETS = "advantages", "value_targets"
-
 
 def pad_rows(arrays: Sequence[NDArray[Any]], fill: int = 0) -> NDArray[Any]:
     """Arrays [n, ...] of different sizes as one [R, max n, ...], filled up behind."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from parley.platform.control.algorithm import WindowPPO, build_config
+from parley.platform.control.algorithm import WindowAlgorithm, build_config
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.settings.loading import replace_overrides
@@ -22,12 +22,12 @@ def cart_algorithm() -> MakeAlgorithm:
     """Makes PPO on CartPole as its job does; arguments are overrides, `key=value`."""
 
     @contextmanager
-    def make(*overrides: str) -> Iterator[WindowPPO]:
+    def make(*overrides: str) -> Iterator[WindowAlgorithm]:
         config = replace_overrides(CartPolePPOConfig.model_validate(TINY), overrides)
         assert isinstance(config, CartPolePPOConfig)
         settings = policy_settings(config.env, config.model)
         rllib = build_config(config, make_cartpole_task(config.env), settings)
-        algorithm = cast("WindowPPO", rllib.build_algo())
+        algorithm = cast("WindowAlgorithm", rllib.build_algo())
         try:
             yield algorithm
         finally:

@@ -20,15 +20,17 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from parley.platform.control.algorithm import build_config, divide, whiten_episodes
+from parley.platform.control.algorithm import build_config, divide
+from parley.platform.control.learner import credit_episodes
 from parley.platform.control.runner import VectorEnvRunner
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.distort.rllib_config import build_dialogue_config
 from parley.platform.distort.runner import DialogueEnvRunner, DialogueRunnerSettings
-from parley.platform.engine.rllib.restorable_ppo import POLICY_PREFIX
+from parley.platform.engine.rllib.gradient_learner import ITERATION
+from parley.platform.engine.rllib.gradients import make_gradient
+from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
 from parley.platform.engine.rllib.sequence_batch import make_share
-from parley.platform.engine.rllib.sequence_learner import ITERATION
 from parley.platform.settings.loading import replace_overrides
 from parley.policies.dialogue.parts import take_apart
 from parley.policies.rows import VALID
@@ -138,8 +140,9 @@ def test_ppo_on_carts(overrides: list[str]) -> None:
 
     runner = VectorEnvRunner(config=build(0), worker_index=1)
     batches: Any = [runner.sample() for _ in range(NUM_UPDATES)]
+    ppo = CartPolePPOConfig.model_validate(TINY).ppo
     for episodes in batches:
-        whiten_episodes(episodes)
+        credit_episodes(episodes, make_gradient("ppo", ppo), ppo.reward_scale)
 
     def update(group: LearnerGroup, config: PPOConfig, number: int) -> object:
         return group.update(
@@ -213,7 +216,7 @@ def test_ppo_on_traces() -> None:
 def update_whole(
     group: LearnerGroup, config: PPOConfig, module: str, rows: dict[str, Any], number: int
 ) -> object:
-    """As `SequencePPO` asks for it, the whole batch in one gradient step."""
+    """As `SequenceAlgorithm` asks for it, the whole batch in one gradient step."""
     num_learners = max(1, config.num_learners)
     shares = [make_share({module: rows}, share, num_learners) for share in range(num_learners)]
     steps = 100 * (number + 1)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from parley.envs.cartpole.vector import VectorCartPole
-from parley.platform.control.fragment import ADVANTAGES, VALUE_TARGETS, Fragment, cut_episodes
+from parley.platform.control.fragment import NEXT_VALUES, Fragment, cut_episodes
 
 AGENTS = ["cart_0", "cart_1", "cart_2"]
 MODULES = ["carts", "other", "carts"]
@@ -42,15 +41,6 @@ def play_fragment(seed: int, num_steps: int = 80, num_envs: int = 4) -> Fragment
     return fragment
 
 
-def draw_columns(fragment: Fragment) -> dict[str, NDArray[np.float32]]:
-    generator = np.random.default_rng(5)
-    shape = fragment.rewards.shape
-    return {
-        name: generator.normal(size=shape).astype(np.float32)
-        for name in (ADVANTAGES, VALUE_TARGETS)
-    }
-
-
 def place(episode: SingleAgentEpisode) -> tuple[int, int, int]:
     """Environment, agent and first step, which the id tells."""
     env, agent, start = map(int, str(episode.id_).split("-")[-3:])
@@ -60,8 +50,7 @@ def place(episode: SingleAgentEpisode) -> tuple[int, int, int]:
 @pytest.mark.parametrize("seed", range(4))
 def test_every_acted_step_is_in_one_episode_with_all_that_belongs_to_it(seed: int) -> None:
     fragment = play_fragment(seed)
-    columns = draw_columns(fragment)
-    episodes = cut_episodes(fragment, columns, AGENTS, MODULES, "1-1")
+    episodes = cut_episodes(fragment, AGENTS, MODULES, "1-1")
     times_seen = np.zeros(fragment.acted.shape, int)
     assert not fragment.acted.all()
     for episode in episodes:
@@ -73,9 +62,10 @@ def test_every_acted_step_is_in_one_episode_with_all_that_belongs_to_it(seed: in
         np.testing.assert_array_equal(windows[:-1], fragment.tokens[where])
         np.testing.assert_array_equal(episode.get_actions(), fragment.actions[where])
         np.testing.assert_array_equal(episode.get_rewards(), fragment.rewards[where])
-        stored = columns | {
+        stored = {
             Columns.ACTION_LOGP: fragment.action_logps,
             Columns.VF_PREDS: fragment.values,
+            NEXT_VALUES: fragment.next_values,
         }
         for name, array in stored.items():
             np.testing.assert_array_equal(episode.get_extra_model_outputs(name), array[where])
@@ -86,7 +76,7 @@ def test_every_acted_step_is_in_one_episode_with_all_that_belongs_to_it(seed: in
 def test_an_end_is_the_last_step_of_its_episode_and_told_by_its_flags(seed: int) -> None:
     fragment = play_fragment(seed)
     ended = fragment.terminated | fragment.truncated
-    episodes = cut_episodes(fragment, {}, AGENTS, MODULES, "1-1")
+    episodes = cut_episodes(fragment, AGENTS, MODULES, "1-1")
     for episode in episodes:
         env, agent, start = place(episode)
         stop = start + len(episode)
@@ -104,7 +94,7 @@ def test_an_end_is_the_last_step_of_its_episode_and_told_by_its_flags(seed: int)
 
 def test_pieces_come_in_the_order_of_environment_agent_and_time_with_ids_of_their_own() -> None:
     fragment = play_fragment(0)
-    episodes = cut_episodes(fragment, {}, AGENTS, MODULES, "3-17")
+    episodes = cut_episodes(fragment, AGENTS, MODULES, "3-17")
     places = [place(episode) for episode in episodes]
     assert places == sorted(places)
     assert len({episode.id_ for episode in episodes}) == len(episodes)
@@ -130,7 +120,7 @@ def test_random_flags(seed: int) -> None:
     for env in range(2):
         own = [
             episode
-            for episode in cut_episodes(fragment, {}, ["cart"], ["carts"], "1-1")
+            for episode in cut_episodes(fragment, ["cart"], ["carts"], "1-1")
             if place(episode)[0] == env
         ]
         steps = [step for episode in own for step in np.asarray(episode.get_rewards()).tolist()]
@@ -142,5 +132,5 @@ def test_random_flags(seed: int) -> None:
 def test_an_agent_that_never_acted_has_no_episode() -> None:
     fragment = Fragment.allocate(6, (1, 2), 5)
     fragment.acted[:, 0, 1] = True
-    (episode,) = cut_episodes(fragment, {}, ["idle", "busy"], ["carts", "carts"], "1-1")
+    (episode,) = cut_episodes(fragment, ["idle", "busy"], ["carts", "carts"], "1-1")
     assert (episode.agent_id, len(episode)) == ("busy", 6)

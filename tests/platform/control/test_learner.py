@@ -20,21 +20,32 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.rllib.utils.minibatch_utils import ShardEpisodesIterator
 from torch import Tensor
 
-from parley.platform.control.algorithm import build_config, whiten_episodes
-from parley.platform.control.fragment import ADVANTAGES, VALUE_TARGETS
+from parley.platform.control.algorithm import build_config
 from parley.platform.control.learner import (
-    ADAM_EPSILON,
+    COLUMNS,
     BatchEpisodes,
-    WindowPPOLearner,
+    WindowLearner,
+    credit_episodes,
+    stretches_of,
 )
 from parley.platform.control.runner import VectorEnvRunner
 from parley.platform.control.settings import CartPolePPOConfig, PPOConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
-from parley.platform.engine.rllib.ppo_loss import compute_ppo_loss
-from parley.platform.engine.rllib.restorable_ppo import POLICY_PREFIX
+from parley.platform.engine.rllib.gradients import make_gradient
+from parley.platform.engine.rllib.gradients.advantages import estimate_stretches
+from parley.platform.engine.rllib.gradients.policy_gradient import (
+    ACTIONS,
+    ADAM_EPSILON,
+    ADVANTAGES,
+    LOG_PROBS,
+    VALUE_TARGETS,
+    VALUES,
+)
+from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
 from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.runs.state_tree import load_tree, save_tree
 from parley.policies.token.building import build_policy
+from tests.platform.engine.rllib.gradient_fixtures import compute_ppo_loss
 
 MakeConfig = Callable[..., CartPolePPOConfig]
 Episodes = list[SingleAgentEpisode]
@@ -46,11 +57,10 @@ def rllib_config(config: CartPolePPOConfig) -> Any:
     return build_config(config, make_cartpole_task(config.env), settings)
 
 
-def play(config: CartPolePPOConfig, whitened: bool = True) -> Episodes:
+def play(config: CartPolePPOConfig) -> Episodes:
     """One iteration's batch."""
     episodes: Any = VectorEnvRunner(config=rllib_config(config), worker_index=1).sample()
-    if whitened:
-        whiten_episodes(episodes)
+    credit_episodes(episodes, make_gradient("ppo", config.ppo), config.ppo.reward_scale)
     return list(episodes)
 
 
@@ -64,14 +74,14 @@ def learners(config: CartPolePPOConfig) -> Iterator[LearnerGroup]:
 
 
 @pytest.fixture
-def make_learner(make_config: MakeConfig) -> Callable[..., WindowPPOLearner]:
+def make_learner(make_config: MakeConfig) -> Callable[..., WindowLearner]:
     """Makes a learner in this process."""
 
-    def make(*overrides: str) -> WindowPPOLearner:
+    def make(*overrides: str) -> WindowLearner:
         rllib = rllib_config(make_config(*overrides))
         spaces = VectorEnvRunner(config=rllib, worker_index=1).get_spaces()
         learner = rllib.build_learner(spaces=spaces)
-        assert isinstance(learner, WindowPPOLearner)
+        assert isinstance(learner, WindowLearner)
         learner.build()
         return learner
 
@@ -79,12 +89,12 @@ def make_learner(make_config: MakeConfig) -> Callable[..., WindowPPOLearner]:
 
 
 def update(
-    group: LearnerGroup | WindowPPOLearner,
+    group: LearnerGroup | WindowLearner,
     config: CartPolePPOConfig,
     episodes: Sequence[SingleAgentEpisode],
     num_env_steps: int = BATCH_STEPS,
 ) -> Any:
-    """As `WindowPPO.training_step` asks for it."""
+    """As `WindowAlgorithm.training_step` asks for it."""
     rllib = rllib_config(config)
     given: list[Any] = copy.deepcopy(list(episodes))
     return group.update(
@@ -96,7 +106,7 @@ def update(
     )
 
 
-def weights_of(group: LearnerGroup | WindowPPOLearner, module: str = "carts") -> dict[str, Any]:
+def weights_of(group: LearnerGroup | WindowLearner, module: str = "carts") -> dict[str, Any]:
     state = group.get_state()
     state = state.get(COMPONENT_LEARNER, state)
     weights: dict[str, Any] = state[COMPONENT_RL_MODULE][module]
@@ -112,23 +122,23 @@ def batch_of(episodes: Sequence[SingleAgentEpisode]) -> dict[str, Tensor]:
     """All steps in the order of the episodes, by the episodes' own accessors."""
     columns: dict[str, list[Any]] = {
         Columns.OBS: [e.get_observations(slice(0, len(e))) for e in episodes],
-        Columns.ACTIONS: [e.get_actions() for e in episodes],
+        ACTIONS: [e.get_actions() for e in episodes],
     }
-    for name in (Columns.ACTION_LOGP, Columns.VF_PREDS, ADVANTAGES, VALUE_TARGETS):
-        columns[name] = [e.get_extra_model_outputs(name) for e in episodes]
+    for column, name in COLUMNS.items():
+        columns[column] = [e.get_extra_model_outputs(name) for e in episodes]
     return {name: torch.as_tensor(np.concatenate(parts)) for name, parts in columns.items()}
 
 
 def loss_of(
     logits: Tensor, values: Tensor, batch: dict[str, Tensor], ppo: PPOConfig, bonus: float
 ) -> Tensor:
-    """The loss with its entropy bonus, on columns named as RLlib names them."""
+    """The loss with its entropy bonus."""
     return compute_ppo_loss(
         logits,
         values,
-        batch[Columns.ACTIONS],
-        batch[Columns.ACTION_LOGP],
-        batch[Columns.VF_PREDS],
+        batch[ACTIONS],
+        batch[LOG_PROBS],
+        batch[VALUES],
         batch[ADVANTAGES],
         batch[VALUE_TARGETS],
         clip=ppo.clip,
@@ -171,7 +181,7 @@ def test_updates_equal_a_loop_in_plain_pytorch(
         {"params": [p for p in others if p.dim() < 2]},
         {"params": in_filter, "lr": learning_rate * ppo.filter_lr_scale},
     ]
-    optimiser = torch.optim.Adam(groups, lr=learning_rate, eps=ADAM_EPSILON)
+    optimiser = torch.optim.AdamW(groups, lr=learning_rate, eps=ADAM_EPSILON, weight_decay=0.0)
     batch = batch_of(episodes)
     for _ in range(ppo.num_epochs):
         optimiser.zero_grad()
@@ -191,7 +201,7 @@ def test_learning_rates_and_entropy_bonus_go_down_a_straight_line(
     num_env_steps: int,
     progress: float,
     make_config: MakeConfig,
-    make_learner: Callable[..., WindowPPOLearner],
+    make_learner: Callable[..., WindowLearner],
 ) -> None:
     overrides = (
         "policy=dhmm_gpt2",
@@ -222,7 +232,7 @@ def test_learning_rates_and_entropy_bonus_go_down_a_straight_line(
 
 
 def test_long_gradients_are_scaled_to_the_allowed_norm_and_short_ones_left(
-    make_learner: Callable[..., WindowPPOLearner],
+    make_learner: Callable[..., WindowLearner],
 ) -> None:
     learner = make_learner("ppo.max_grad_norm=0.5")
     generator = torch.Generator().manual_seed(0)
@@ -242,7 +252,7 @@ def test_a_gradient_that_is_no_number_stops_the_update_before_it_does_harm(
     column: str,
     value: float,
     make_config: MakeConfig,
-    make_learner: Callable[..., WindowPPOLearner],
+    make_learner: Callable[..., WindowLearner],
 ) -> None:
     config, learner = make_config(), make_learner()
     episodes = play(config)
@@ -256,7 +266,7 @@ def test_a_gradient_that_is_no_number_stops_the_update_before_it_does_harm(
 
 
 def test_an_update_raises_the_probability_of_what_turned_out_well(
-    make_config: MakeConfig, make_learner: Callable[..., WindowPPOLearner]
+    make_config: MakeConfig, make_learner: Callable[..., WindowLearner]
 ) -> None:
     overrides = ("ppo.num_epochs=10", "ppo.learning_rate=0.01", "ppo.entropy_coefficient=0.0")
     config, learner = make_config(*overrides), make_learner(*overrides)
@@ -266,10 +276,10 @@ def test_an_update_raises_the_probability_of_what_turned_out_well(
     with torch.no_grad():
         output = learner.module["carts"].forward_train({Columns.OBS: batch[Columns.OBS]})
     log_probs = torch.log_softmax(output[Columns.ACTION_DIST_INPUTS], -1)
-    changes = log_probs.gather(1, batch[Columns.ACTIONS][:, None])[:, 0]
-    changes -= batch[Columns.ACTION_LOGP]
+    changes = log_probs.gather(1, batch[ACTIONS][:, None])[:, 0]
+    changes -= batch[LOG_PROBS]
     assert float((changes * batch[ADVANTAGES]).mean()) > 0.01
-    before = (batch[Columns.VF_PREDS] - batch[VALUE_TARGETS]).square().mean()
+    before = (batch[VALUES] - batch[VALUE_TARGETS]).square().mean()
     after = (output[Columns.VF_PREDS] - batch[VALUE_TARGETS]).square().mean()
     assert after < before
 
@@ -324,21 +334,18 @@ def test_two_policies_are_updated_each_by_its_own_cart(make_config: MakeConfig) 
 
 def test_advantages_are_whitened_over_all_steps_of_a_policy(make_config: MakeConfig) -> None:
     config = make_config("env.num_carts=2", "env.shared_policy=false")
-    episodes = play(config, whitened=False)
-    before = {
-        name: batch_of([e for e in episodes if e.module_id == name])[ADVANTAGES]
-        for name in ("cart_0", "cart_1")
-    }
-    whiten_episodes(episodes)
-    for name, raw in before.items():
-        found = batch_of([e for e in episodes if e.module_id == name])[ADVANTAGES]
+    ppo, episodes = config.ppo, play(config)
+    for name in ("cart_0", "cart_1"):
+        own = [e for e in episodes if e.module_id == name]
+        parts = estimate_stretches(stretches_of(own, ppo.reward_scale), ppo.gamma, ppo.gae_lambda)
+        raw, found = torch.from_numpy(np.concatenate(parts)), batch_of(own)[ADVANTAGES]
         assert float(found.mean()) == pytest.approx(0.0, abs=1e-5)
         assert float(found.std(unbiased=False)) == pytest.approx(1.0, abs=1e-4)
         torch.testing.assert_close(found, (raw - raw.mean()) / raw.std(unbiased=False))
 
 
 def test_the_batch_holds_every_step_in_the_order_of_sampling(
-    make_config: MakeConfig, make_learner: Callable[..., WindowPPOLearner]
+    make_config: MakeConfig, make_learner: Callable[..., WindowLearner]
 ) -> None:
     module, episodes = make_learner().module, play(make_config())
     expected = batch_of(episodes)
@@ -353,7 +360,7 @@ def test_the_batch_holds_every_step_in_the_order_of_sampling(
 
 @pytest.mark.parametrize("num_shards", [3, 5])
 def test_shards_for_several_learners_hold_every_step_once(
-    num_shards: int, make_config: MakeConfig, make_learner: Callable[..., WindowPPOLearner]
+    num_shards: int, make_config: MakeConfig, make_learner: Callable[..., WindowLearner]
 ) -> None:
     overrides = ("env.num_carts=2", "env.shared_policy=false")
     module, episodes = make_learner(*overrides).module, play(make_config(*overrides))

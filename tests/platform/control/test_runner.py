@@ -17,7 +17,8 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from parley.platform.control.algorithm import build_config
-from parley.platform.control.fragment import ADVANTAGES, VALUE_TARGETS
+from parley.platform.control.fragment import NEXT_VALUES
+from parley.platform.control.learner import stretches_of
 from parley.platform.control.runner import RESET_STREAM, VectorEnvRunner
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.task import (
@@ -25,6 +26,7 @@ from parley.platform.control.task import (
     make_vector_env,
     policy_settings,
 )
+from parley.platform.engine.rllib.gradients.advantages import estimate_stretches
 from parley.platform.runs.state_tree import load_tree, save_tree
 
 MakeConfig = Callable[..., CartPolePPOConfig]
@@ -178,9 +180,9 @@ def test_the_episodes_are_the_rules_and_their_advantages_look_beyond_a_truncatio
         for step in reversed(range(size)):
             delta = ppo.reward_scale + ppo.gamma * values[step + 1] - values[step]
             expected[step] = delta + ppo.gamma * ppo.gae_lambda * expected[step + 1]
-        np.testing.assert_allclose(stored(episode, ADVANTAGES), expected[:-1], atol=1e-5)
-        targets = expected[:-1] + values[:-1]
-        np.testing.assert_allclose(stored(episode, VALUE_TARGETS), targets, atol=1e-5)
+        stretches = stretches_of([episode], ppo.reward_scale)
+        (found,) = estimate_stretches(stretches, ppo.gamma, ppo.gae_lambda)
+        np.testing.assert_allclose(found, expected[:-1], atol=1e-5)
     assert any(episode.is_truncated for episode in episodes.values())
     assert any(episode.is_terminated for episode in episodes.values())
 
@@ -247,7 +249,7 @@ def test_a_saved_runner_goes_on_exactly(
         pairs = zip(mine.episodes, other.episodes, strict=True)
         for episode, same in pairs:
             assert place(episode, 4)[:2] == place(same, 4)[:2]
-            for name in (Columns.ACTION_LOGP, ADVANTAGES):
+            for name in (Columns.ACTION_LOGP, NEXT_VALUES):
                 np.testing.assert_array_equal(stored(episode, name), stored(same, name))
             np.testing.assert_array_equal(episode.get_observations(), same.get_observations())
             np.testing.assert_array_equal(episode.get_actions(), same.get_actions())

@@ -7,14 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parley.platform.distort.batch import (
-    Credit,
-    credit_by_gae,
-    credit_by_return,
-    make_rows,
-)
+from parley.platform.distort.batch import make_rows, stretches_of
 from parley.platform.distort.record import PlayedDialogue
 from parley.platform.distort.settings import DialogueDistortConfig
+from parley.platform.engine.rllib.gradients.policy_gradient import Credit
 from parley.platform.settings.loading import load_experiment
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.sampling import Sampling
@@ -24,6 +20,7 @@ from tests.platform.distort.dialogue_fixtures import (
     make_settings,
     play,
 )
+from tests.platform.engine.rllib.gradient_fixtures import make_ppo, make_reinforce
 
 SEAT = "distorter"
 NARROW: dict[str, Any] = {"window": 20, "max_turns": 9}
@@ -48,7 +45,5 @@ def play_rows(
 
 
 def credit_of(dialogues: list[PlayedDialogue], algorithm: str) -> Credit:
-    rewards = draw_rewards(dialogues, SEAT)
-    if algorithm == "ppo":
-        return credit_by_gae(dialogues, SEAT, rewards, 1.0, 0.95)
-    return credit_by_return(dialogues, SEAT, rewards)
+    gradient = make_ppo() if algorithm == "ppo" else make_reinforce()
+    return gradient.credit(stretches_of(dialogues, SEAT, draw_rewards(dialogues, SEAT)))

@@ -10,21 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from parley.envs.dialogue.reward import ReplyReward
-from parley.platform.distort.batch import (
-    NO_TOKEN,
-    SUPPORT,
-    credit_by_gae,
-    credit_by_return,
-    make_rows,
-)
+from parley.platform.distort.batch import NO_TOKEN, SUPPORT, make_rows, stretches_of
 from parley.platform.distort.player import SeatModels
 from parley.platform.distort.record import PlayedDialogue, PlayedTurn
-from parley.platform.engine.rllib.sequence_batch import (
+from parley.platform.engine.rllib.gradients.policy_gradient import (
     ACTIONS,
     ADVANTAGES,
     LOG_PROBS,
     VALUE_TARGETS,
     VALUES,
+    Credit,
 )
 from parley.policies.dialogue.speaker import Speaker
 from parley.policies.rows import POSITIONS, TOKENS, VALID
@@ -39,6 +34,7 @@ from tests.platform.distort.dialogue_fixtures import (
     make_settings,
     play,
 )
+from tests.platform.engine.rllib.gradient_fixtures import make_ppo, make_reinforce
 
 Changes = dict[str, Any]
 Columns = dict[str, NDArray[Any]]
@@ -49,6 +45,13 @@ NARROW: Changes = {"window": 20, "max_turns": 9}
 BUDGET: Changes = {"max_dialogue_tokens": 22}
 """Most dialogues are truncated."""
 SEAT = "distorter"
+
+
+def credit_by_gae(
+    dialogues: list[PlayedDialogue], seat: str, rewards: list[list[ReplyReward]]
+) -> Credit:
+    gradient = make_ppo(gamma=GAMMA, gae_lambda=LAMBDA)
+    return gradient.credit(stretches_of(dialogues, seat, rewards))
 
 
 def play_some(name: str = "plain", **changes: Any) -> list[PlayedDialogue]:
@@ -82,7 +85,7 @@ def test_gae_is_a_sum_over_the_agents_own_tokens(changes: Changes) -> None:
     if changes is BUDGET:
         assert {dialogue.truncated for dialogue in dialogues} == {True, False}
     rewards = draw_rewards(dialogues, SEAT)
-    credit = credit_by_gae(dialogues, SEAT, rewards, GAMMA, LAMBDA)
+    credit = credit_by_gae(dialogues, SEAT, rewards)
     slow = [estimate_slowly(*pair) for pair in zip(dialogues, rewards, strict=True)]
     advantages = np.array([value for pair in slow for value in pair[0]])
     expected = (advantages - advantages.mean()) / advantages.std()
@@ -96,7 +99,7 @@ def test_gae_is_a_sum_over_the_agents_own_tokens(changes: Changes) -> None:
 
 def test_advantages_are_whitened_over_all_tokens() -> None:
     dialogues = play_some()
-    credit = credit_by_gae(dialogues, SEAT, draw_rewards(dialogues, SEAT), GAMMA, LAMBDA)
+    credit = credit_by_gae(dialogues, SEAT, draw_rewards(dialogues, SEAT))
     advantages = np.concatenate(credit[ADVANTAGES]).astype(np.float64)
     assert advantages.mean() == pytest.approx(0.0, abs=1e-5)
     assert advantages.std() == pytest.approx(1.0, abs=1e-4)
@@ -110,7 +113,7 @@ def test_a_seat_that_said_nothing_in_a_dialogue_gets_no_credit_there() -> None:
         for turn in dialogue.turns_of(["competitor"]):
             turn.values = np.zeros(len(turn.tokens), np.float32)
     rewards = draw_rewards(dialogues, "competitor")
-    credit = credit_by_gae(dialogues, "competitor", rewards, GAMMA, LAMBDA)
+    credit = credit_by_gae(dialogues, "competitor", rewards)
     rows = make_rows(dialogues, "competitor", credit, np.random.default_rng(0))
     assert len(rows[TOKENS]) == len(dialogues) - len(silent)
 
@@ -119,7 +122,7 @@ def test_a_seat_that_said_nothing_in_a_dialogue_gets_no_credit_there() -> None:
 def test_returns_are_compared_with_those_of_the_other_dialogues(num_dialogues: int) -> None:
     dialogues = play_some()[:num_dialogues]
     rewards = draw_rewards(dialogues, SEAT)
-    credit = credit_by_return(dialogues, SEAT, rewards)
+    credit = make_reinforce().credit(stretches_of(dialogues, SEAT, rewards))
     expected: list[list[float]] = []
     for i, own in enumerate(rewards):
         for k in range(len(own)):
@@ -139,7 +142,7 @@ def test_returns_are_compared_with_those_of_the_other_dialogues(num_dialogues: i
 def make_columns(dialogues: list[PlayedDialogue], order: int = 0) -> tuple[Columns, Columns]:
     """The rows of a batch in random order, and the credit of all its tokens."""
     rewards = draw_rewards(dialogues, SEAT)
-    credit = credit_by_gae(dialogues, SEAT, rewards, GAMMA, LAMBDA)
+    credit = credit_by_gae(dialogues, SEAT, rewards)
     flat = {key: np.concatenate(parts) for key, parts in credit.items()}
     return make_rows(dialogues, SEAT, credit, np.random.default_rng(order)), flat
 
@@ -237,7 +240,8 @@ def test_columns_are_those_that_the_sampling_and_the_credit_call_for() -> None:
     base = {TOKENS, POSITIONS, VALID, ACTIONS, LOG_PROBS, VALUES, ADVANTAGES}
     assert make_columns(play_some())[0].keys() == base | {VALUE_TARGETS}
     dialogues = play_some("top_k")
-    credit = credit_by_return(dialogues, SEAT, draw_rewards(dialogues, SEAT))
+    stretches = stretches_of(dialogues, SEAT, draw_rewards(dialogues, SEAT))
+    credit = make_reinforce().credit(stretches)
     rows = make_rows(dialogues, SEAT, credit, np.random.default_rng(0))
     assert rows.keys() == base | {SUPPORT}
     assert rows[SUPPORT].shape == (*rows[VALID].shape, 50)
@@ -263,7 +267,7 @@ def test_rows_begin_with_what_the_model_read_before_every_history(changes: Chang
     dialogues = play(cast, make_settings(**changes))
     for dialogue in dialogues:
         np.testing.assert_array_equal(dialogue.tokens[: len(dialogue.opener)], dialogue.opener)
-    credit = credit_by_gae(dialogues, SEAT, draw_rewards(dialogues, SEAT), GAMMA, LAMBDA)
+    credit = credit_by_gae(dialogues, SEAT, draw_rewards(dialogues, SEAT))
     rows = make_rows(dialogues, SEAT, credit, np.random.default_rng(0), beginning)
     assert (rows[TOKENS][:, :2] == beginning).all()
     logits = policy.language_model(input_ids=torch.from_numpy(rows[TOKENS])).logits.log_softmax(-1)

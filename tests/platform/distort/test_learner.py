@@ -14,26 +14,24 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 from transformers.optimization import Adafactor
 
-from parley.platform.control.learner import ADAM_EPSILON
 from parley.platform.distort.batch import (
     SUPPORT,
 )
 from parley.platform.distort.learner import DialogueLearner
-from parley.platform.distort.reinforce_loss import compute_reinforce_loss
 from parley.platform.distort.rllib_config import build_dialogue_config
 from parley.platform.distort.runner import DialogueEnvRunner, DialogueRunnerSettings
 from parley.platform.distort.settings import DialogueDistortConfig
-from parley.platform.engine.rllib.ppo_loss import compute_ppo_loss
-from parley.platform.engine.rllib.restorable_ppo import POLICY_PREFIX
-from parley.platform.engine.rllib.sequence_batch import (
+from parley.platform.engine.rllib.gradient_learner import ITERATION
+from parley.platform.engine.rllib.gradients.policy_gradient import (
     ACTIONS,
+    ADAM_EPSILON,
     ADVANTAGES,
     LOG_PROBS,
     VALUE_TARGETS,
     VALUES,
-    make_share,
 )
-from parley.platform.engine.rllib.sequence_learner import ITERATION
+from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
+from parley.platform.engine.rllib.sequence_batch import make_share
 from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.parts import take_apart
@@ -52,6 +50,7 @@ from tests.platform.distort.learner_fixtures import (
     make_config,
     play_rows,
 )
+from tests.platform.engine.rllib.gradient_fixtures import compute_ppo_loss, compute_reinforce_loss
 
 
 def make_learner(

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from parley.platform.distort.reinforce_loss import compute_reinforce_loss
-from parley.platform.engine.rllib.ppo_loss import PPOTerms, compute_ppo_loss
+from parley.platform.engine.rllib.loss import LossTerms
 from parley.policies.dialogue.sampling import NO_TOKEN, truncated_log_probs
+from tests.platform.engine.rllib.gradient_fixtures import compute_ppo_loss, compute_reinforce_loss
 
 SIZE, V, K = 60, 11, 5
 TEMPERATURE = 0.7
@@ -61,7 +61,7 @@ def log_probs_of(batch: Batch) -> Tensor:
     return truncated_log_probs(batch["raw"], batch.get("support"), TEMPERATURE)
 
 
-def compute_reinforce(batch: Batch, entropy_coefficient: float) -> PPOTerms:
+def compute_reinforce(batch: Batch, entropy_coefficient: float) -> LossTerms:
     names = ("actions", "old_logps", "advantages")
     columns = [batch[name] for name in names]
     return compute_reinforce_loss(

@@ -425,7 +425,7 @@ def test_only_what_learns_is_sent_to_the_runners(
         try:
             state = run.algorithm.runner_state()["rl_module"]
             assert sorted(state) == ["anna", "ben"]
-            bill = run.algorithm.playbill
+            bill = run.algorithm.self_play
             assert list(bill.frozen) == ["carl"]
             voices = [*bill.frozen.values(), *bill.starts.values(), bill.judge]
             assert len({voice.model_id for voice in voices}) == 1  # stored and fetched once

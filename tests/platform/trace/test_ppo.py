@@ -15,23 +15,22 @@ from torch import Tensor
 
 from parley.envs.trace.reward import trace_rewards
 from parley.envs.trace.split import is_heldout
-from parley.platform.control.learner import ADAM_EPSILON
-from parley.platform.engine.rllib.restorable_ppo import POLICY_PREFIX
-from parley.platform.engine.rllib.sequence_batch import (
+from parley.platform.engine.rllib.gradient_learner import ITERATION
+from parley.platform.engine.rllib.gradients.policy_gradient import (
     ACTIONS,
+    ADAM_EPSILON,
     ADVANTAGES,
     LOG_PROBS,
     VALUE_TARGETS,
     VALUES,
-    make_share,
 )
-from parley.platform.engine.rllib.sequence_learner import ITERATION
+from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
+from parley.platform.engine.rllib.sequence_batch import make_share
 from parley.platform.trace.algorithm import measure_written
-from parley.platform.trace.learner import VALUE_LR_SCALE, TraceLearner, make_rows
+from parley.platform.trace.learner import VALUE_LR_SCALE, TraceLearner
 from parley.platform.trace.settings import TraceConfig
 from parley.platform.trace.writing import (
     PlayedTraces,
-    credit_tokens,
 )
 from parley.policies.dhmm_gpt2 import parameter_groups
 from parley.policies.rows import POSITIONS, TOKENS, VALID
@@ -43,6 +42,7 @@ from tests.platform.trace.trace_ppo_fixtures import (
     make_learner,
     make_policy,
     make_runner,
+    rows_from,
     rows_of,
     state_of,
     write,
@@ -104,23 +104,6 @@ def test_inputs_are_of_the_training_part() -> None:
         earned = trace_rewards(language, part.size, inputs, part.tokens)
         np.testing.assert_allclose(part.rewards, earned.rewards, rtol=1e-6)
         np.testing.assert_array_equal(part.counts, earned.counts)
-
-
-def test_advantages_are_sums_over_the_tokens_that_follow() -> None:
-    generator = np.random.default_rng(0)
-    rewards, values = generator.normal(size=(2, 5, 7)).astype(np.float32)
-    counts = np.array([1, 7, 3, 6, 2])
-    gamma, gae_lambda = 0.9, 0.8
-    found = credit_tokens(rewards, values, counts, gamma, gae_lambda)
-    for row, count in enumerate(counts.tolist()):
-        after = [*values[row, 1:count], 0.0]
-        deltas = [rewards[row, t] + gamma * after[t] - values[row, t] for t in range(count)]
-        expected = [
-            sum((gamma * gae_lambda) ** (k - t) * deltas[k] for k in range(t, count))
-            for t in range(count)
-        ]
-        np.testing.assert_allclose(found[row, :count], expected, rtol=1e-5, atol=1e-5)
-        assert not found[row, count:].any()
 
 
 @pytest.mark.parametrize("heads", [{}, COUNTERS, PLAIN], ids=["both", "counters", "plain"])
@@ -239,7 +222,7 @@ def test_padding_and_made_up_rows_play_no_part() -> None:
 def test_rows_hold_what_was_written_up_to_its_end() -> None:
     config = make_config()
     group = write(config, make_policy(config))
-    rows = make_rows(group.parts, np.random.default_rng(0))
+    rows = rows_from(config, group)
     num_tokens = sum(int(part.counts.sum()) for part in group.parts)
     assert rows[VALID].sum() == num_tokens == measure_written(group.parts).num_tokens
     advantages = rows[ADVANTAGES][rows[VALID]]

@@ -13,7 +13,8 @@ from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from torch.nn import functional as F
 
 from parley.envs.trace.split import draw_split
-from parley.platform.engine.rllib.restorable_ppo import POLICY_PREFIX
+from parley.platform.engine.rllib.gradients import make_gradient
+from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.trace.algorithm import build_trace_config, make_writing_task
@@ -131,4 +132,9 @@ def write(config: TraceConfig, policy: LanguageActorCritic, number: int = 0) -> 
 
 
 def rows_of(config: TraceConfig, policy: LanguageActorCritic, number: int = 0) -> Rows:
-    return make_rows(write(config, policy, number).parts, np.random.default_rng(0))
+    return rows_from(config, write(config, policy, number))
+
+
+def rows_from(config: TraceConfig, group: TraceGroup) -> Rows:
+    gradient = make_gradient("ppo", config.ppo)
+    return make_rows(group.parts, gradient, np.random.default_rng(0))

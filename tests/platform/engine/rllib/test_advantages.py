@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from parley.platform.engine.rllib.advantages import estimate_advantages, whiten
+from parley.platform.engine.rllib.gradients.advantages import (
+    estimate_advantages,
+    estimate_stretches,
+    leave_one_out,
+    whiten,
+    whiten_stretches,
+)
+from parley.platform.engine.rllib.gradients.policy_gradient import Stretch
 
 GAMMA, LAMBDA = 0.97, 0.9
 
@@ -135,3 +142,39 @@ def test_whitened_advantages_have_mean_0_deviation_1_and_the_same_order() -> Non
 @pytest.mark.parametrize("size", [1, 7])
 def test_equal_advantages_are_whitened_to_0(size: int) -> None:
     np.testing.assert_array_equal(whiten(np.full(size, 3.0, np.float32)), np.zeros(size))
+
+
+def draw_stretches(seed: int) -> list[Stretch]:
+    """Episodes of one to three stretches of different lengths."""
+    generator = np.random.default_rng(seed)
+    stretches = []
+    for episode in range(6):
+        lengths = generator.integers(1, 6, size=1 + episode % 3)
+        parts = [generator.normal(size=(2, n)).astype(np.float32) for n in lengths]
+        ends = [*(float(values[0]) for _, values in parts[1:]), 0.5 * (episode % 2)]
+        for place, ((rewards, values), end) in enumerate(zip(parts, ends, strict=True)):
+            total = float(rewards.sum())
+            stretches.append(Stretch(episode, place, 0, "seat", rewards, total, values, end))
+    return stretches
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stretches_are_estimated_along_their_episodes(seed: int) -> None:
+    stretches = draw_stretches(seed)
+    expected = []
+    for episode in range(6):
+        own = [stretch for stretch in stretches if stretch.episode == episode]
+        rewards = np.concatenate([stretch.rewards for stretch in own])
+        values = np.concatenate([stretch.values for stretch in own])
+        expected += estimate_slowly(rewards, values, own[-1].next_value, GAMMA, LAMBDA)
+    found = estimate_stretches(stretches, GAMMA, LAMBDA)
+    assert [len(part) for part in found] == [len(stretch.rewards) for stretch in stretches]
+    np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-4, atol=1e-5)
+    whitened = np.concatenate(whiten_stretches(found))
+    np.testing.assert_array_equal(whitened, whiten(np.concatenate(found)))
+    assert estimate_stretches([], GAMMA, LAMBDA) == whiten_stretches([]) == []
+
+
+def test_what_is_left_out_of_the_baseline_is_the_return_itself() -> None:
+    returns, groups = [1.0, 2.0, 6.0, 5.0, 7.0], ["a", "a", "a", "b", "c"]
+    assert leave_one_out(returns, groups) == [-3.0, -1.5, 4.5, 0.0, 0.0]

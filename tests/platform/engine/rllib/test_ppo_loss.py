@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from parley.platform.engine.rllib.ppo_loss import PPOTerms, compute_ppo_loss
+from parley.platform.engine.rllib.loss import LossTerms
+from tests.platform.engine.rllib.gradient_fixtures import compute_ppo_loss
 
 SETTINGS: dict[str, Any] = {
     "clip": 0.2,
@@ -41,7 +42,7 @@ def draw_batch(seed: int, size: int = 200, num_actions: int = 2) -> dict[str, An
     }
 
 
-def compute(batch: dict[str, Any], **changes: Any) -> PPOTerms:
+def compute(batch: dict[str, Any], **changes: Any) -> LossTerms:
     return compute_ppo_loss(**batch, **(SETTINGS | changes))
 
 

@@ -1,4 +1,7 @@
-"""RLlib's PPO whose state can be taken, given back and trusted, whatever dies on the way.
+"""RLlib's loop of an iteration, with a state that can be taken, given back and trusted.
+
+An iteration samples from the runners, then updates the learners; which policy gradient they follow
+is theirs. RLlib's PPO gives the frame: its runners, its learners and the settings of minibatches.
 
 Runners may die or hang at any time; they are replaced (`runner_requests`). A lost learner ends the
 algorithm: whoever owns it asks for `num_lost_learners`, and makes another one from a checkpoint.
@@ -6,11 +9,14 @@ algorithm: whoever owns it asks for `num_lost_learners`, and makes another one f
 
 from __future__ import annotations
 
+import time
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 from ray.exceptions import RayActorError
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
@@ -18,10 +24,16 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
-from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
+from ray.rllib.utils.metrics import (
+    LEARNER_RESULTS,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    WEIGHTS_SEQ_NO,
+)
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
+from parley.platform.engine.rllib.gradient_learner import SETTINGS, LearnerSettings
+from parley.platform.engine.rllib.gradients.policy_gradient import PolicyGradient
 from parley.platform.engine.rllib.placed_actors import placed_runners
 from parley.platform.engine.rllib.placement import Places, needs_places, take_places
 from parley.platform.engine.rllib.runner_requests import Answers, ask_runners
@@ -31,12 +43,6 @@ from parley.platform.runs.announcements import ProcessRestarted, announce
 
 POLICY_PREFIX = "policy."
 """Where `TokenModule` holds its policy."""
-NO_CONNECTOR_STATES: dict[str, Any] = {
-    "merge_env_runner_states": False,
-    "broadcast_env_runner_states": False,
-}
-"""Settings of RLlib's runners: ours have no connectors. After each iteration RLlib would have every
-runner send its whole state, and wait for those that hang."""
 LEARNER_ANSWER_S = 10.0
 """How long to wait for a sign of life of each learner."""
 HURRIED_WAIT_S = 8.0
@@ -57,8 +63,8 @@ class IterationTimes:
     learn_s: float
 
 
-class RestorablePPO(PPO):
-    """PPO's runners and learners, and their state; subclasses say what an iteration is."""
+class RestorableAlgorithm(PPO):
+    """Runners and learners, and their state; subclasses say how to sample and what to learn."""
 
     config: PPOConfig  # type: ignore[assignment]  # Tune's base class declares a dict
     metrics: MetricsLogger
@@ -90,6 +96,51 @@ class RestorablePPO(PPO):
         except BaseException:
             self._release_places()
             raise
+
+    @property
+    def gradient(self) -> PolicyGradient[Any]:
+        """What the learners follow."""
+        settings: LearnerSettings = self.config.learner_config_dict[SETTINGS]
+        return settings.gradient
+
+    @abstractmethod
+    def sample(self) -> Any:
+        """What the runners bring back for an iteration, drawn with the weights of now."""
+
+    @abstractmethod
+    def learn(self, sampled: Any) -> None:
+        """Give credit for what was sampled, and update on it; counts the environment steps."""
+
+    def training_step(self) -> None:
+        """One iteration."""
+        self.begin_iteration()
+        started = time.perf_counter()
+        sampled = self.sample()
+        arrived = time.perf_counter()
+        self.begin_update()
+        self.learn(sampled)
+        self.times = IterationTimes(arrived - started, time.perf_counter() - arrived)
+
+    def publish_weights(self) -> Any:
+        """Number the learners' weights; Ray's reference to them, for requests to runners."""
+        self._update_number += 1
+        return ray.put(self.runner_state())
+
+    def update_learners(self, given: Mapping[str, Any], **counts: int) -> None:
+        """Have the learners follow the gradient.
+
+        Args:
+            given: `batch`, `batches` or `episodes`, see RLlib's `LearnerGroup.update`.
+            counts: for schedules, besides the environment steps.
+        """
+        results = self.learner_group.update(
+            **given,
+            timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps, **counts},
+            num_epochs=self.config.num_epochs,
+            minibatch_size=self.config.minibatch_size,
+            shuffle_batch_per_epoch=True,
+        )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
 
     def cleanup(self) -> None:
         """Stop runners and learners, also those that hang; give their room back."""
@@ -203,6 +254,18 @@ class RestorablePPO(PPO):
             for module_id, state in weights.items()
         }
         self.learner_group.set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: modules}})
+
+    def training_state(self) -> dict[str, Any]:
+        """All that `restore_training` needs: plain values and numpy arrays."""
+        return self.learner_state()
+
+    def restore_training(self, state: Mapping[str, Any]) -> None:
+        """Go on where `training_state` was called; for a fresh algorithm.
+
+        Raises:
+            RestoreError: a learner does not hold the weights afterwards.
+        """
+        self.restore_learners(state)
 
     def learner_state(self) -> dict[str, Any]:
         """The part of `training_state` that is not the runners'."""

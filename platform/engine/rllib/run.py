@@ -1,0 +1,334 @@
+"""One run of policy gradients: attempts, iterations, evaluations, checkpoints, its end.
+
+    train_policies ── attempt ──► begin or restore ──► iterate … iterate ──► save ──► conclude
+
+RLlib trains; a workflow's `PolicyRun` says what it measures, what is saved and how the run ends.
+Lost learners end an attempt, and the next one goes on from the last checkpoint (`recovery`).
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from parley.platform.cluster.connection import connect_ray
+from parley.platform.engine.rllib.recovery import attended, recover
+from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
+from parley.platform.engine.rllib.rllib_config import GradientConfig
+from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
+from parley.platform.runs.result import conclude_run, newest_figures
+from parley.platform.runs.run_folder import RunFolder
+from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
+from parley.platform.settings.sections import CheckpointConfig
+from parley.platform.terminal.progress import Column, Goal, Progress
+from parley.platform.terminal.quiet import quiet_rllib
+
+Row = dict[str, Any]
+LOSSES = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
+"""What learners report of each module."""
+CURVE_FILE = "learning_curve.png"
+
+
+class PolicyConfig(GradientConfig, Protocol):
+    """What an experiment says of its run."""
+
+    @property
+    def checkpoint(self) -> CheckpointConfig:
+        """What is saved."""
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What RLlib made of one iteration."""
+
+    losses: Mapping[str, Any]
+    """Module -> its `LOSSES`."""
+    env_steps: int
+    """That it took."""
+    seconds: float
+
+
+class PolicyRun(ABC):
+    """The state of one run between iterations; subclasses fill the hooks.
+
+    Args:
+        config: the experiment.
+        run_folder: where everything is written.
+        algorithm: trains; the run stops it.
+        interrupting: makes the block in which an iteration may be given up.
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        run_folder: RunFolder,
+        algorithm: RestorableAlgorithm,
+        interrupting: Interrupting = nullcontext,
+    ) -> None:
+        self.run_folder = run_folder
+        self.algorithm = algorithm
+        self.interrupting = interrupting
+        self.checkpointing = config.checkpoint
+        self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
+        self.iteration = 0
+        self.seconds = 0.0
+        """Of all processes that took part in the run."""
+        self._saved_iteration = -1
+        algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
+
+    # Hooks that a workflow has to fill.
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether the run has reached one of its ends."""
+
+    @abstractmethod
+    def measure(self, iteration: Iteration) -> Row:
+        """The figures of an iteration."""
+
+    @abstractmethod
+    def is_evaluation_due(self) -> bool:
+        """Whether the policies are to be evaluated after this iteration."""
+
+    @abstractmethod
+    def evaluate(self) -> Row:
+        """Figures of the policies of now; may be given up when the run is stopped."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What `policy.json` tells of the policies."""
+
+    @abstractmethod
+    def save_policies(self, folder: Path) -> None:
+        """Write the folders of the policies of now."""
+
+    @abstractmethod
+    def own_state(self) -> dict[str, Any]:
+        """What a resumed run needs of the workflow's."""
+
+    @abstractmethod
+    def restore_own(self, state: Mapping[str, Any]) -> None:
+        """Take over an `own_state`; the algorithm's state follows."""
+
+    @abstractmethod
+    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+        """The final figures of a finished run; runners and learners are gone."""
+
+    # Hooks that may stay as they are, or empty (B027).
+
+    @property
+    def reached(self) -> int:
+        """How far the run is, in the unit of its goal."""
+        return self.iteration
+
+    def begin(self, progress: Progress) -> None:  # noqa: B027
+        """Do what comes before the first iteration."""
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Around all that the algorithm does: explains errors of the workflow's own."""
+        return nullcontext()
+
+    def show(self, progress: Progress) -> None:  # noqa: B027
+        """Show something of an iteration besides its row."""
+
+    def finish(self, progress: Progress) -> None:  # noqa: B027
+        """Do what comes after the last iteration and needs runners."""
+
+    def new_best(self, row: Row) -> float | None:
+        """The score of a row whose policies are better than all before, which is remembered."""
+        return None
+
+    def is_save_due(self, row: Row) -> bool:
+        """Whether a checkpoint is to be written after this row, though it is not the best."""
+        return self.iteration % self.checkpointing.interval_iterations == 0
+
+    def forget_after(self, iteration: int) -> None:
+        """Drop what was written of later iterations, which are made again."""
+        self.run_folder.drop_metrics_after(iteration)
+
+    def draw(self, rows: Sequence[Mapping[str, object]], path: Path) -> None:  # noqa: B027
+        """Draw the learning curve into a PNG file."""
+
+    def measure_stop(self) -> Row:
+        """The figures of a run that was stopped."""
+        return newest_figures(self.run_folder)
+
+    def details(self) -> dict[str, Any]:
+        """What the result says besides."""
+        return {}
+
+    # What all runs do.
+
+    def iterate(self) -> Row:
+        """One iteration: sample, learn, perhaps evaluate and save; its row of metrics."""
+        started, env_steps = time.perf_counter(), self.algorithm.num_env_steps
+        with self.interrupting():
+            losses = self.algorithm.train()["learners"]
+        self.iteration += 1
+        done = self.algorithm.num_env_steps - env_steps
+        figures = self.measure(Iteration(losses, done, time.perf_counter() - started))
+        evaluation = self._evaluate_if_due()
+        self.seconds += time.perf_counter() - started
+        return self.record(
+            {
+                "iteration": self.iteration,
+                "env_steps": self.algorithm.num_env_steps,
+                "seconds": self.seconds,
+                **figures,
+                **evaluation,
+            }
+        )
+
+    def record(self, row: Row) -> Row:
+        """Write a row down, then a checkpoint where one is due."""
+        # Before the checkpoint: resuming drops rows that are ahead of it, but cannot make them up.
+        self.run_folder.append_metrics(row)
+        score = self.new_best(row)
+        if score is not None or self.is_save_due(row):
+            self.save(score)
+        return row
+
+    def save(self, best_score: float | None = None) -> None:
+        """Write a checkpoint of this iteration, unless there is one."""
+        if self._saved_iteration == self.iteration and best_score is None:
+            return
+        state = {
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            **self.own_state(),
+            "algorithm": self.algorithm.training_state(),
+        }
+        self.store.save(self.iteration, self.save_policies, self.facts(), state, best_score)
+        self._saved_iteration = self.iteration
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where the checkpoint was written."""
+        state = checkpoint.read_trainer_state()
+        self.iteration = self._saved_iteration = state["iteration"]
+        self.seconds = state["seconds"]
+        self.restore_own(state)
+        self.algorithm.restore_training(state["algorithm"])
+        self.forget_after(self.iteration)
+
+    def train(self, stop: StopSignal, progress: Progress) -> None:
+        """Iterate to the run's end or to a stop signal, then save."""
+        try:
+            with progress.status("training"):
+                while not self.finished and not stop.received:
+                    progress.update(self.iterate())
+                    self.show(progress)
+                    for notice in self.algorithm.take_notices():
+                        progress.say(notice)
+        except StopOverdue:
+            if not self.algorithm.undo_iteration():
+                progress.say("the update in progress was given up; the last checkpoint stands")
+                return
+            progress.say("the iteration in progress was given up; saving the one before it")
+        if stop.received:
+            self.algorithm.hurry()
+        self.save()
+
+    def conclude(self, stopped: bool) -> Row:
+        """Measure the best policies, draw the curve, write the result.
+
+        Raises:
+            KeyboardInterrupt: it was stopped; the result says so.
+        """
+        checkpoint = self.store.find("best") or self.store.find("last")
+        rows = self.run_folder.read_metrics()
+        if rows:
+            self.draw(rows, self.run_folder.path / CURVE_FILE)
+        metrics = self.measure_stop() if stopped else self.measure_end(checkpoint)
+        status = "stopped" if stopped else "done"
+        result = conclude_run(
+            self.run_folder, status, self.seconds, metrics, checkpoint, **self.details()
+        )
+        if stopped:
+            raise KeyboardInterrupt
+        return result
+
+    def close(self) -> None:
+        """Stop runners and learners."""
+        self.algorithm.stop()
+
+    def _evaluate_if_due(self) -> Row:
+        if not self.is_evaluation_due():
+            return {}
+        try:
+            with self.interrupting():
+                return self.evaluate()
+        except StopOverdue:
+            return {}
+
+
+AnyRun = TypeVar("AnyRun", bound=PolicyRun)
+
+
+@dataclass(frozen=True)
+class Display:
+    """What the terminal shows of a run."""
+
+    columns: Sequence[Column]
+    goal: Goal
+    measuring: str
+    """What is done at the end, in words."""
+
+
+def find_start(run_folder: RunFolder, resume: bool) -> Checkpoint | None:
+    """The checkpoint from which a run goes on; None: it begins."""
+    return CheckpointStore(run_folder.checkpoints).find("last") if resume else None
+
+
+def train_policies(
+    config: PolicyConfig,
+    checkpoint: Checkpoint | None,
+    make_run: Callable[[Interrupting], AnyRun],
+    run_folder: RunFolder,
+    display: Display,
+) -> Row:
+    """Train from a checkpoint or from the beginning to the run's end; its result.
+
+    Args:
+        config: the experiment.
+        checkpoint: where to go on.
+        make_run: starts runners and learners of an attempt.
+        run_folder: where everything is written.
+        display: what the terminal shows.
+
+    Raises:
+        KeyboardInterrupt: stopped by a signal; everything is saved.
+        LearnerLostError: learners were lost too often.
+    """
+    quiet_rllib()
+    rollouts, learner = config.rollouts, config.learner
+    store = CheckpointStore(run_folder.checkpoints)
+    with (
+        StopSignal(config.checkpoint.stop_grace_s) as stop,
+        Progress(display.columns, display.goal) as progress,
+    ):
+
+        def attempt(checkpoint: Checkpoint | None) -> AnyRun:
+            with progress.status(f"starting {rollouts.num_env_runners} env runners"):
+                run = make_run(stop.interrupting)
+            with attended(run), run.watching():
+                if checkpoint is not None:
+                    run.restore(checkpoint)
+                else:
+                    run.forget_after(-1)
+                    run.begin(progress)
+                progress.resume_from(run.reached)
+                run.train(stop, progress)
+                if run.finished:
+                    run.finish(progress)
+            return run
+
+        with connect_ray(config.ray, rollouts.num_env_runners + learner.num_learners, progress):
+            run = recover(attempt, checkpoint, store, learner.max_restarts, progress)
+        with progress.status(display.measuring):
+            return run.conclude(stopped=stop.received and not run.finished)
