@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def run_imitation(
             if not run.finished and not stop.received:
                 run.train(use_gpu, stop, progress)
         if stop.received and not run.finished:
-            run.conclude_stopped()
+            run.conclude(stopped=True)
         with (
             stop.at_once(),
             progress.status(f"evaluating {config.evaluation.episodes} episodes"),
@@ -166,7 +166,7 @@ class ImitationRun(NextTokenRun):
             "train_env_steps": int(self.training_episodes.lengths.sum()),
         }
 
-    def draw_curve(self, rows: list[dict[str, object]], path: Path) -> None:
+    def draw(self, rows: Sequence[Mapping[str, object]], path: Path) -> None:
         """Losses above returns."""
         plot_imitation_curve(rows, self.config, path)
 

@@ -22,10 +22,10 @@ from parley.platform.engine.rllib.run import (
     Display,
     Iteration,
     PolicyRun,
-    Row,
     find_start,
     train_policies,
 )
+from parley.platform.engine.training_run import Row
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder

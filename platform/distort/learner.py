@@ -33,7 +33,7 @@ class DialogueLearner(GradientLearner):
         """Only matrices of the language model decay; the value head has a rate of its own."""
         parameters = list(policy.language_model.parameters())
         head = policy.value_head
-        if self.gradient.critic is None:
+        if not self.gradient.needs_critic:
             head.requires_grad_(False)
             return [{"params": parameters, "lr_scale": 1.0}]
         ppo: DialoguePPOConfig = self.gradient.settings

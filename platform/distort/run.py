@@ -28,10 +28,10 @@ from parley.platform.engine.rllib.run import (
     Display,
     Iteration,
     PolicyRun,
-    Row,
     find_start,
     train_policies,
 )
+from parley.platform.engine.training_run import Row
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.pinned_inputs import read_inputs
 from parley.platform.runs.run_folder import RunFolder

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import transformers.utils.logging
@@ -17,6 +17,7 @@ from transformers import GPT2LMHeadModel
 
 from parley.platform.engine.torch.device import choose_device
 from parley.platform.engine.torch.threads import limit_threads
+from parley.platform.engine.training_run import Row, TrainingRun
 from parley.platform.language.language_data import encode_split, load_split
 from parley.platform.language.ngrams import KneserNey
 from parley.platform.language.self_talk import hold_dialogue
@@ -30,9 +31,8 @@ from parley.platform.language.training import (
     measure_losses,
 )
 from parley.platform.report.intervals import bootstrap_rate_interval
-from parley.platform.runs.checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from parley.platform.runs.checkpoints import Checkpoint, CheckpointError
 from parley.platform.runs.kinds import kind_facts
-from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import StopOverdue, StopSignal
 from parley.platform.runs.transcripts import (
@@ -79,14 +79,15 @@ def run_pretrain(config: PretrainConfig, run_folder: RunFolder, resume: bool) ->
             progress.say(remark)
         run.train(stop, progress)
         if not run.finished:
-            run.conclude_stopped()
+            run.save()
+            run.conclude(stopped=True)
         with stop.at_once(), progress.status("measuring the held-out dialogues"):
             result = run.conclude()
     run.show_sample()
     return result
 
 
-class PretrainRun:
+class PretrainRun(TrainingRun):
     """The state of one pretraining between gradient steps.
 
     Args:
@@ -96,10 +97,9 @@ class PretrainRun:
     """
 
     def __init__(self, config: PretrainConfig, run_folder: RunFolder, resume: bool) -> None:
+        super().__init__(run_folder, config.checkpoint.keep)
         self.config = config
-        self.run_folder = run_folder
         self.transcripts = run_folder.path / TRANSCRIPTS_FILE
-        self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
         checkpoint = self.store.find("last") if resume else None
         folder = None if checkpoint is None else checkpoint.policy_folders[SPEAKER]
         tokenizer = None if folder is None else load_tokenizer(folder)
@@ -108,8 +108,6 @@ class PretrainRun:
         self.model = _to_device(model, choose_device(config.learner.num_gpus_per_learner))
         self.trainer = LanguageTrainer(self.model, self.data.training, config.training, config.seed)
         self.best: dict[str, Any] | None = None
-        self.seconds = 0.0
-        """Of gradient steps, over all processes that took part in the run."""
         self._loss_sum = 0.0
         self._num_losses = 0
         self._row_tokens, self._row_seconds = 0, 0.0
@@ -154,25 +152,17 @@ class PretrainRun:
         training.advance(handled=num_tokens, loss=loss)
         saves = self.trainer.num_steps % self.config.checkpoint.interval_iterations == 0
         if saves and not self._is_row_due():
-            self._save(None)
+            self.save()
 
-    def conclude(self) -> dict[str, Any]:
-        """Measure the best checkpoint on the held-out dialogues and write the result."""
-        checkpoint = self.store.find("best")
+    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+        """The best checkpoint on the held-out dialogues."""
         assert checkpoint is not None, "a finished run has saved"
         _load_weights(self.model, checkpoint)
-        return self._write_result("done", checkpoint, self._measure())
+        return self._measure()
 
-    def conclude_stopped(self) -> NoReturn:
-        """Save, and write the result of a run that may go on.
-
-        Raises:
-            KeyboardInterrupt: always; that is what stopped it.
-        """
-        self._save(None)
-        checkpoint = self.store.find("best") or self.store.find("last")
-        self._write_result("stopped", checkpoint, newest_figures(self.run_folder))
-        raise KeyboardInterrupt
+    def details(self) -> dict[str, Any]:
+        """Where the gradients were computed."""
+        return {"device": self.trainer.device.type}
 
     def show_sample(self) -> None:
         """Print the last dialogue that the model held with itself."""
@@ -208,7 +198,7 @@ class PretrainRun:
         is_best = self.best is None or row[key] < self.best[key]
         if is_best:
             self.best = {name: row[name] for name in ("iteration", key)}
-        self._save(-losses.mean if is_best else None)
+        self.save(-losses.mean if is_best else None)
         return row
 
     def _measure(self) -> dict[str, Any]:
@@ -238,14 +228,6 @@ class PretrainRun:
 
     def _measure_ngrams(self, order: int, vocab_size: int) -> DialogueLosses:
         return KneserNey(self.data.training, order, vocab_size).measure(self.data.heldout)
-
-    def _write_result(
-        self, status: str, checkpoint: Checkpoint | None, metrics: dict[str, Any]
-    ) -> dict[str, Any]:
-        device = self.trainer.device.type
-        return conclude_run(
-            self.run_folder, status, self.seconds, metrics, checkpoint, device=device
-        )
 
     def _sample(self) -> list[Transcript]:
         """Dialogues that the model holds with itself, the same openers every time."""
@@ -290,7 +272,8 @@ class PretrainRun:
         self._loss_sum, self._num_losses = state["loss_sum"], state["num_losses"]
         self._row_tokens, self._row_seconds = state["row_tokens"], state["row_seconds"]
 
-    def _save(self, best_score: float | None) -> None:
+    def save(self, best_score: float | None = None) -> None:
+        """Write a checkpoint of the steps so far."""
         facts = {
             **kind_facts(self.config),
             "policy": "gpt2",

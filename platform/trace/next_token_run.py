@@ -7,7 +7,7 @@ held-out traces and executes them.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> dict[
             if not run.finished and not stop.received:
                 run.train(use_gpu, stop, progress)
         if stop.received and not run.finished:
-            run.conclude_stopped()
+            run.conclude(stopped=True)
         if run.snapshot.step < config.training.num_steps:
             progress.say(
                 f"stopped after {run.snapshot.step} steps: at every trained size, "
@@ -177,7 +177,7 @@ class TraceRun(NextTokenRun):
         """What `parley evaluate` measures."""
         return keep_outcome(checkpoint.path, self.run_folder.path)
 
-    def draw_curve(self, rows: list[dict[str, object]], path: Path) -> None:
+    def draw(self, rows: Sequence[Mapping[str, object]], path: Path) -> None:
         """Loss above exact match."""
         plot_trace_curve(rows, self.config, path)
 

@@ -21,11 +21,11 @@ from parley.platform.engine.rllib.run import (
     Display,
     Iteration,
     PolicyRun,
-    Row,
     find_start,
     train_policies,
 )
 from parley.platform.engine.torch.threads import limit_threads
+from parley.platform.engine.training_run import Row
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting

@@ -6,11 +6,11 @@ written in the order of the gradient steps all the same.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import ray
 import torch
@@ -22,8 +22,8 @@ from parley.platform.engine.next_token.channel import Snapshot
 from parley.platform.engine.next_token.gradient_step import NextTokenSettings
 from parley.platform.engine.next_token.training import NextTokenTraining
 from parley.platform.engine.next_token.worker import WORKERS, TrainingJob
-from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
-from parley.platform.runs.result import conclude_run, newest_figures
+from parley.platform.engine.training_run import Row, TrainingRun
+from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
 from parley.platform.settings.errors import ConfigError
@@ -31,8 +31,6 @@ from parley.platform.settings.sections import CheckpointConfig, LearnerConfig
 from parley.platform.terminal.progress import Progress
 from parley.policies.token.actor_critic import LanguageActorCritic
 from parley.policies.token.building import build_policy, load_policy
-
-CURVE_FILE = "learning_curve.png"
 
 
 class NextTokenConfig(Protocol):
@@ -59,7 +57,7 @@ class NextTokenConfig(Protocol):
         """What is saved."""
 
 
-class NextTokenRun(ABC):
+class NextTokenRun(TrainingRun):
     """The state of one run between snapshots; what is learned and measured is the subclass's.
 
     Args:
@@ -76,7 +74,7 @@ class NextTokenRun(ABC):
         policy_settings: Mapping[str, Any],
         start: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.run_folder = run_folder
+        super().__init__(run_folder, config.checkpoint.keep)
         self.policy_settings = policy_settings
         self._config = config
         with torch.random.fork_rng(devices=[]):
@@ -86,7 +84,6 @@ class NextTokenRun(ABC):
         if start is not None:
             policy.load_state_dict(start)
         self.policy = policy
-        self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
         self.best: dict[str, Any] | None = None
         self.snapshot = Snapshot(0, self._weights())
         self.is_measure_due = False
@@ -120,10 +117,6 @@ class NextTokenRun(ABC):
     @abstractmethod
     def measure_best(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The final figures."""
-
-    @abstractmethod
-    def draw_curve(self, rows: list[dict[str, object]], path: Path) -> None:
-        """Draw the learning curve into a PNG file."""
 
     def train(self, use_gpu: bool, stop: StopSignal, progress: Progress) -> None:
         """Take in the snapshots of workers until the training ends, or is stopped.
@@ -175,7 +168,7 @@ class NextTokenRun(ABC):
         Raises:
             StopOverdue: stopped while it measured; nothing was recorded.
         """
-        self.snapshot = snapshot
+        self.snapshot, self.seconds = snapshot, snapshot.seconds
         self.policy.language_model.load_state_dict(
             {name: torch.from_numpy(array.copy()) for name, array in snapshot.weights.items()}
         )
@@ -205,6 +198,7 @@ class NextTokenRun(ABC):
         self.policy.load_state_dict(policy.state_dict())
         self.restore_progress(state)
         self.snapshot = Snapshot(weights=self._weights(), **state["snapshot"])
+        self.seconds = self.snapshot.seconds
         self.is_measure_due = self.snapshot.row is not None
         self.run_folder.drop_metrics_after(self.snapshot.step)
 
@@ -216,38 +210,20 @@ class NextTokenRun(ABC):
         """Take over a `progress_state`."""
         self.best = state["best"]
 
-    def conclude(self) -> dict[str, Any]:
-        """Measure the best policy on fresh inputs, draw the curve, write the result."""
-        checkpoint = self.store.find("best")
-        assert checkpoint is not None, "a finished run has saved"
-        assert self.best is not None, "a finished run has rows"
-        metrics = {
+    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+        """The best policy on fresh inputs."""
+        assert checkpoint is not None and self.best is not None, "a finished run has rows"
+        return {
             **self.measure_best(checkpoint),
             "best_step": self.best["iteration"],
             "train_steps": self.snapshot.step,
             "train_tokens": self.snapshot.num_tokens,
             "train_seconds": self.snapshot.seconds,
         }
-        return self._write_result("done", checkpoint, metrics)
 
-    def conclude_stopped(self) -> NoReturn:
-        """Draw the curve so far and write the result of a run that may go on.
-
-        Raises:
-            KeyboardInterrupt: always; that is what stopped it.
-        """
-        checkpoint = self.store.find("best") or self.store.find("last")
-        self._write_result("stopped", checkpoint, newest_figures(self.run_folder))
-        raise KeyboardInterrupt
-
-    def _write_result(
-        self, status: str, checkpoint: Checkpoint | None, metrics: dict[str, Any]
-    ) -> dict[str, Any]:
-        rows = self.run_folder.read_metrics()
-        if rows:
-            self.draw_curve(rows, self.run_folder.path / CURVE_FILE)
-        seconds, device = self.snapshot.seconds, self.snapshot.device
-        return conclude_run(self.run_folder, status, seconds, metrics, checkpoint, device=device)
+    def details(self) -> dict[str, Any]:
+        """Where the gradients were computed."""
+        return {"device": self.snapshot.device}
 
     def _weights(self) -> dict[str, Any]:
         state = self.policy.language_model.state_dict()

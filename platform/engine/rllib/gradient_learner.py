@@ -28,7 +28,6 @@ from parley.platform.engine.rllib.gradients.policy_gradient import (
     VALUES,
     Drawn,
     PolicyGradient,
-    ones_like_rows,
 )
 from parley.platform.engine.rllib.loss import LossTerms, compute_loss
 from parley.platform.engine.rllib.schedules import Schedule, constant
@@ -247,5 +246,5 @@ def read_drawn(batch: dict[str, Any]) -> Drawn:
         values=columns[VALUES],
         advantages=columns[ADVANTAGES],
         value_targets=columns.get(VALUE_TARGETS),
-        valid=ones_like_rows(columns[ACTIONS]) if valid is None else valid,
+        valid=torch.ones_like(columns[ACTIONS], dtype=torch.bool) if valid is None else valid,
     )

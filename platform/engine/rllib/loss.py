@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parley.platform.engine.rllib.gradients.policy_gradient import Critic, Drawn, PolicyGradient
+from parley.platform.engine.rllib.gradients.policy_gradient import Drawn, PolicyGradient
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def compute_loss(
     tokens = gradient.token_losses(now, drawn)
     total = policy = gradient.average(tokens.losses, drawn)
     value = clip_fraction = torch.zeros_like(policy)
-    if gradient.critic is not None:
-        value = compute_value_loss(gradient.critic, values, drawn)
-        total = total + gradient.critic.coefficient * value
+    if gradient.needs_critic:
+        value = compute_value_loss(values, drawn, gradient.settings.value_clip)
+        total = total + gradient.settings.value_coefficient * value
     entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
     total = total - entropy_coefficient * entropy
     with torch.no_grad():
@@ -72,11 +72,11 @@ def compute_loss(
     return LossTerms(total, policy, value, entropy, kl, clip_fraction)
 
 
-def compute_value_loss(critic: Critic, values: Tensor, drawn: Drawn) -> Tensor:
-    """The mean squared error of values [N]."""
+def compute_value_loss(values: Tensor, drawn: Drawn, clip: float | None) -> Tensor:
+    """The mean squared error of values [N]; `clip` is c', None: not clipped."""
     assert drawn.value_targets is not None, "a gradient with a critic gives value targets"
     error = (values - drawn.value_targets).square()
-    if critic.clip is not None:
-        near = drawn.values + (values - drawn.values).clamp(-critic.clip, critic.clip)
+    if clip is not None:
+        near = drawn.values + (values - drawn.values).clamp(-clip, clip)
         error = torch.maximum(error, (near - drawn.value_targets).square())
     return error.mean()

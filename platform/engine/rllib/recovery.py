@@ -26,7 +26,7 @@ class LearnerLostError(ParleyError):
     """A learner's process died, and with it the algorithm."""
 
 
-class TrainingRun(Protocol):
+class Attendable(Protocol):
     """A run with processes that may be lost."""
 
     algorithm: RestorableAlgorithm
@@ -36,7 +36,7 @@ class TrainingRun(Protocol):
 
 
 @contextmanager
-def attended(run: TrainingRun) -> Iterator[None]:
+def attended(run: Attendable) -> Iterator[None]:
     """Stop runners and learners in the end; name a lost learner as the cause of what it caused.
 
     Raises:

@@ -20,7 +20,12 @@ from parley.platform.engine.rllib.gradient_learner import (
 from parley.platform.engine.rllib.placement import WAIT_S, runner_settings, wait_s
 from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
-from parley.platform.settings.sections import LearnerConfig, RayConfig, RunnerConfig
+from parley.platform.settings.sections import (
+    CheckpointConfig,
+    LearnerConfig,
+    RayConfig,
+    RunnerConfig,
+)
 
 Space = gymnasium.Space[Any]
 NO_CONNECTOR_STATES: dict[str, Any] = {
@@ -32,24 +37,17 @@ runner send its whole state, and wait for those that hang."""
 MOST_RESTARTS = 1000
 
 
-class GradientConfig(Protocol):
+class PolicyConfig(Protocol):
     """What every experiment of policy gradients says."""
 
-    @property
-    def seed(self) -> int:
-        """Seed of all randomness of the run."""
-
-    @property
-    def ray(self) -> RayConfig:
-        """The cluster."""
+    seed: int
+    ray: RayConfig
+    learner: LearnerConfig
+    checkpoint: CheckpointConfig
 
     @property
     def rollouts(self) -> RunnerConfig:
         """The processes that sample."""
-
-    @property
-    def learner(self) -> LearnerConfig:
-        """The processes that compute gradients."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class AlgorithmParts:
     """Make the learner's batches, where it is given episodes."""
 
 
-def build_rllib_config(config: GradientConfig, parts: AlgorithmParts) -> PPOConfig:
+def build_rllib_config(config: PolicyConfig, parts: AlgorithmParts) -> PPOConfig:
     """The RLlib configuration of an experiment."""
     num_shares = max(1, config.learner.num_learners)  # a gradient step joins one of each learner
     observations, actions = parts.spaces

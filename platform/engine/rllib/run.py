@@ -9,37 +9,26 @@ Lost learners end an attempt, and the next one goes on from the last checkpoint 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from parley.platform.cluster.connection import connect_ray
 from parley.platform.engine.rllib.recovery import attended, recover
 from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
-from parley.platform.engine.rllib.rllib_config import GradientConfig
+from parley.platform.engine.rllib.rllib_config import PolicyConfig
+from parley.platform.engine.training_run import Row, TrainingRun
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
-from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
-from parley.platform.settings.sections import CheckpointConfig
 from parley.platform.terminal.progress import Column, Goal, Progress
 from parley.platform.terminal.quiet import quiet_rllib
 
-Row = dict[str, Any]
 LOSSES = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
 """What learners report of each module."""
-CURVE_FILE = "learning_curve.png"
-
-
-class PolicyConfig(GradientConfig, Protocol):
-    """What an experiment says of its run."""
-
-    @property
-    def checkpoint(self) -> CheckpointConfig:
-        """What is saved."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,7 @@ class Iteration:
     seconds: float
 
 
-class PolicyRun(ABC):
+class PolicyRun(TrainingRun):
     """The state of one run between iterations; subclasses fill the hooks.
 
     Args:
@@ -70,14 +59,11 @@ class PolicyRun(ABC):
         algorithm: RestorableAlgorithm,
         interrupting: Interrupting = nullcontext,
     ) -> None:
-        self.run_folder = run_folder
+        super().__init__(run_folder, config.checkpoint.keep)
         self.algorithm = algorithm
         self.interrupting = interrupting
         self.checkpointing = config.checkpoint
-        self.store = CheckpointStore(run_folder.checkpoints, config.checkpoint.keep)
         self.iteration = 0
-        self.seconds = 0.0
-        """Of all processes that took part in the run."""
         self._saved_iteration = -1
         algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
 
@@ -116,10 +102,6 @@ class PolicyRun(ABC):
     def restore_own(self, state: Mapping[str, Any]) -> None:
         """Take over an `own_state`; the algorithm's state follows."""
 
-    @abstractmethod
-    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
-        """The final figures of a finished run; runners and learners are gone."""
-
     # Hooks that may stay as they are, or empty (B027).
 
     @property
@@ -127,17 +109,17 @@ class PolicyRun(ABC):
         """How far the run is, in the unit of its goal."""
         return self.iteration
 
-    def begin(self, progress: Progress) -> None:  # noqa: B027
+    def begin(self, progress: Progress) -> None:
         """Do what comes before the first iteration."""
 
     def watching(self) -> AbstractContextManager[None]:
         """Around all that the algorithm does: explains errors of the workflow's own."""
         return nullcontext()
 
-    def show(self, progress: Progress) -> None:  # noqa: B027
+    def show(self, progress: Progress) -> None:
         """Show something of an iteration besides its row."""
 
-    def finish(self, progress: Progress) -> None:  # noqa: B027
+    def finish(self, progress: Progress) -> None:
         """Do what comes after the last iteration and needs runners."""
 
     def new_best(self, row: Row) -> float | None:
@@ -151,17 +133,6 @@ class PolicyRun(ABC):
     def forget_after(self, iteration: int) -> None:
         """Drop what was written of later iterations, which are made again."""
         self.run_folder.drop_metrics_after(iteration)
-
-    def draw(self, rows: Sequence[Mapping[str, object]], path: Path) -> None:  # noqa: B027
-        """Draw the learning curve into a PNG file."""
-
-    def measure_stop(self) -> Row:
-        """The figures of a run that was stopped."""
-        return newest_figures(self.run_folder)
-
-    def details(self) -> dict[str, Any]:
-        """What the result says besides."""
-        return {}
 
     # What all runs do.
 
@@ -233,25 +204,6 @@ class PolicyRun(ABC):
         if stop.received:
             self.algorithm.hurry()
         self.save()
-
-    def conclude(self, stopped: bool) -> Row:
-        """Measure the best policies, draw the curve, write the result.
-
-        Raises:
-            KeyboardInterrupt: it was stopped; the result says so.
-        """
-        checkpoint = self.store.find("best") or self.store.find("last")
-        rows = self.run_folder.read_metrics()
-        if rows:
-            self.draw(rows, self.run_folder.path / CURVE_FILE)
-        metrics = self.measure_stop() if stopped else self.measure_end(checkpoint)
-        status = "stopped" if stopped else "done"
-        result = conclude_run(
-            self.run_folder, status, self.seconds, metrics, checkpoint, **self.details()
-        )
-        if stopped:
-            raise KeyboardInterrupt
-        return result
 
     def close(self) -> None:
         """Stop runners and learners."""

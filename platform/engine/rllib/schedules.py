@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Schedule(Protocol):
-    """A number for each count of iterations or environment steps."""
-
-    def at(self, count: int) -> float:
-        """The number after `count`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +30,9 @@ class Fall:
     def at(self, count: int) -> float:
         """The number after `count`."""
         return self.first * max(0.0, 1.0 - count / self.length)
+
+
+Schedule = Line | Fall
 
 
 def constant(number: float) -> Line:

@@ -11,10 +11,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
@@ -85,26 +84,11 @@ class TokenLosses:
     """bool [N]: where the importance ratio has left its range; None: there is no range."""
 
 
-@dataclass(frozen=True)
-class Critic:
-    """How state values are learned beside the policy."""
-
-    coefficient: float
-    """Weight of the value loss."""
-    clip: float | None
-    """Clip range of the value's change; None: not clipped."""
-
-
 class GradientSettings(Protocol):
     """What every gradient's section of an experiment holds."""
 
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate at the start."""
-
-    @property
-    def max_grad_norm(self) -> float:
-        """Longest gradient; longer ones are scaled down."""
+    learning_rate: float
+    max_grad_norm: float
 
 
 AnySettings = TypeVar("AnySettings", bound=GradientSettings)
@@ -117,6 +101,9 @@ class PolicyGradient(ABC, Generic[AnySettings]):
         settings: the section of the experiment.
     """
 
+    needs_critic: ClassVar[bool] = False
+    """Whether state values are learned, by `value_coefficient` and `value_clip` of its settings."""
+
     def __init__(self, settings: AnySettings) -> None:
         self.settings = settings
 
@@ -124,11 +111,6 @@ class PolicyGradient(ABC, Generic[AnySettings]):
     def num_epochs(self) -> int:
         """Passes over one iteration's batch: 1 where nothing makes up for a changed policy."""
         return 1
-
-    @property
-    def critic(self) -> Critic | None:
-        """None: no values are learned."""
-        return None
 
     @abstractmethod
     def credit(self, stretches: Sequence[Stretch]) -> Credit:
@@ -155,8 +137,3 @@ class PolicyGradient(ABC, Generic[AnySettings]):
             weight_decay=0.0,
             fused=True,
         )
-
-
-def ones_like_rows(column: Tensor) -> Tensor:
-    """The `valid` of a batch in which every row counts: bool [R]."""
-    return torch.ones(len(column), dtype=torch.bool, device=column.device)

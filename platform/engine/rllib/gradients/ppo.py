@@ -19,7 +19,6 @@ from parley.platform.engine.rllib.gradients.policy_gradient import (
     ADVANTAGES,
     VALUE_TARGETS,
     Credit,
-    Critic,
     Drawn,
     GradientSettings,
     PolicyGradient,
@@ -31,43 +30,23 @@ from parley.platform.engine.rllib.gradients.policy_gradient import (
 class PPOSettings(GradientSettings, Protocol):
     """What it reads of its section."""
 
-    @property
-    def gamma(self) -> float:
-        """Discount of a token."""
-
-    @property
-    def gae_lambda(self) -> float:
-        """Lambda of the generalised advantage estimate."""
-
-    @property
-    def clip(self) -> float:
-        """Clip range of the probability ratio."""
-
-    @property
-    def value_clip(self) -> float | None:
-        """Clip range of the value's change."""
-
-    @property
-    def value_coefficient(self) -> float:
-        """Weight of the value loss."""
-
-    @property
-    def num_epochs(self) -> int:
-        """Passes over one iteration's batch."""
+    gamma: float
+    gae_lambda: float
+    clip: float
+    value_clip: float | None
+    value_coefficient: float
+    num_epochs: int
 
 
 class PPO(PolicyGradient[PPOSettings]):
     """One importance ratio for each token, clipped; a critic."""
 
+    needs_critic = True
+
     @property
     def num_epochs(self) -> int:
         """As the settings say."""
         return self.settings.num_epochs
-
-    @property
-    def critic(self) -> Critic:
-        """As the settings say."""
-        return Critic(self.settings.value_coefficient, self.settings.value_clip)
 
     def credit(self, stretches: Sequence[Stretch]) -> Credit:
         """Generalised advantages, and the values that they would have needed."""
