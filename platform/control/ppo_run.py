@@ -104,16 +104,6 @@ class PPORun(PolicyRun):
         self.next_evaluation = config.evaluation.interval_env_steps
 
     @property
-    def env_steps(self) -> int:
-        """Environment steps so far, those of a warm start included."""
-        return self.algorithm.num_env_steps
-
-    @property
-    def reached(self) -> int:
-        """The environment steps."""
-        return self.env_steps
-
-    @property
     def finished(self) -> bool:
         """Whether the run has reached one of its ends."""
         target = self.config.stop.target_return
@@ -145,14 +135,12 @@ class PPORun(PolicyRun):
             **_summarise_losses(iteration.losses, list(self.policies)),
         }
 
-    def is_evaluation_due(self) -> bool:
-        """After so many environment steps, and at the end."""
-        is_due = self.env_steps >= self.next_evaluation or self._exhausted
-        return bool(self.config.evaluation.interval_env_steps) and is_due
-
-    def evaluate(self) -> Row:
+    def evaluate_if_due(self) -> Row:
         """Greedy episodes on seeds of their own, by which the best checkpoint is chosen."""
         evaluation = self.config.evaluation
+        is_due = self.env_steps >= self.next_evaluation or self._exhausted
+        if not (evaluation.interval_env_steps and is_due):
+            return {}
         self._pull_weights()
         episodes = play_episodes(
             self.policies,

@@ -155,10 +155,10 @@ class DistortRun(PolicyRun):
             transcript = self._transcribe(self.algorithm.record.dialogues[:1])[0]
             progress.say(f"{title_of(transcript)}\n{format_transcript(transcript)}\n")
 
-    def is_evaluation_due(self) -> bool:
-        """After so many iterations."""
+    def evaluate_if_due(self) -> Row:
+        """Dialogues on the held-out openers, after so many iterations."""
         interval = self.config.evaluation.interval_iterations
-        return bool(interval) and self.iteration % interval == 0
+        return self.evaluate() if interval and self.iteration % interval == 0 else {}
 
     def evaluate(self) -> Row:
         """Dialogues on the held-out openers."""

@@ -131,7 +131,7 @@ class TracePPORun(PolicyRun):
             self.algorithm.load_weights({DEFAULT_MODULE_ID: self.start_weights})
         started = time.perf_counter()
         with progress.status("measuring the policy before training"):
-            row = {"iteration": 0, **self.evaluate()}
+            row = {"iteration": 0, **self.evaluate_if_due()}
             self.start = self._measure_start()
         self.seconds += time.perf_counter() - started
         progress.update(self.record({**row, "seconds": self.seconds}))
@@ -150,12 +150,10 @@ class TracePPORun(PolicyRun):
             **{name: float(losses[name]) for name in LOSSES},
         }
 
-    def is_evaluation_due(self) -> bool:
-        """After so many iterations, and at the end."""
-        return self.finished or self.iteration % self.config.ppo.eval_interval == 0
-
-    def evaluate(self) -> Row:
-        """A few held-out traces of every trained size."""
+    def evaluate_if_due(self) -> Row:
+        """A few held-out traces of every trained size; before training, and at the end too."""
+        if not self.finished and self.iteration % self.config.ppo.eval_interval:
+            return {}
         self._pull_weights()
         return measure_selection(self.policy.language_model, self.config, self.task)
 

@@ -67,6 +67,11 @@ class PolicyRun(TrainingRun):
         self._saved_iteration = -1
         algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
 
+    @property
+    def env_steps(self) -> int:
+        """Environment steps so far, those of a warm start included."""
+        return self.algorithm.num_env_steps
+
     # Hooks that a workflow has to fill.
 
     @property
@@ -79,11 +84,7 @@ class PolicyRun(TrainingRun):
         """The figures of an iteration."""
 
     @abstractmethod
-    def is_evaluation_due(self) -> bool:
-        """Whether the policies are to be evaluated after this iteration."""
-
-    @abstractmethod
-    def evaluate(self) -> Row:
+    def evaluate_if_due(self) -> Row:
         """Figures of the policies of now; may be given up when the run is stopped."""
 
     @abstractmethod
@@ -103,11 +104,6 @@ class PolicyRun(TrainingRun):
         """Take over an `own_state`; the algorithm's state follows."""
 
     # Hooks that may stay as they are, or empty (B027).
-
-    @property
-    def reached(self) -> int:
-        """How far the run is, in the unit of its goal."""
-        return self.iteration
 
     def begin(self, progress: Progress) -> None:
         """Do what comes before the first iteration."""
@@ -138,18 +134,18 @@ class PolicyRun(TrainingRun):
 
     def iterate(self) -> Row:
         """One iteration: sample, learn, perhaps evaluate and save; its row of metrics."""
-        started, env_steps = time.perf_counter(), self.algorithm.num_env_steps
+        started, env_steps = time.perf_counter(), self.env_steps
         with self.interrupting():
             losses = self.algorithm.train()["learners"]
         self.iteration += 1
-        done = self.algorithm.num_env_steps - env_steps
-        figures = self.measure(Iteration(losses, done, time.perf_counter() - started))
-        evaluation = self._evaluate_if_due()
+        done, seconds = self.env_steps - env_steps, time.perf_counter() - started
+        figures = self.measure(Iteration(losses, done, seconds))
+        evaluation = self._evaluate()
         self.seconds += time.perf_counter() - started
         return self.record(
             {
                 "iteration": self.iteration,
-                "env_steps": self.algorithm.num_env_steps,
+                "env_steps": self.env_steps,
                 "seconds": self.seconds,
                 **figures,
                 **evaluation,
@@ -209,12 +205,10 @@ class PolicyRun(TrainingRun):
         """Stop runners and learners."""
         self.algorithm.stop()
 
-    def _evaluate_if_due(self) -> Row:
-        if not self.is_evaluation_due():
-            return {}
+    def _evaluate(self) -> Row:
         try:
             with self.interrupting():
-                return self.evaluate()
+                return self.evaluate_if_due()
         except StopOverdue:
             return {}
 
@@ -274,7 +268,8 @@ def train_policies(
                 else:
                     run.forget_after(-1)
                     run.begin(progress)
-                progress.resume_from(run.reached)
+                reached = {"iteration": run.iteration, "env_steps": run.env_steps}
+                progress.resume_from(reached[display.goal.key])
                 run.train(stop, progress)
                 if run.finished:
                     run.finish(progress)
