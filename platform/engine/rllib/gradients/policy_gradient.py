@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-ACTIONS, LOG_PROBS, VALUES = "drawn", "log_probs", "values"
+ACTIONS, LOG_PROBS, VALUES = "actions", "log_probs", "values"
 """Columns of a batch: what was drawn, its log-probability then, and the value of the state then."""
 ADVANTAGES, VALUE_TARGETS = "advantages", "value_targets"
 """Columns of credit; the second one where values are learned."""
