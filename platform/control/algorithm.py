@@ -24,16 +24,16 @@ from parley.platform.control.learner import (
 from parley.platform.control.runner import Rollout, RunnerSettings, VectorEnvRunner
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.vector_task import VectorTask
+from parley.platform.engine.rllib.gradient_algorithm import GradientAlgorithm
 from parley.platform.engine.rllib.gradient_learner import LearnerSettings
 from parley.platform.engine.rllib.gradients import make_gradient
-from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.engine.rllib.rllib_config import AlgorithmParts, build_rllib_config
 from parley.platform.engine.rllib.runner_requests import Patience, SamplingError
 from parley.platform.engine.rllib.schedules import Line
 from parley.policies.token.window_module import TokenModule
 
 
-class WindowAlgorithm(RestorableAlgorithm):
+class WindowAlgorithm(GradientAlgorithm):
     """Samples fragments and learns; runners keep their environments."""
 
     def setup(self, config: Any) -> None:

@@ -1,22 +1,17 @@
-"""RLlib's loop of an iteration, with a state that can be taken, given back and trusted.
-
-An iteration samples from the runners, then updates the learners; which policy gradient they follow
-is theirs. RLlib's PPO gives the frame: its runners, its learners and the settings of minibatches.
+"""RLlib's frame whose state can be taken, given back and trusted, whatever dies on the way.
 
 Runners may die or hang at any time; they are replaced (`runner_requests`). A lost learner ends the
 algorithm: whoever owns it asks for `num_lost_learners`, and makes another one from a checkpoint.
+RLlib's PPO is the frame for its runners, its learners and its settings of minibatches alone.
 """
 
 from __future__ import annotations
 
-import time
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from ray.exceptions import RayActorError
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
@@ -24,16 +19,10 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
-from ray.rllib.utils.metrics import (
-    LEARNER_RESULTS,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    WEIGHTS_SEQ_NO,
-)
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
-from parley.platform.engine.rllib.gradient_learner import SETTINGS, LearnerSettings
-from parley.platform.engine.rllib.gradients.policy_gradient import PolicyGradient
 from parley.platform.engine.rllib.placed_actors import placed_runners
 from parley.platform.engine.rllib.placement import Places, needs_places, take_places
 from parley.platform.engine.rllib.runner_requests import Answers, ask_runners
@@ -64,7 +53,7 @@ class IterationTimes:
 
 
 class RestorableAlgorithm(PPO):
-    """Runners and learners, and their state; subclasses say how to sample and what to learn."""
+    """Runners and learners, and their state; subclasses say what an iteration is."""
 
     config: PPOConfig  # type: ignore[assignment]  # Tune's base class declares a dict
     metrics: MetricsLogger
@@ -96,51 +85,6 @@ class RestorableAlgorithm(PPO):
         except BaseException:
             self._release_places()
             raise
-
-    @property
-    def gradient(self) -> PolicyGradient[Any]:
-        """What the learners follow."""
-        settings: LearnerSettings = self.config.learner_config_dict[SETTINGS]
-        return settings.gradient
-
-    @abstractmethod
-    def sample(self) -> Any:
-        """What the runners bring back for an iteration, drawn with the weights of now."""
-
-    @abstractmethod
-    def learn(self, sampled: Any) -> None:
-        """Give credit for what was sampled, and update on it; counts the environment steps."""
-
-    def training_step(self) -> None:
-        """One iteration."""
-        self.begin_iteration()
-        started = time.perf_counter()
-        sampled = self.sample()
-        arrived = time.perf_counter()
-        self.begin_update()
-        self.learn(sampled)
-        self.times = IterationTimes(arrived - started, time.perf_counter() - arrived)
-
-    def publish_weights(self) -> Any:
-        """Number the learners' weights; Ray's reference to them, for requests to runners."""
-        self._update_number += 1
-        return ray.put(self.runner_state())
-
-    def update_learners(self, given: Mapping[str, Any], **counts: int) -> None:
-        """Have the learners follow the gradient.
-
-        Args:
-            given: `batch`, `batches` or `episodes`, see RLlib's `LearnerGroup.update`.
-            counts: for schedules, besides the environment steps.
-        """
-        results = self.learner_group.update(
-            **given,
-            timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps, **counts},
-            num_epochs=self.config.num_epochs,
-            minibatch_size=self.config.minibatch_size,
-            shuffle_batch_per_epoch=True,
-        )
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
 
     def cleanup(self) -> None:
         """Stop runners and learners, also those that hang; give their room back."""

@@ -12,13 +12,13 @@ from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 from parley.platform.cluster.devices import rllib_settings
+from parley.platform.engine.rllib.gradient_algorithm import GradientAlgorithm
 from parley.platform.engine.rllib.gradient_learner import (
     SETTINGS,
     GradientLearner,
     LearnerSettings,
 )
 from parley.platform.engine.rllib.placement import WAIT_S, runner_settings, wait_s
-from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
 from parley.platform.settings.sections import (
     CheckpointConfig,
@@ -54,7 +54,7 @@ class PolicyConfig(Protocol):
 class AlgorithmParts:
     """What a workflow hands in."""
 
-    algorithm: type[RestorableAlgorithm]
+    algorithm: type[GradientAlgorithm]
     runner: type[WeightReceiver]
     learner: type[GradientLearner]
     modules: Mapping[str, RLModuleSpec]

@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.platform.engine.rllib.gradient_algorithm import GradientAlgorithm
 from parley.platform.engine.rllib.gradient_learner import ITERATION
-from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.engine.rllib.runner_requests import Patience, RunnerError, SamplingError
 from parley.platform.engine.rllib.sequence_batch import make_share
 
@@ -39,7 +39,7 @@ class Delivery(Protocol):
         """Raise what ends the run, if anything does."""
 
 
-class SequenceAlgorithm(RestorableAlgorithm):
+class SequenceAlgorithm(GradientAlgorithm):
     """Its runners do numbered work, and its learners take padded rows."""
 
     work_name = "pieces of work"
