@@ -109,6 +109,7 @@ class DistortRun(PolicyRun):
         """Those of the newest evaluation."""
         self._evaluated_at = -1
         super().__init__(config, run_folder, start_algorithm(config, task), interrupting)
+        self._saved_iteration = -1  # what is measured before the first one is worth saving
 
     @property
     def finished(self) -> bool:

@@ -64,7 +64,8 @@ class PolicyRun(TrainingRun):
         self.interrupting = interrupting
         self.checkpointing = config.checkpoint
         self.iteration = 0
-        self._saved_iteration = -1
+        self._saved_iteration = 0
+        """The newest with a checkpoint; before the first one there is nothing to save."""
         algorithm.copy_updates_over_s = config.checkpoint.stop_grace_s / 2
 
     @property
