@@ -114,7 +114,8 @@ def share_steps(episodes: Sequence[SingleAgentEpisode], num_learners: int) -> li
     """The steps of all episodes in equal shares, each with steps of every module.
 
     RLlib's own division is by whole episodes: a learner may then have no step of a module, and
-    waits indefinitely for the others' gradients of it. Rows that make up the number are not `VALID`.
+    waits indefinitely for the others' gradients of it. Rows that make up the number are not
+    `VALID`.
     """
     columns = join_steps(episodes)
     for steps in columns.values():
