@@ -117,8 +117,19 @@ def untimed(value: Any) -> Any:
             if key not in PLACED and not key.endswith(TIMED)
         }
     if isinstance(value, list):
-        return [untimed(entry) for entry in value]
+        rows = [untimed(entry) for entry in value]
+        return sorted(rows, key=_place_in_sweep) if _are_of_trials(rows) else rows
     return value
+
+
+def _are_of_trials(rows: list[Any]) -> bool:
+    """Whether rows came from trials side by side, in whatever order these reported."""
+    return bool(rows) and all(isinstance(row, Mapping) and "trial" in row for row in rows)
+
+
+def _place_in_sweep(row: dict[str, Any]) -> tuple[str, int]:
+    row.pop("iteration", None)  # counts the rows of all trials
+    return str(row["trial"]), int(row.get("evaluation", 0))
 
 
 def tensor_hash(run: Path) -> str:

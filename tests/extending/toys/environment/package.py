@@ -1,0 +1,1 @@
+"""A coin that falls more often on one side."""
