@@ -140,7 +140,7 @@ def build_config(
                 "rollout_fragment_length": config.rollouts.rollout_fragment_length,
             },
             learner_settings=LearnerSettings(
-                gradient=make_gradient(config.algorithm, ppo),
+                gradient=make_gradient(config, ppo),
                 section="ppo",
                 learning_rate=Line(ppo.learning_rate, ppo.learning_rate_final, length),
                 entropy_coefficient=Line(

@@ -97,7 +97,7 @@ def build_dialogue_config(
             env_config={"runner": runner, "experiment": config},
             runner_settings={"num_envs_per_env_runner": rollouts.num_envs_per_env_runner},
             learner_settings=DialogueLearnerSettings(
-                gradient=make_gradient(config.algorithm, gradient),
+                gradient=make_gradient(config, gradient),
                 section=config.algorithm,
                 learning_rate=_learning_rate(config),
                 entropy_coefficient=constant(gradient.entropy_coefficient),

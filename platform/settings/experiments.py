@@ -63,6 +63,8 @@ class Experiment:
     """Setting -> what it may be, for `parley list`; the algorithm stands in this table itself."""
     chat: str | None = None
     """None where the agents do not speak to people."""
+    gradient: str | None = None
+    """Class of its policy gradient, see `engine.rllib.gradients`; None: it follows none."""
     sweep: str | None = None
     """`SweepParts` of `parley tune`; None where no settings are searched."""
     watched: str = "episode"
@@ -117,12 +119,14 @@ _trace = partial(
 )
 
 PPO = "proximal policy optimisation through RLlib"
+PPO_GRADIENT = "parley.platform.engine.rllib.gradients.ppo:PPO"
 
 EXPERIMENTS: dict[Kind, Experiment] = {
     ("cartpole", "ppo"): _control(
         summary=PPO,
         settings="parley.platform.control.settings:CartPolePPOConfig",
         run="parley.platform.control.ppo_run:run_ppo",
+        gradient=PPO_GRADIENT,
         curves="parley.platform.control.curves:PPO_CURVES",
         choices={"policy": tuple(POLICIES)},
         measures={
@@ -165,9 +169,10 @@ EXPERIMENTS: dict[Kind, Experiment] = {
         starts_ray=False,
         counts=GRADIENT_STEPS,
     ),
-    ("dialogue", "ppo"): _self_play(summary=PPO),
+    ("dialogue", "ppo"): _self_play(summary=PPO, gradient=PPO_GRADIENT),
     ("dialogue", "reinforce"): _self_play(
-        summary="policy gradient with a leave-one-out baseline and Adafactor, through RLlib"
+        summary="policy gradient with a leave-one-out baseline and Adafactor, through RLlib",
+        gradient="parley.platform.engine.rllib.gradients.reinforce:Reinforce",
     ),
     ("dialogue", "dpo"): _dialogue(
         summary="direct preference optimisation through TRL, alone or swept by Tune",
@@ -218,6 +223,7 @@ EXPERIMENTS: dict[Kind, Experiment] = {
     ("trace", "ppo"): _trace(
         summary=PPO,
         run="parley.platform.trace.ppo_run:run_trace_ppo",
+        gradient=PPO_GRADIENT,
         measures={
             **ROLLING,
             "reward": "reward",

@@ -132,7 +132,7 @@ def build_trace_config(config: TraceConfig, task: WritingTask) -> PPOConfig:
             spaces=(observations, actions),
             env_config={"task": task},
             learner_settings=LearnerSettings(
-                gradient=make_gradient(config.algorithm, ppo),
+                gradient=make_gradient(config, ppo),
                 section="ppo",
                 learning_rate=Fall(ppo.learning_rate, ppo.num_iterations),
                 entropy_coefficient=constant(ppo.entropy_coefficient),

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from parley.platform.control.algorithm import WindowAlgorithm
+from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.engine.rllib.runner_requests import RunnerError, SamplingError
 from parley.platform.settings.loading import load_experiment
 from parley.platform.trace.algorithm import (
@@ -41,7 +41,7 @@ def make_traces(*overrides: str) -> TraceAlgorithm:
     return cast("TraceAlgorithm", rllib.build_algo())
 
 
-def pids_of(algorithm: WindowAlgorithm) -> dict[int, int]:
+def pids_of(algorithm: RestorableAlgorithm) -> dict[int, int]:
     """Worker index -> process id of every runner that is up."""
     found = algorithm.env_runner_group.foreach_env_runner(
         lambda runner: (runner.worker_index, os.getpid()), local_env_runner=False
@@ -49,7 +49,7 @@ def pids_of(algorithm: WindowAlgorithm) -> dict[int, int]:
     return dict(found)
 
 
-def train_until_back(algorithm: WindowAlgorithm, num_runners: int) -> None:
+def train_until_back(algorithm: RestorableAlgorithm, num_runners: int) -> None:
     """Iterate until all runners are up again, then have them all hold the newest weights."""
     for _ in range(20):
         algorithm.train()

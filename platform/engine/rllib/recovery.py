@@ -29,7 +29,9 @@ class LearnerLostError(ParleyError):
 class Attendable(Protocol):
     """A run with processes that may be lost."""
 
-    algorithm: RestorableAlgorithm
+    @property
+    def algorithm(self) -> RestorableAlgorithm:
+        """Trains; knows which learners are lost."""
 
     def close(self) -> None:
         """Stop runners and learners."""

@@ -28,7 +28,7 @@ from parley.platform.control.task import make_cartpole_task, policy_settings
 from parley.platform.distort.rllib_config import build_dialogue_config
 from parley.platform.distort.runner import DialogueEnvRunner, DialogueRunnerSettings
 from parley.platform.engine.rllib.gradient_learner import ITERATION
-from parley.platform.engine.rllib.gradients import make_gradient
+from parley.platform.engine.rllib.gradients.ppo import PPO
 from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
 from parley.platform.engine.rllib.sequence_batch import make_share
 from parley.platform.settings.loading import replace_overrides
@@ -142,7 +142,7 @@ def test_ppo_on_carts(overrides: list[str]) -> None:
     batches: Any = [runner.sample() for _ in range(NUM_UPDATES)]
     ppo = CartPolePPOConfig.model_validate(TINY).ppo
     for episodes in batches:
-        credit_episodes(episodes, make_gradient("ppo", ppo), ppo.reward_scale)
+        credit_episodes(episodes, PPO(ppo), ppo.reward_scale)
 
     def update(group: LearnerGroup, config: PPOConfig, number: int) -> object:
         return group.update(

@@ -31,7 +31,6 @@ from parley.platform.control.learner import (
 from parley.platform.control.runner import VectorEnvRunner
 from parley.platform.control.settings import CartPolePPOConfig, PPOConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
-from parley.platform.engine.rllib.gradients import make_gradient
 from parley.platform.engine.rllib.gradients.advantages import estimate_stretches
 from parley.platform.engine.rllib.gradients.policy_gradient import (
     ACTIONS,
@@ -41,6 +40,7 @@ from parley.platform.engine.rllib.gradients.policy_gradient import (
     VALUE_TARGETS,
     VALUES,
 )
+from parley.platform.engine.rllib.gradients.ppo import PPO
 from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
 from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.runs.state_tree import load_tree, save_tree
@@ -60,7 +60,7 @@ def rllib_config(config: CartPolePPOConfig) -> Any:
 def play(config: CartPolePPOConfig) -> Episodes:
     """One iteration's batch."""
     episodes: Any = VectorEnvRunner(config=rllib_config(config), worker_index=1).sample()
-    credit_episodes(episodes, make_gradient("ppo", config.ppo), config.ppo.reward_scale)
+    credit_episodes(episodes, PPO(config.ppo), config.ppo.reward_scale)
     return list(episodes)
 
 

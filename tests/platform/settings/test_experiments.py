@@ -26,7 +26,7 @@ from parley.platform.settings.packaged import packaged_tables
 CHOSEN = ("policy", "algorithm")
 
 
-NAMED = ("settings", "run", "evaluate", "watch", "curves", "report", "chat", "sweep")
+NAMED = ("settings", "run", "evaluate", "watch", "curves", "report", "chat", "sweep", "gradient")
 
 
 @pytest.mark.parametrize("kind", EXPERIMENTS)

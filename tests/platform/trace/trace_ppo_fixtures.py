@@ -13,7 +13,7 @@ from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from torch.nn import functional as F
 
 from parley.envs.trace.split import draw_split
-from parley.platform.engine.rllib.gradients import make_gradient
+from parley.platform.engine.rllib.gradients.ppo import PPO
 from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.settings.sections import ExperimentConfig
@@ -136,5 +136,5 @@ def rows_of(config: TraceConfig, policy: LanguageActorCritic, number: int = 0) -
 
 
 def rows_from(config: TraceConfig, group: TraceGroup) -> Rows:
-    gradient = make_gradient("ppo", config.ppo)
+    gradient = PPO(config.ppo)
     return make_rows(group.parts, gradient, np.random.default_rng(0))

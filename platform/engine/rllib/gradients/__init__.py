@@ -1,25 +1,21 @@
-"""The policy gradients that learners can follow; a new one is a file here and a row."""
+"""The policy gradients that learners can follow; a row of `settings.experiments` names one."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, cast
 
 from parley.platform.engine.rllib.gradients.policy_gradient import PolicyGradient
-
-GRADIENTS = {
-    "ppo": "parley.platform.engine.rllib.gradients.ppo:PPO",
-    "reinforce": "parley.platform.engine.rllib.gradients.reinforce:Reinforce",
-}
-"""Algorithm -> `module:class`; what one needs is imported for that one alone."""
+from parley.platform.settings.experiments import find_experiment, load_function
+from parley.platform.settings.sections import ExperimentConfig
 
 
-def make_gradient(algorithm: str, settings: Any) -> PolicyGradient[Any]:
-    """The gradient of an experiment.
+def make_gradient(config: ExperimentConfig, settings: Any) -> PolicyGradient[Any]:
+    """The gradient of an experiment's algorithm.
 
     Args:
-        algorithm: a row of `GRADIENTS`.
-        settings: its section of the experiment; each gradient says what it reads of it.
+        config: the experiment.
+        settings: the algorithm's section of it; each gradient says what it reads of it.
     """
-    module, _, name = GRADIENTS[algorithm].partition(":")
-    return cast("PolicyGradient[Any]", getattr(import_module(module), name)(settings))
+    row = find_experiment(config.workflow, config.algorithm)
+    assert row.gradient is not None, "asked for by what learns through RLlib"
+    return cast("PolicyGradient[Any]", load_function(row.gradient)(settings))

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parley.platform.engine.rllib.gradients import make_gradient
 from parley.platform.engine.rllib.gradients.policy_gradient import Drawn, PolicyGradient
+from parley.platform.engine.rllib.gradients.ppo import PPO
+from parley.platform.engine.rllib.gradients.reinforce import Reinforce
 from parley.platform.engine.rllib.loss import LossTerms, compute_loss
 
 PPO_DEFAULTS: dict[str, Any] = {
@@ -25,11 +26,11 @@ PPO_DEFAULTS: dict[str, Any] = {
 
 
 def make_ppo(**settings: Any) -> PolicyGradient[Any]:
-    return make_gradient("ppo", SimpleNamespace(**PPO_DEFAULTS | settings))
+    return PPO(SimpleNamespace(**PPO_DEFAULTS | settings))
 
 
 def make_reinforce(**settings: Any) -> PolicyGradient[Any]:
-    return make_gradient("reinforce", SimpleNamespace(**PPO_DEFAULTS | settings))
+    return Reinforce(SimpleNamespace(**PPO_DEFAULTS | settings))
 
 
 def compute_ppo_loss(
