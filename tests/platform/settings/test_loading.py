@@ -1,8 +1,7 @@
-"""Settings: what comes with the package loads, round trips and is documented."""
+"""Settings: what comes with the package loads, round trips and can be overridden."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tomllib
@@ -16,8 +15,7 @@ from pydantic import ValidationError
 from parley.envs.cartpole import tokens
 from parley.platform.control.settings import STEP_TOKENS, CartPolePPOConfig, PPOConfig
 from parley.platform.distort.settings import DialogueDistortConfig
-from parley.platform.settings.experiments import settings_class, settings_classes
-from parley.platform.settings.keys import field_types
+from parley.platform.settings.experiments import settings_classes
 from parley.platform.settings.loading import (
     changed_keys,
     load_experiment,
@@ -71,41 +69,6 @@ def test_quick_does_less(name: str) -> None:
     assert set(changed_keys(full, quick)) == {
         override.partition("=")[0] for override in quick_overrides(name)
     }
-
-
-PAGES = {
-    "cartpole/ppo": "tasks/configuration.md",
-    "cartpole/imitate": "tasks/configuration.md",
-    "dialogue/pretrain": "reference/settings_pretrain.md",
-    "dialogue/ppo": "reference/settings_distort.md",
-    "dialogue/reinforce": "reference/settings_distort.md",
-    "dialogue/dpo": "reference/settings_dpo.md",
-    "dialogue/detector": "reference/settings_detector.md",
-    "trace/next_token": "reference/settings_trace.md",
-    "trace/ppo": "reference/settings_trace.md",
-}
-SHARED = ("tracking",)
-"""Beginnings of the sections that `configuration.md` describes for all experiments."""
-
-
-@pytest.mark.parametrize("kind", settings_classes())
-def test_every_setting_is_documented(kind: tuple[str, str]) -> None:
-    tables = _tables("tasks/configuration.md") if kind[0] != "cartpole" else {}
-    tables = {title: tables[title] for title in tables if title.startswith(SHARED)}
-    tables |= _tables(PAGES["/".join(kind)])
-    for key in field_types(settings_class(*kind)):
-        section, _, leaf = key.rpartition(".")
-        section = re.sub(r"^seats\..*", "seats.NAME", section)
-        assert f"| `{leaf}` |" in tables[section or "Top level"], key
-
-
-def _tables(page: str) -> dict[str, str]:
-    parts = (ROOT / "docs" / page).read_text().split("\n## ")
-    return {title.strip("`[]\n"): body for title, _, body in map(_cut, parts)}
-
-
-def _cut(part: str) -> tuple[str, str, str]:
-    return part.partition("\n")
 
 
 def test_overrides_reach_dotted_and_unique_keys() -> None:
