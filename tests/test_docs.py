@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,9 @@ def test_modules_and_files_that_are_named_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in MODULE.findall(text):
         assert is_named(name), name
-    tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
     for place in PLACE.findall(text):
         is_there = any(
-            path == place or path.startswith(place.rstrip("/") + "/") for path in tracked
+            path == place or path.startswith(place.rstrip("/") + "/") for path in tracked_files()
         )
         assert is_there or "*" in place, place
 
@@ -49,6 +49,11 @@ def test_no_two_decisions_have_one_number() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+
+
+@cache
+def tracked_files() -> list[str]:
+    return subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
 
 
 def without_code(page: Path) -> str:
