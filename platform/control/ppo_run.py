@@ -53,7 +53,7 @@ def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> R
         KeyboardInterrupt: stopped by a signal; everything is saved.
         CheckpointError, ConfigError: `init_from` or the checkpoint to resume does not fit.
     """
-    _check_step_limit(config)
+    check_step_limit(config)
     checkpoint = find_start(run_folder, resume)
     warm_start = load_warm_start(config) if config.init_from and checkpoint is None else None
     display = Display(
@@ -116,12 +116,13 @@ class PPORun(PolicyRun):
         next_steps = self.env_steps + self.config.rollouts.batch_size
         return next_steps > self.config.stop.max_env_steps
 
-    def begin(self, progress: Progress) -> None:
+    def begin(self, progress: Progress) -> Row | None:
         """Begin with the weights of another run, if so; its environment steps count."""
         if self.warm_start is not None:
             weights = dict.fromkeys(self.policies, self.warm_start.state_dict)
             self.algorithm.load_weights(weights)
             self.algorithm.num_env_steps = self.warm_start.env_steps
+        return None
 
     def measure(self, iteration: Iteration) -> Row:
         """Speed, returns and losses."""
@@ -152,9 +153,14 @@ class PPORun(PolicyRun):
         self.next_evaluation = self.env_steps + evaluation.interval_env_steps
         return {"eval_return": float(episodes.returns.mean()), "eval_seconds": episodes.seconds}
 
+    def score(self, row: Row) -> float | None:
+        """The mean return of greedy episodes."""
+        mean_return: float | None = row.get("eval_return")
+        return mean_return
+
     def new_best(self, row: Row) -> float | None:
         """By the greedy return."""
-        mean_return: float | None = row.get("eval_return")
+        mean_return = self.score(row)
         if mean_return is None:
             return None
         if self.best_return is not None and self.best_return >= mean_return:
@@ -218,7 +224,12 @@ class PPORun(PolicyRun):
             self.policies[module_id].load_state_dict(weights)
 
 
-def _check_step_limit(config: CartPolePPOConfig) -> None:
+def check_step_limit(config: CartPolePPOConfig) -> None:
+    """Refuse settings under which there is no iteration.
+
+    Raises:
+        ConfigError: `stop.max_env_steps` is less than one takes.
+    """
     batch_size = config.rollouts.batch_size
     if config.stop.max_env_steps < batch_size:
         raise ConfigError(

@@ -26,6 +26,7 @@ from parley.platform.settings.sections import (
     WindowPolicy,
     conflict,
 )
+from parley.platform.settings.sweep import SweepableConfig
 from parley.policies.token.table import LANGUAGE_MODELS
 
 STEP_TOKENS = 5
@@ -130,11 +131,23 @@ class EvaluationConfig(Section):
     """Seed of the evaluation's environments, apart from training's."""
 
 
-class CartPolePPOConfig(ExperimentConfig):
+class CartPolePPOConfig(SweepableConfig):
     """CartPole as a token language, learned by PPO through RLlib."""
 
+    SEARCHED = (
+        "ppo.",
+        "model.",
+        "env.num_bins",
+        "env.window",
+        "env.dither",
+        "rollouts.num_envs_per_env_runner",
+        "rollouts.rollout_fragment_length",
+    )
+    FIXED = ("model.", "env.", "rollouts.", "ppo.weight_decay", "ppo.filter_lr_scale")
+    SPACE_EXAMPLE = "ppo.learning_rate.grid = [1e-3, 2e-3]"
+
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
-        *ExperimentConfig.READ_IF,
+        *SweepableConfig.READ_IF,
         ReadIf(("model.",), (When("policy", LANGUAGE_MODELS),)),
         *READ_WITH_FILTER,
     )

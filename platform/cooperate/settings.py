@@ -141,7 +141,7 @@ class DialogueDPOConfig(SweepableConfig):
 
     POLICY = "generator"
     SEARCHED = ("dpo.", "lora.")
-    CHANGEABLE = ("dpo.", "lora.alpha", "lora.dropout")
+    FIXED = ("lora.rank",)
     SPACE_EXAMPLE = "dpo.beta.grid = [0.05, 0.1]"
 
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (

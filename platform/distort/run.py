@@ -116,7 +116,7 @@ class DistortRun(PolicyRun):
         """Whether the run has all its iterations."""
         return self.iteration >= self.config.stop.max_iterations
 
-    def begin(self, progress: Progress) -> None:
+    def begin(self, progress: Progress) -> Row | None:
         """Measure the scale of surprise and the starting policies."""
         started = time.perf_counter()
         with progress.status("measuring the models before training"), self.interrupting():
@@ -126,6 +126,7 @@ class DistortRun(PolicyRun):
             self.start = self.evaluated
         self.seconds += time.perf_counter() - started
         self.run_folder.append_metrics({"iteration": 0, "seconds": self.seconds, **evaluation})
+        return None  # it has no checkpoint
 
     @contextmanager
     def watching(self) -> Iterator[None]:

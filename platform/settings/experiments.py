@@ -127,6 +127,7 @@ EXPERIMENTS: dict[Kind, Experiment] = {
         settings="parley.platform.control.settings:CartPolePPOConfig",
         run="parley.platform.control.ppo_run:run_ppo",
         gradient=PPO_GRADIENT,
+        sweep="parley.platform.control.sweep:PPO_PARTS",
         curves="parley.platform.control.curves:PPO_CURVES",
         choices={"policy": tuple(POLICIES)},
         measures={

@@ -11,8 +11,8 @@ from parley.platform.settings.keys import field_types
 from parley.platform.settings.sections import (
     Count,
     ExperimentConfig,
-    NonNegative,
     Positive,
+    Rate,
     ReadIf,
     Section,
     When,
@@ -94,7 +94,7 @@ class SweepConfig(Section):
     """Draws from the space; a grid is gone through once for each."""
     max_concurrent: Count = 0
     """Trials at a time; 0: as many as the cluster has room for."""
-    cpus_per_trial: NonNegative = 1.0
+    cpus_per_trial: Rate = 1.0
     """CPUs of a trial's own process; env runners and learners take one more each."""
     max_failures: Count = 1
     """Times that a failed trial is tried again."""
@@ -119,8 +119,8 @@ class SweepableConfig(ExperimentConfig):
 
     SEARCHED: ClassVar[tuple[str, ...]] = ()
     """Beginnings of the keys that may be searched: what all trials share depends on none."""
-    CHANGEABLE: ClassVar[tuple[str, ...]] = ()
-    """Beginnings of those that a population may change in a trial that runs."""
+    FIXED: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of those that a trial keeps once it has begun: no population may change them."""
     SPACE_EXAMPLE: ClassVar[str] = ""
     """A line of `[sweep.space]`, for messages."""
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (

@@ -125,8 +125,8 @@ class TracePPORun(PolicyRun):
         """Whether the run has all its iterations."""
         return self.iteration >= self.config.ppo.num_iterations
 
-    def begin(self, progress: Progress) -> None:
-        """Measure and save the policy of the beginning."""
+    def begin(self, progress: Progress) -> Row:
+        """Measure the policy of the beginning."""
         if self.start_weights is not None:
             self.algorithm.load_weights({DEFAULT_MODULE_ID: self.start_weights})
         started = time.perf_counter()
@@ -134,7 +134,7 @@ class TracePPORun(PolicyRun):
             row = {"iteration": 0, **self.evaluate_if_due()}
             self.start = self._measure_start()
         self.seconds += time.perf_counter() - started
-        progress.update(self.record({**row, "seconds": self.seconds}))
+        return {**row, "seconds": self.seconds}
 
     def measure(self, iteration: Iteration) -> Row:
         """Speed, what was written and paid, and losses."""
@@ -157,18 +157,22 @@ class TracePPORun(PolicyRun):
         self._pull_weights()
         return measure_selection(self.policy.language_model, self.config, self.task)
 
+    def score(self, row: Row) -> float | None:
+        """The share of exact traces."""
+        exact: float | None = row.get("exact_match")
+        return exact
+
     def new_best(self, row: Row) -> float | None:
         """By exact traces, then by legal ones."""
-        if row.get("exact_match") is None:
-            return None
-        if self.best is not None and _rank(row) <= _rank(self.best):
+        score = self.score(row)
+        if score is None or (self.best is not None and _rank(row) <= _rank(self.best)):
             return None
         self.best = row
-        return float(row["exact_match"])
+        return score
 
     def is_save_due(self, row: Row) -> bool:
         """Also after every evaluation."""
-        return row.get("exact_match") is not None or super().is_save_due(row)
+        return self.score(row) is not None or super().is_save_due(row)
 
     def draw(self, rows: Sequence[Mapping[str, object]], path: Path) -> None:
         """Losses above exact match."""

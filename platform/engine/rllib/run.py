@@ -21,7 +21,7 @@ from parley.platform.engine.rllib.recovery import attended, recover
 from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.engine.rllib.rllib_config import PolicyConfig
 from parley.platform.engine.training_run import Row, TrainingRun
-from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
+from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore, write_checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
 from parley.platform.terminal.progress import Column, Goal, Progress
@@ -106,8 +106,9 @@ class PolicyRun(TrainingRun):
 
     # Hooks that may stay as they are, or empty (B027).
 
-    def begin(self, progress: Progress) -> None:
-        """Do what comes before the first iteration."""
+    def begin(self, progress: Progress) -> Row | None:
+        """Do what comes before the first iteration; the row of the beginning, if there is one."""
+        return None
 
     def watching(self) -> AbstractContextManager[None]:
         """Around all that the algorithm does: explains errors of the workflow's own."""
@@ -118,6 +119,10 @@ class PolicyRun(TrainingRun):
 
     def finish(self, progress: Progress) -> None:
         """Do what comes after the last iteration and needs runners."""
+
+    def score(self, row: Row) -> float | None:
+        """What the policies of a row reached, where the row says so; the more the better."""
+        return None
 
     def new_best(self, row: Row) -> float | None:
         """The score of a row whose policies are better than all before, which is remembered."""
@@ -134,7 +139,11 @@ class PolicyRun(TrainingRun):
     # What all runs do.
 
     def iterate(self) -> Row:
-        """One iteration: sample, learn, perhaps evaluate and save; its row of metrics."""
+        """One iteration, written down, perhaps with a checkpoint; its row of metrics."""
+        return self.record(self.advance())
+
+    def advance(self) -> Row:
+        """One iteration: sample, learn, perhaps evaluate; its row of metrics."""
         started, env_steps = time.perf_counter(), self.env_steps
         with self.interrupting():
             losses = self.algorithm.train()["learners"]
@@ -143,15 +152,13 @@ class PolicyRun(TrainingRun):
         figures = self.measure(Iteration(losses, done, seconds))
         evaluation = self._evaluate()
         self.seconds += time.perf_counter() - started
-        return self.record(
-            {
-                "iteration": self.iteration,
-                "env_steps": self.env_steps,
-                "seconds": self.seconds,
-                **figures,
-                **evaluation,
-            }
-        )
+        return {
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "seconds": self.seconds,
+            **figures,
+            **evaluation,
+        }
 
     def record(self, row: Row) -> Row:
         """Write a row down, then a checkpoint where one is due."""
@@ -166,14 +173,21 @@ class PolicyRun(TrainingRun):
         """Write a checkpoint of this iteration, unless there is one."""
         if self._saved_iteration == self.iteration and best_score is None:
             return
-        state = {
+        self.store.save(self.iteration, self.save_policies, self.facts(), self.state(), best_score)
+        self._saved_iteration = self.iteration
+
+    def write(self, folder: Path) -> None:
+        """Write a checkpoint of this iteration outside of the run's own."""
+        write_checkpoint(folder, self.save_policies, self.facts(), self.state())
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` goes on from."""
+        return {
             "iteration": self.iteration,
             "seconds": self.seconds,
             **self.own_state(),
             "algorithm": self.algorithm.training_state(),
         }
-        self.store.save(self.iteration, self.save_policies, self.facts(), state, best_score)
-        self._saved_iteration = self.iteration
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where the checkpoint was written."""
@@ -268,7 +282,9 @@ def train_policies(
                     run.restore(checkpoint)
                 else:
                     run.forget_after(-1)
-                    run.begin(progress)
+                    first = run.begin(progress)
+                    if first is not None:
+                        progress.update(run.record(first))
                 reached = {"iteration": run.iteration, "env_steps": run.env_steps}
                 progress.resume_from(reached[display.goal.key])
                 run.train(stop, progress)

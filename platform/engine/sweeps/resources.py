@@ -30,19 +30,6 @@ def total(bundles: Sequence[Bundle], resource: str) -> float:
     return math.fsum(bundle.get(resource, 0.0) for bundle in bundles)
 
 
-def check_limited(bundles: Sequence[Bundle]) -> None:
-    """Refuse trials of which a cluster would run any number side by side.
-
-    Raises:
-        ConfigError: a trial takes no CPU.
-    """
-    if not total(bundles, CPU):
-        raise ConfigError(
-            "sweep.cpus_per_trial = 0: a trial of this experiment has no other processes, so all "
-            "trials would run at once; write a share of a CPU"
-        )
-
-
 def place_trial(bundles: Sequence[Bundle]) -> tune.PlacementGroupFactory:
     """The room that each trial asks of the connected cluster.
 
@@ -63,8 +50,9 @@ def place_trial(bundles: Sequence[Bundle]) -> tune.PlacementGroupFactory:
                 f"a process of a trial takes {largest:g} {name}, but no machine of the cluster has "
                 f"so much; {_remedy(name)}"
             )
-    own, *others = ({name: n for name, n in bundle.items() if n} for bundle in bundles)
-    return tune.PlacementGroupFactory([own, *others])
+    return tune.PlacementGroupFactory(
+        [{name: amount for name, amount in bundle.items() if amount} for bundle in bundles]
+    )
 
 
 def _say(resource: str, bundles: Sequence[Bundle]) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, cast
 from parley.platform.cluster.capacity import CPU
 from parley.platform.cluster.connection import connect_ray
 from parley.platform.engine.sweeps.record import TrialRecord, by_score, find_best, write_records
-from parley.platform.engine.sweeps.resources import Bundles, check_limited, one_process, total
+from parley.platform.engine.sweeps.resources import Bundles, one_process, total
 from parley.platform.engine.sweeps.shared_storage import check_shared
 from parley.platform.engine.sweeps.space import trial_config
 from parley.platform.engine.sweeps.sweep import has_work, load_records, run_trials
@@ -64,7 +64,6 @@ def run_sweep(
 ) -> dict[str, Any]:
     """Prepare, run the trials, and conclude with the best of them; see `commands.running`."""
     records = load_records(config, run_folder.path, resume)
-    check_limited(parts.bundles(config))
     sweep = SweepRun(config, run_folder, records)
     with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(()) as progress:
         shared = parts.prepare(config, run_folder.path, progress, stop)

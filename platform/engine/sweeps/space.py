@@ -135,12 +135,12 @@ def _check_search(config: SweepableConfig) -> None:
 
 
 def _check_population(config: SweepableConfig, num_trials: int) -> None:
-    fixed = [key for key in config.sweep.ranges if not key.startswith(config.CHANGEABLE)]
+    fixed = [key for key in config.sweep.ranges if key.startswith(config.FIXED)]
     if fixed:
         raise ConfigError(
             f"sweep.scheduler = 'pbt' changes the settings of running trials, and "
-            f"{', '.join(fixed)} cannot change in one that has begun; search it with another "
-            f"scheduler, or only keys that begin with {' or '.join(config.CHANGEABLE)}"
+            f"{', '.join(fixed)} cannot change in one that has begun; leave it out of sweep.space, "
+            f"or choose another scheduler"
         )
     if num_trials < 2:
         raise ConfigError(

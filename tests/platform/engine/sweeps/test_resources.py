@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import ray
 
-from parley.platform.engine.sweeps.resources import check_limited, place_trial, total
+from parley.platform.engine.sweeps.resources import place_trial, total
 from parley.platform.settings.errors import ConfigError
 
 
@@ -46,9 +46,3 @@ def test_a_trial_that_would_wait_indefinitely_is_refused(
         place_trial(bundles)
     for word in words:
         assert word in str(caught.value)
-
-
-def test_a_trial_that_takes_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"sweep\.cpus_per_trial = 0"):
-        check_limited([{"CPU": 0.0}])
-    check_limited([{"CPU": 0.0}, {"CPU": 1.0}])
