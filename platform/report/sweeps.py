@@ -33,7 +33,9 @@ FURTHER = {
     "kl": "KL to the reference",
     "eval_loss": "DPO loss",
 }
-"""Further columns of the table."""
+"""Further columns of the table, where trials are measured on preference pairs."""
+X_AXES = {"step": "gradient steps", "env_steps": "environment steps", "evaluation": "measures"}
+"""What the courses of trials are drawn over: the first that all rows have."""
 NUM_LINES = 5
 """Trials in a chart, the best ones; the style sheet has so many colours."""
 DASH = "\N{EM DASH}"
@@ -115,9 +117,10 @@ def render_map(trials: Sequence[Trial], name: str, title: str) -> str:
 def render_trials(trials: Sequence[Trial]) -> str:
     """The table of all trials, the best first."""
     keys = list(dict.fromkeys(key for trial in trials for key in trial.config))
+    held_out = any(trial.figure("preference_accuracy") is not None for trial in trials)
     figures = [
         (name, title)
-        for name, title in (MAPPED | FURTHER).items()
+        for name, title in (MAPPED | (FURTHER if held_out else {})).items()
         if any(trial.figure(name) is not None for trial in trials)
     ]
     head = "".join(
@@ -137,8 +140,8 @@ def render_trials(trials: Sequence[Trial]) -> str:
     return (
         f'<div class="card scroll"><table><tr><th>trial</th>{head}<th>status</th></tr>{body}'
         "</table></div>"
-        '<p class="soft">Figures of each trial\'s best measure, on held-out conversations; the '
-        "score chooses.</p>"
+        '<p class="soft">Figures of each trial\'s best measure'
+        f"{', on held-out conversations' if held_out else ''}; the score chooses.</p>"
     )
 
 
@@ -146,12 +149,11 @@ def make_trial_charts(rows: Sequence[Mapping[str, object]], trials: Sequence[Tri
     """The course of the mapped figures in the best trials.
 
     Args:
-        rows: of `metrics.jsonl`, with `trial` and `step` or `evaluation`.
+        rows: of `metrics.jsonl`, with `trial` and one of `X_AXES`.
         trials: the best first.
     """
     shown = trials[:NUM_LINES]
-    x_key = "step" if all("step" in row for row in rows) else "evaluation"
-    x_label = "gradient steps" if x_key == "step" else "measures"
+    x_key = next((key for key in X_AXES if all(key in row for row in rows)), "evaluation")
     charts = []
     for name, title in {**MAPPED, "eval_loss": "DPO loss, held out"}.items():
         lines = [
@@ -160,7 +162,7 @@ def make_trial_charts(rows: Sequence[Mapping[str, object]], trials: Sequence[Tri
             if (points := _points(rows, trial.name, x_key, name))
         ]
         if lines:
-            charts.append(Chart(title, "best trials", x_label, lines))
+            charts.append(Chart(title, "best trials", X_AXES[x_key], lines))
     return charts
 
 

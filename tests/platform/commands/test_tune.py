@@ -31,7 +31,18 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["cartpole/ppo"], ["cartpole", "dialogue/dpo"]),
+        (["cartpole/imitate"], ["cartpole/imitate", "cartpole/ppo, dialogue/dpo"]),
+        (
+            ["cartpole/ppo", "sweep.space.ppo.clipp.grid=[0.1]"],
+            ["ppo.clipp", "did you mean ppo.clip"],
+        ),
+        (["cartpole/ppo", "sweep.space.stop.max_env_steps.grid=[9]"], ["stop.max_env_steps"]),
+        (["cartpole/ppo", "sweep.space.ppo.clip.grid=[2.0]"], ["ppo.clip", "less than 1"]),
+        (
+            ["cartpole/ppo", "sweep.scheduler=pbt", "sweep.space.model.layers.grid=[1, 2]"],
+            ["pbt", "model.layers cannot change"],
+        ),
+        (["cartpole/ppo", "evaluation.interval_env_steps=0"], ["interval_env_steps", "compared"]),
         (["dialogue/distort"], ["dialogue/distort", "no settings to search", "dialogue/dpo"]),
         (["dialogue/dpo", "sweep.space.dpo.betta.grid=[0.1]"], ["betta"]),
         (["dialogue/dpo", "sweep.num_samples=2"], ["num_samples", "same seed"]),

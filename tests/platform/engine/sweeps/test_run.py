@@ -178,7 +178,7 @@ def test_a_trial_larger_than_the_cluster_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_experiments_with_settings_to_search_are_tuned(tmp_path: Path) -> None:
-    config = load_experiment("cartpole/ppo")
+    config = load_experiment("cartpole/imitate")
     with (
         RunFolder.create(config, tmp_path / "run") as folder,
         pytest.raises(ConfigError, match="dialogue/dpo"),
