@@ -34,7 +34,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         (["cartpole/imitate"], ["cartpole/imitate", "cartpole/ppo, dialogue/dpo"]),
         (
             ["cartpole/ppo", "sweep.space.ppo.clipp.grid=[0.1]"],
-            ["ppo.clipp", "did you mean ppo.clip"],
+            ["ppo.clipp", "did you mean sweep.space.ppo.clip"],
         ),
         (["cartpole/ppo", "sweep.space.stop.max_env_steps.grid=[9]"], ["stop.max_env_steps"]),
         (["cartpole/ppo", "sweep.space.ppo.clip.grid=[2.0]"], ["ppo.clip", "less than 1"]),
