@@ -292,15 +292,25 @@ def examine_apart(
 
 
 def format_table(findings: Sequence[Finding]) -> str:
-    """The findings as Markdown."""
-    lines = [
-        "| model type | | memory | prompts | adapters | largest error (nats) or reason |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    """The findings as Markdown: those that work by how, the others one by one with the reason."""
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
-        why = finding.why.replace("|", "/").replace("\n", " ") or f"{finding.error:.0e}"
-        cells = (finding.status, finding.memory, finding.prompts, finding.adapters, why)
-        lines.append(f"| `{finding.model_type}` | {' | '.join(cells)} |")
+        if finding.status == WORKS:
+            key = (finding.memory, finding.prompts, finding.adapters)
+            alike.setdefault(key, []).append(finding)
+    lines = [
+        "| memory | prompts | adapters | largest error (nats) | model types that work |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for key, group in sorted(alike.items()):
+        names = ", ".join(f"`{finding.model_type}`" for finding in group)
+        error = max(finding.error for finding in group)
+        lines.append(f"| {' | '.join(key)} | {error:.0e} | {names} |")
+    lines += ["", "| model type | | why |", "| --- | --- | --- |"]
+    for finding in findings:
+        if finding.status != WORKS:
+            why = finding.why.replace("|", "/").replace("\n", " ")
+            lines.append(f"| `{finding.model_type}` | {finding.status} | {why} |")
     return "\n".join(lines)
 
 
