@@ -44,7 +44,11 @@ def render_pages() -> dict[str, str]:
     shared = [table for table in count if count[table] > 1]
     top = _table(ExperimentConfig, "Top level", "What every experiment says first.")
     return {SHARED: "\n".join([top, *shared])} | {
-        page: "\n".join(table for table in found if count[table] == 1)
+        page: "\n".join(
+            table.replace("\n\n", f"\n\n{only}", 1)
+            for table, only in found.items()
+            if count[table] == 1
+        )
         for page, found in tables.items()
     }
 
@@ -57,21 +61,22 @@ def write_pages() -> None:
         (FOLDER / page).write_text(text, encoding="utf-8")
 
 
-def _tables_of(kinds: Sequence[tuple[str, str]]) -> list[str]:
-    """The tables of all sections of some experiments; each says which experiments lack it."""
+def _tables_of(kinds: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The tables of all sections of some experiments -> whose they are, where not all have them."""
     found: dict[str, dict[str, type[Section]]] = {}
     for workflow, algorithm in kinds:
         for title, section in _sections(settings_class(workflow, algorithm)):
             found.setdefault(title, {})[algorithm] = section
-    tables = []
+    tables = {}
     for title, having in found.items():
         section = max(having.values(), key=lambda kind: len(kind.model_fields))
         only = f"For `{next(iter(having))}` only. " if len(having) < len(kinds) else ""
         purpose = (inspect.getdoc(section) or "").splitlines()[0]
         if title:
-            tables.append(_table(section, f"`[{title}]`", only + purpose))
+            tables[_table(section, f"`[{title}]`", purpose)] = only
         elif set(_fields(section)) > set(_fields(ExperimentConfig)):
-            tables.append(_table(section, "Top level", "", leave=set(_fields(ExperimentConfig))))
+            own = _table(section, "Top level", "", leave=set(_fields(ExperimentConfig)))
+            tables[own] = only
     return tables
 
 
