@@ -30,7 +30,10 @@ def refuse(capsys: pytest.CaptureFixture[str]) -> Refuse:
         assert main([str(word) for word in argv]) == 2
         activity, command, error = capsys.readouterr().err.rpartition(f"parley {argv[0]}: ")
         assert command
-        assert re.fullmatch(r"((starting|joining) Ray.* \.\.\.\n|evaluating \.\.\.\n)*", activity)
+        assert re.fullmatch(
+            r"((loading libraries, )?(starting|joining) Ray.* \.\.\.\n|evaluating \.\.\.\n)*",
+            activity,
+        )
         assert "Traceback" not in error
         assert "Error:" not in error
         return error
