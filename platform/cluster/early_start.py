@@ -25,18 +25,27 @@ from parley.platform.terminal.progress import Progress
 
 
 @contextmanager
-def early_start(config: ExperimentConfig) -> Iterator[None]:
-    """Load the large libraries, while a local cluster starts and its workers' template loads them.
+def early_start(
+    config: ExperimentConfig, prepare: Callable[[], ExperimentConfig]
+) -> Iterator[ExperimentConfig]:
+    """Prepare and load the libraries, while a local cluster and its workers' template start.
 
-    The cluster is there until the block ends. Nothing is done where one is joined, and for runs
+    The cluster is there until the block ends. None is started where one is joined, and for runs
     without env runners, which start what they need themselves.
+
+    Args:
+        config: the experiment.
+        prepare: what else is to be done first, without Ray; gives the settings that hold.
+
+    Yields:
+        What `prepare` gave.
 
     Raises:
         ConfigError: the cluster cannot be started so; see `start_local`.
     """
     num_workers = _num_actors(config)
     if not num_workers or address_of(config.ray) or ray.is_initialized():
-        yield
+        yield prepare()
         return
     with worker_template(num_workers) as template, ExitStack() as stack:
         with (
@@ -47,9 +56,10 @@ def early_start(config: ExperimentConfig) -> Iterator[None]:
         ):
             cluster = _Cluster(config.ray, num_workers, progress.say, template)
             stack.enter_context(cluster)
+            prepared = prepare()
             import_libraries()
             cluster.wait()
-        yield
+        yield prepared
 
 
 def _num_actors(config: ExperimentConfig) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ def train_experiment(
     Raises:
         KeyboardInterrupt: it was stopped; everything is saved.
     """
-    config = _prepare(config, run_folder, resume)
+    quiet_libraries()
     row = find_experiment(config.workflow, config.algorithm)
     with importing():
         remote_errors = import_module("parley.platform.cluster.remote_errors")
@@ -37,7 +38,7 @@ def train_experiment(
     with (
         disk_faults.explaining_full_disk(run_folder),
         remote_errors.explained(),
-        beginning.early_start(config),
+        beginning.early_start(config, partial(_keep_inputs, config, run_folder, resume)) as config,
     ):
         with importing():
             job = cast("Job", load_named(row.run))
@@ -61,7 +62,8 @@ def tune_experiment(
         SweepFailedError: no trial came to a result.
     """
     sweep = find_sweep(config)
-    config = _prepare(config, run_folder, resume)
+    quiet_libraries()
+    config = _keep_inputs(config, run_folder, resume)
     with importing():
         parts, run_sweep = load_named(sweep), cast("Callable[..., Any]", load_named(SWEEP_RUN))
         disk_faults = import_module("parley.platform.runs.disk_faults")
@@ -88,9 +90,8 @@ def find_sweep(config: ExperimentConfig) -> str:
     return sweep
 
 
-def _prepare(config: ExperimentConfig, run_folder: RunFolder, resume: bool) -> ExperimentConfig:
+def _keep_inputs(config: ExperimentConfig, run_folder: RunFolder, resume: bool) -> ExperimentConfig:
     """The settings with the models, data and judges that the run begins with, noted."""
-    quiet_libraries()
     inputs = import_module("parley.platform.runs.run_inputs")
     kept: ExperimentConfig = inputs.keep_inputs(config, run_folder, resume)
     return kept
