@@ -1,4 +1,4 @@
-"""The tables of all settings in `docs/reference/`, made from the settings classes.
+"""The table of all settings in `docs/reference/`, made from the settings classes.
 
 python -m tests.platform.settings.pages     # writes them anew, between the marks of each page
 
@@ -34,50 +34,46 @@ PAGES = {
 }
 CHOSEN = {"seats": ("NAME",), "sweep.space": ("SECTION", "KEY")}
 """Tables whose keys a person chooses, and what stands for these."""
+REMARK = "<whose>"
 TABLE_HEAD = ("| key | value | default | meaning |", "| --- | --- | --- | --- |")
 
 
 def render_pages() -> dict[str, str]:
-    """Page -> the tables on it."""
-    tables = {page: _tables_of(kinds) for page, kinds in PAGES.items()}
-    count = Counter(table for found in tables.values() for table in found)
-    shared = [table for table in count if count[table] > 1]
-    top = _table(ExperimentConfig, "Top level", "What every experiment says first.")
-    return {SHARED: "\n".join([top, *shared])} | {
-        page: "\n".join(
-            table.replace("\n\n", f"\n\n{only}", 1)
-            for table, only in found.items()
-            if count[table] == 1
-        )
-        for page, found in tables.items()
-    }
+    """Page -> its table."""
+    found = {page: _sections_of(kinds) for page, kinds in PAGES.items()}
+    count = Counter(rows for sections in found.values() for rows in sections)
+    top = _rows(ExperimentConfig, "", "What every experiment says first", frozenset())
+    shared = [top, *(rows for rows in count if count[rows] > 1)]
+    pages = {SHARED: "\n".join([*TABLE_HEAD, *shared])}
+    for page, sections in found.items():
+        own = [rows.replace(REMARK, note) for rows, note in sections.items() if count[rows] == 1]
+        pages[page] = "\n".join([*TABLE_HEAD, *own])
+    return {page: text.replace(REMARK, "") for page, text in pages.items()}
 
 
 def write_pages() -> None:
     """Put the tables of every page between its marks."""
     for page, tables in render_pages().items():
         before, rest = (FOLDER / page).read_text(encoding="utf-8").split(MARKS[0])
-        text = f"{before}{MARKS[0]}\n\n{tables}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+        text = f"{before}{MARKS[0]}\n{tables}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
         (FOLDER / page).write_text(text, encoding="utf-8")
 
 
-def _tables_of(kinds: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """The tables of all sections of some experiments -> whose they are, where not all have them."""
+def _sections_of(kinds: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The rows of each section of some experiments -> whose it is, where not all have it."""
     found: dict[str, dict[str, type[Section]]] = {}
     for workflow, algorithm in kinds:
         for title, section in _sections(settings_class(workflow, algorithm)):
             found.setdefault(title, {})[algorithm] = section
-    tables = {}
+    told = {}
     for title, having in found.items():
         section = max(having.values(), key=lambda kind: len(kind.model_fields))
-        only = f"For `{next(iter(having))}` only. " if len(having) < len(kinds) else ""
-        purpose = (inspect.getdoc(section) or "").splitlines()[0]
-        if title:
-            tables[_table(section, f"`[{title}]`", purpose)] = only
-        elif set(_fields(section)) > set(_fields(ExperimentConfig)):
-            own = _table(section, "Top level", "", leave=set(_fields(ExperimentConfig)))
-            tables[own] = only
-    return tables
+        purpose = (inspect.getdoc(section) or "").splitlines()[0].removesuffix(".")
+        shared = frozenset() if title else frozenset(_fields(ExperimentConfig))
+        if _fields(section).keys() > shared:
+            note = f" (`{next(iter(having))}` only)" if len(having) < len(kinds) else ""
+            told[_rows(section, title, purpose if title else "What it begins with", shared)] = note
+    return told
 
 
 def _sections(kind: type[Section], title: str = "") -> Iterator[tuple[str, type[Section]]]:
@@ -104,16 +100,17 @@ def _fields(kind: type[Section]) -> dict[str, FieldInfo]:
     }
 
 
-def _table(kind: type[Section], title: str, purpose: str, leave: Set[str] = frozenset()) -> str:
-    texts = _docstrings(kind)
+def _rows(kind: type[Section], title: str, purpose: str, leave: Set[str]) -> str:
+    """A row that says what the section is, then one for each setting."""
+    texts, prefix = _docstrings(kind), f"{title}." if title else ""
+    head = f"| **`[{title}]`** |" if title else "| **top level** |"
     rows = [
-        f"| `{name}` | {_values(field.annotation, field.metadata)} | {_default(field)} "
+        f"| `{prefix}{name}` | {_values(field.annotation, field.metadata)} | {_default(field)} "
         f"| {texts.get(name, '')} |"
         for name, field in _fields(kind).items()
         if name not in leave
     ]
-    head = [f"## {title}", "", *([purpose, ""] if purpose else [])]
-    return "\n".join([*head, *TABLE_HEAD, *rows, ""])
+    return "\n".join([f"{head} | | {purpose}{REMARK} |", *rows])
 
 
 def _docstrings(kind: type[Section]) -> dict[str, str]:

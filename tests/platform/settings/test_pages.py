@@ -24,10 +24,10 @@ def test_a_page_tells_what_the_classes_say(page: str) -> None:
 def test_tables_state_bounds_choices_defaults_and_meaning() -> None:
     pages = render_pages()
     for page, row in {
-        "settings_control.md": "| `clip` | number > 0, < 1 | 0.2 | Clip range of the probability",
-        "settings_distort.md": '| `model` | text | `"auto"` | Hugging Face name or folder of',
-        "settings_dpo.md": '| `precision` | `auto`, `fp32`, `bf16`, `fp16` | `"auto"` |',
-        SHARED: "| `dashboard_port` | whole number ≥ 1, ≤ 65535 | 8265 | Its port |",
+        "settings_control.md": "| `ppo.clip` | number > 0, < 1 | 0.2 | Clip range of the",
+        "settings_distort.md": '| `seats.NAME.model` | text | `"auto"` | Hugging Face name or',
+        "settings_dpo.md": '| `dpo.precision` | `auto`, `fp32`, `bf16`, `fp16` | `"auto"` |',
+        SHARED: "| `ray.dashboard_port` | whole number ≥ 1, ≤ 65535 | 8265 | Its port |",
     }.items():
         assert row in pages[page]
     assert not any(line.endswith("|  |") for text in pages.values() for line in text.splitlines())
