@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-MODULE = re.compile(r"`(parley(?:\.[a-z_0-9]+)+)(?:\.[A-Z]\w*|\.[a-z_]+\(\))?`")
+MODULE = re.compile(r"`(parley(?:\.\w+)+)(?:\(\))?`")
 PLACE = re.compile(r"`((?:platform|envs|policies|tests|tune_configs|benchmarks)/[\w/.-]*)`")
 
 
@@ -47,8 +47,22 @@ def test_no_two_decisions_have_one_number() -> None:
     assert sorted(set(numbers)) == sorted(numbers)
 
 
+def test_examples_of_extensions_are_those_that_are_tested() -> None:
+    page = (ROOT / "docs" / "tasks" / "extending.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S)
+    folder = ROOT / "tests" / "extending"
+    tested = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+    assert examples
+    for example in examples:
+        assert dedented(example) in dedented(tested), example
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+
+
+def dedented(text: str) -> str:
+    return "\n".join(line.strip() for line in text.splitlines())
 
 
 @cache
