@@ -25,8 +25,7 @@ from parley.platform.control.runner import Rollout, RunnerSettings, VectorEnvRun
 from parley.platform.control.settings import CartPolePPOConfig
 from parley.platform.control.vector_task import VectorTask
 from parley.platform.engine.rllib.gradient_algorithm import GradientAlgorithm
-from parley.platform.engine.rllib.gradient_learner import LearnerSettings
-from parley.platform.engine.rllib.gradients import make_gradient
+from parley.platform.engine.rllib.gradient_learner import Schedules
 from parley.platform.engine.rllib.rllib_config import AlgorithmParts, build_rllib_config
 from parley.platform.engine.rllib.runner_requests import Patience, SamplingError
 from parley.platform.engine.rllib.schedules import Line
@@ -139,16 +138,11 @@ def build_config(
                 "num_envs_per_env_runner": config.rollouts.num_envs_per_env_runner,
                 "rollout_fragment_length": config.rollouts.rollout_fragment_length,
             },
-            learner_settings=LearnerSettings(
-                gradient=make_gradient(config, ppo),
-                section="ppo",
-                learning_rate=Line(ppo.learning_rate, ppo.learning_rate_final, length),
-                entropy_coefficient=Line(
-                    ppo.entropy_coefficient, ppo.entropy_coefficient_final, length
-                ),
-                seed=config.seed,
-                num_threads=config.learner.num_threads,
-                counter=NUM_ENV_STEPS_SAMPLED_LIFETIME,
+            gradient_settings=ppo,
+            schedules=Schedules(
+                Line(ppo.learning_rate, ppo.learning_rate_final, length),
+                Line(ppo.entropy_coefficient, ppo.entropy_coefficient_final, length),
+                NUM_ENV_STEPS_SAMPLED_LIFETIME,
             ),
             connectors=(BatchEpisodes,),
             batch_size=config.rollouts.batch_size,

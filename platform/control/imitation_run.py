@@ -9,7 +9,6 @@ from typing import Any
 import ray
 
 from parley.envs.cartpole.episodes import EpisodeSet
-from parley.platform.cluster.connection import connect_ray
 from parley.platform.control.episode_windows import ImitationTask
 from parley.platform.control.episodes import (
     EpisodeDataError,
@@ -20,7 +19,11 @@ from parley.platform.control.evaluation import evaluate_path, play_episodes
 from parley.platform.control.plots import plot_imitation_curve
 from parley.platform.control.settings import CartPoleImitateConfig
 from parley.platform.control.task import make_cartpole_task, policy_settings
-from parley.platform.engine.next_token.run import NextTokenRun, place_workers
+from parley.platform.engine.next_token.run import (
+    NextTokenPlan,
+    NextTokenRun,
+    train_next_token,
+)
 from parley.platform.engine.next_token.worker import TrainingJob
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
@@ -59,24 +62,21 @@ def run_imitation(
         NonFiniteLossError, WorkersFailedError: training failed; the checkpoints so far stand.
     """
     recorded = _load_recorded(config, run_folder, resume)
-    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS) as progress:
-        with connect_ray(config.ray, _num_processes(config), progress):
-            use_gpu = place_workers(config.learner)
-            if recorded is None:
-                with stop.at_once(), progress.status(f"recording {_num_episodes(config)} episodes"):
-                    recorded = record_episodes(config.env, config.data, config.seed)
-            run = ImitationRun(config, run_folder, recorded)
-            if resume:
-                run.restore()
-            if not run.finished and not stop.received:
-                run.train(use_gpu, stop, progress)
-        if stop.received and not run.finished:
-            run.conclude(stopped=True)
-        with (
-            stop.at_once(),
-            progress.status(f"evaluating {config.evaluation.episodes} episodes"),
-        ):
-            return run.conclude()
+
+    def make_run(stop: StopSignal, progress: Progress) -> ImitationRun:
+        episodes = recorded
+        if episodes is None:
+            with stop.at_once(), progress.status(f"recording {_num_episodes(config)} episodes"):
+                episodes = record_episodes(config.env, config.data, config.seed)
+        return ImitationRun(config, run_folder, episodes)
+
+    plan = NextTokenPlan(
+        make_run=make_run,
+        columns=COLUMNS,
+        num_processes=max(config.data.num_workers, config.learner.num_learners, 1),
+        measuring=f"evaluating {config.evaluation.episodes} episodes",
+    )
+    return train_next_token(config, plan, resume)
 
 
 class ImitationRun(NextTokenRun):
@@ -191,10 +191,6 @@ def _split(config: CartPoleImitateConfig, episodes: EpisodeSet) -> tuple[Episode
         raise EpisodeDataError(
             f"data.holdout {config.data.holdout}: {error}; choose another share"
         ) from error
-
-
-def _num_processes(config: CartPoleImitateConfig) -> int:
-    return max(config.data.num_workers, config.learner.num_learners, 1)
 
 
 def _num_episodes(config: CartPoleImitateConfig) -> int:

@@ -5,29 +5,20 @@ A batch is rows of whole dialogues (`distort.batch`); what is learned from them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
 from parley.platform.distort.batch import SUPPORT
 from parley.platform.distort.settings import DialoguePPOConfig
-from parley.platform.engine.rllib.gradient_learner import GradientLearner, LearnerSettings
+from parley.platform.engine.rllib.gradient_learner import GradientLearner
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.sampling import truncated_log_probs
 from parley.policies.rows import VALID
 
 
-@dataclass(frozen=True)
-class DialogueLearnerSettings(LearnerSettings):
-    """What the learner of dialogues is told besides."""
-
-    temperature: float = 1.0
-    """Of the sampler."""
-
-
 class DialogueLearner(GradientLearner):
-    """Updates dialogue policies; its settings are `DialogueLearnerSettings`."""
+    """Updates dialogue policies; a critic's rate stands in a `DialoguePPOConfig`."""
 
     def parameter_groups(self, policy: DialogueActorCritic) -> list[dict[str, Any]]:
         """Only matrices of the language model decay; the value head has a rate of its own."""
@@ -51,5 +42,4 @@ class DialogueLearner(GradientLearner):
     ) -> tuple[Tensor, Tensor]:
         """Under the sampler's temperature, among the tokens that could be drawn."""
         support = batch[SUPPORT][batch[VALID]] if SUPPORT in batch else None
-        settings = cast("DialogueLearnerSettings", self.settings)
-        return truncated_log_probs(logits, support, settings.temperature), values
+        return truncated_log_probs(logits, support, self.settings.temperature), values

@@ -11,11 +11,11 @@ from ray.rllib.core.rl_module import RLModuleSpec
 
 from parley.envs.dialogue.aec import make_action_space, make_observation_space
 from parley.platform.distort.algorithm import DialogueAlgorithm, SelfPlaySetup
-from parley.platform.distort.learner import DialogueLearner, DialogueLearnerSettings
+from parley.platform.distort.learner import DialogueLearner
 from parley.platform.distort.runner import DialogueEnvRunner, DialogueRunnerSettings, ModelRef
 from parley.platform.distort.settings import DialogueDistortConfig, DialoguePPOConfig
 from parley.platform.distort.task import DialogueTask
-from parley.platform.engine.rllib.gradients import make_gradient
+from parley.platform.engine.rllib.gradient_learner import Schedules
 from parley.platform.engine.rllib.rllib_config import AlgorithmParts, build_rllib_config
 from parley.platform.engine.rllib.schedules import Line, constant
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
@@ -96,15 +96,9 @@ def build_dialogue_config(
             spaces=(observations, actions),
             env_config={"runner": runner, "experiment": config},
             runner_settings={"num_envs_per_env_runner": rollouts.num_envs_per_env_runner},
-            learner_settings=DialogueLearnerSettings(
-                gradient=make_gradient(config, gradient),
-                section=config.algorithm,
-                learning_rate=_learning_rate(config),
-                entropy_coefficient=constant(gradient.entropy_coefficient),
-                temperature=config.sampling.temperature,
-                seed=config.seed,
-                num_threads=config.learner.num_threads,
-            ),
+            gradient_settings=gradient,
+            schedules=Schedules(_learning_rate(config), constant(gradient.entropy_coefficient)),
+            temperature=config.sampling.temperature,
             batch_size=rollouts.dialogues_per_iteration,
             minibatch_size=gradient.minibatch_size,
             sample_timeout_s=rollouts.sample_timeout_s,

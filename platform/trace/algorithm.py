@@ -13,8 +13,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
-from parley.platform.engine.rllib.gradient_learner import LearnerSettings
-from parley.platform.engine.rllib.gradients import make_gradient
+from parley.platform.engine.rllib.gradient_learner import Schedules
 from parley.platform.engine.rllib.rllib_config import AlgorithmParts, build_rllib_config
 from parley.platform.engine.rllib.schedules import Fall, constant
 from parley.platform.engine.rllib.sequence_algorithm import SequenceAlgorithm
@@ -131,13 +130,9 @@ def build_trace_config(config: TraceConfig, task: WritingTask) -> PPOConfig:
             modules={DEFAULT_MODULE_ID: spec},
             spaces=(observations, actions),
             env_config={"task": task},
-            learner_settings=LearnerSettings(
-                gradient=make_gradient(config, ppo),
-                section="ppo",
-                learning_rate=Fall(ppo.learning_rate, ppo.num_iterations),
-                entropy_coefficient=constant(ppo.entropy_coefficient),
-                seed=config.seed,
-                num_threads=config.learner.num_threads,
+            gradient_settings=ppo,
+            schedules=Schedules(
+                Fall(ppo.learning_rate, ppo.num_iterations), constant(ppo.entropy_coefficient)
             ),
             batch_size=rollouts.num_env_runners * rollouts.traces_per_env_runner,
             minibatch_size=ppo.minibatch_traces,

@@ -15,17 +15,19 @@ import numpy as np
 from torch import Tensor
 
 from parley.envs.trace.split import draw_split
-from parley.platform.cluster.connection import connect_ray
 from parley.platform.engine.next_token.mutation_ramp import MutationRamp
-from parley.platform.engine.next_token.run import NextTokenRun, place_workers
+from parley.platform.engine.next_token.run import (
+    NextTokenPlan,
+    NextTokenRun,
+    train_next_token,
+)
 from parley.platform.engine.next_token.worker import TrainingJob
 from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
-from parley.platform.runs.stopping import StopSignal
 from parley.platform.settings.errors import ConfigError
-from parley.platform.terminal.progress import Column, Progress
+from parley.platform.terminal.progress import Column
 from parley.platform.trace.blocks import BlockRecipe
 from parley.platform.trace.evaluation.measure import MODULE, TraceTask, measure
 from parley.platform.trace.evaluation.plots import plot_trace_curve
@@ -61,28 +63,15 @@ def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> dict[
     check_inputs(config, task)
     begun = resume and any(run_folder.checkpoints.iterdir())
     start = load_trace_start(config).state_dict() if config.init_from and not begun else None
-    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(COLUMNS) as progress:
-        with connect_ray(config.ray, _num_processes(config), progress):
-            use_gpu = place_workers(config.learner, 1, "the stream of traces")
-            run = TraceRun(config, run_folder, task, start)
-            if resume:
-                run.restore()
-            if not run.finished and not stop.received:
-                run.train(use_gpu, stop, progress)
-        if stop.received and not run.finished:
-            run.conclude(stopped=True)
-        if run.snapshot.step < config.training.num_steps:
-            progress.say(
-                f"stopped after {run.snapshot.step} steps: at every trained size, "
-                f"{config.training.stop_exact_match:g} of the selection inputs are exact"
-            )
-        sizes = ", ".join(map(str, config.evaluation_sizes))
-        with (
-            stop.at_once(),
-            progress.status(f"evaluating sizes {sizes}"),
-            limit_threads(config.learner.num_threads),
-        ):
-            return run.conclude()
+    plan = NextTokenPlan(
+        make_run=lambda stop, progress: TraceRun(config, run_folder, task, start),
+        columns=COLUMNS,
+        num_processes=config.stream.num_workers + max(1, config.learner.num_learners),
+        measuring=f"evaluating sizes {', '.join(map(str, config.evaluation_sizes))}",
+        other_cpus=1,
+        others="the stream of traces",
+    )
+    return train_next_token(config, plan, resume)
 
 
 class TraceRun(NextTokenRun):
@@ -175,7 +164,17 @@ class TraceRun(NextTokenRun):
 
     def measure_best(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """What `parley evaluate` measures."""
-        return keep_outcome(checkpoint.path, self.run_folder.path)
+        with limit_threads(self.config.learner.num_threads):
+            return keep_outcome(checkpoint.path, self.run_folder.path)
+
+    def remarks(self) -> Sequence[str]:
+        """Why it ended early, if it did."""
+        if super().finished:
+            return ()
+        return (
+            f"stopped after {self.snapshot.step} steps: at every trained size, "
+            f"{self.config.training.stop_exact_match:g} of the selection inputs are exact",
+        )
 
     def draw(self, rows: Sequence[Mapping[str, object]], path: Path) -> None:
         """Loss above exact match."""
@@ -245,7 +244,3 @@ def check_inputs(config: TraceConfig, task: TraceTask) -> None:
             raise ConfigError(f"stream.holdout {task.holdout}: {error}") from error
     for size in {*task.trained_sizes, *config.evaluation_sizes}:
         task.draw_heldout(size, 1, config.evaluation.seed)
-
-
-def _num_processes(config: TraceConfig) -> int:
-    return config.stream.num_workers + max(1, config.learner.num_learners)

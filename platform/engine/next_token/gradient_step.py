@@ -28,37 +28,14 @@ from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM, parameter_groups
 class NextTokenSettings(Protocol):
     """What a learner has to be told; the `training` table of an experiment."""
 
-    @property
-    def num_steps(self) -> int:
-        """Gradient steps, which the learning rate's schedule covers."""
-
-    @property
-    def learning_rate(self) -> float:
-        """Peak learning rate."""
-
-    @property
-    def matrix_learning_rate(self) -> float | None:
-        """Peak learning rate of Muon on the matrices inside the blocks; None: AdamW takes them."""
-
-    @property
-    def warmup_steps(self) -> int:
-        """Gradient steps to reach it; a cosine to zero follows."""
-
-    @property
-    def weight_decay(self) -> float:
-        """Decoupled weight decay; never on the filter's parameters."""
-
-    @property
-    def filter_lr_scale(self) -> float:
-        """Learning rate of the filter's parameters, as a multiple of the others'."""
-
-    @property
-    def max_grad_norm(self) -> float:
-        """Longest gradient; longer ones are scaled down."""
-
-    @property
-    def eval_interval(self) -> int:
-        """Gradient steps between rows of metrics."""
+    num_steps: int
+    learning_rate: float
+    matrix_learning_rate: float | None
+    warmup_steps: int
+    weight_decay: float
+    filter_lr_scale: float
+    max_grad_norm: float
+    eval_interval: int
 
 
 @dataclass(frozen=True)

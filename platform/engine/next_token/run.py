@@ -7,28 +7,27 @@ written in the order of the gradient steps all the same.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import ray
 import torch
 from torch import Tensor
 
-from parley.platform.cluster.capacity import LEARNER_RESOURCES, NUM_LEARNERS, remedy
-from parley.platform.cluster.devices import GPU, choose_devices
+from parley.platform.cluster.connection import connect_ray
 from parley.platform.engine.next_token.channel import Snapshot
 from parley.platform.engine.next_token.gradient_step import NextTokenSettings
+from parley.platform.engine.next_token.placement import place_workers
 from parley.platform.engine.next_token.training import NextTokenTraining
 from parley.platform.engine.next_token.worker import WORKERS, TrainingJob
 from parley.platform.engine.training_run import Row, TrainingRun
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
-from parley.platform.settings.errors import ConfigError
-from parley.platform.settings.sections import CheckpointConfig, LearnerConfig
-from parley.platform.terminal.progress import Progress
+from parley.platform.settings.sections import CheckpointConfig, LearnerConfig, RayConfig
+from parley.platform.terminal.progress import Column, Progress
 from parley.policies.token.actor_critic import LanguageActorCritic
 from parley.policies.token.building import build_policy, load_policy
 
@@ -36,25 +35,18 @@ from parley.policies.token.building import build_policy, load_policy
 class NextTokenConfig(Protocol):
     """What an experiment of next-token training has to say here."""
 
+    seed: int
+    ray: RayConfig
+    learner: LearnerConfig
+    checkpoint: CheckpointConfig
+
     @property
     def policy(self) -> str:
         """A row of `policies.building`."""
 
     @property
-    def seed(self) -> int:
-        """Seed of all randomness of the run."""
-
-    @property
     def training(self) -> NextTokenSettings:
         """The gradient steps."""
-
-    @property
-    def learner(self) -> LearnerConfig:
-        """The processes that compute them."""
-
-    @property
-    def checkpoint(self) -> CheckpointConfig:
-        """What is saved."""
 
 
 class NextTokenRun(TrainingRun):
@@ -117,6 +109,10 @@ class NextTokenRun(TrainingRun):
     @abstractmethod
     def measure_best(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The final figures."""
+
+    def remarks(self) -> Sequence[str]:
+        """What there is to say of a training that has ended."""
+        return ()
 
     def train(self, use_gpu: bool, stop: StopSignal, progress: Progress) -> None:
         """Take in the snapshots of workers until the training ends, or is stopped.
@@ -238,38 +234,43 @@ class NextTokenRun(TrainingRun):
         self.store.save(self.snapshot.step, self.save_policies, self.facts(), state, best_score)
 
 
-def place_workers(learner: LearnerConfig, other_cpus: int = 0, others: str = "") -> bool:
-    """Whether the workers get GPUs: where the settings ask for them and the cluster has them.
+@dataclass(frozen=True)
+class NextTokenPlan:
+    """How a workflow's run of next-token training goes."""
 
-    Args:
-        learner: how many workers there are.
-        other_cpus: CPUs that the workers need besides their own.
-        others: what for, in words.
+    make_run: Callable[[StopSignal, Progress], NextTokenRun]
+    """Ray is there, and room for the workers."""
+    columns: Sequence[Column]
+    """What the terminal shows of a row."""
+    num_processes: int
+    """Of one CPU each that the run asks for."""
+    measuring: str
+    """What is done at the end, in words."""
+    other_cpus: int = 0
+    """CPUs that the workers need besides their own."""
+    others: str = ""
+    """What for, in words."""
+
+
+def train_next_token(config: NextTokenConfig, plan: NextTokenPlan, resume: bool) -> Row:
+    """Train from the newest checkpoint or from the beginning to the run's end; its result.
 
     Raises:
+        KeyboardInterrupt: stopped by a signal; everything is saved.
         ConfigError: the cluster can never hold the workers.
+        NonFiniteLossError, WorkersFailedError: training failed; the checkpoints so far stand.
     """
-    resources = ray.cluster_resources()
-    num_workers = max(1, learner.num_learners)
-    if resources.get("CPU", 0) < num_workers + other_cpus:
-        others_too = f", and {other_cpus} for {others}" if other_cpus else ""
-        raise ConfigError(
-            f"learner.num_learners {num_workers} needs as many CPUs{others_too}, but the Ray "
-            f"cluster counts {resources.get('CPU', 0):g}. "
-            f"{remedy('CPU', NUM_LEARNERS, LEARNER_RESOURCES)}"
-        )
-    for name, amount in (learner.resources or {}).items():
-        if resources.get(name, 0) < num_workers * amount:
-            raise ConfigError(
-                f"learner.resources asks for {amount:g} {name} for each of {num_workers} workers, "
-                f"but the Ray cluster counts {resources.get(name, 0):g}. "
-                f"{remedy(name, NUM_LEARNERS, LEARNER_RESOURCES)}"
-            )
-    num_gpus = num_workers * (learner.num_gpus_per_learner or 0.0)
-    if resources.get(GPU, 0) < num_gpus:
-        raise ConfigError(
-            f"learner.num_gpus_per_learner asks for {num_gpus:g} GPUs in all, but the Ray cluster "
-            f"counts {resources.get(GPU, 0):g}. {remedy(GPU, NUM_LEARNERS, LEARNER_RESOURCES)}"
-        )
-    devices = choose_devices(learner)
-    return devices.is_cuda and num_workers * devices.num_gpus <= resources.get("GPU", 0)
+    with StopSignal(config.checkpoint.stop_grace_s) as stop, Progress(plan.columns) as progress:
+        with connect_ray(config.ray, plan.num_processes, progress):
+            use_gpu = place_workers(config.learner, plan.other_cpus, plan.others)
+            run = plan.make_run(stop, progress)
+            if resume:
+                run.restore()
+            if not run.finished and not stop.received:
+                run.train(use_gpu, stop, progress)
+        if stop.received and not run.finished:
+            run.conclude(stopped=True)
+        for remark in run.remarks():
+            progress.say(remark)
+        with stop.at_once(), progress.status(plan.measuring):
+            return run.conclude()

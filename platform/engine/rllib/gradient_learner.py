@@ -8,7 +8,7 @@ shuffles as the uninterrupted one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from parley.platform.engine.rllib.gradients.policy_gradient import (
     PolicyGradient,
 )
 from parley.platform.engine.rllib.loss import LossTerms, compute_loss
-from parley.platform.engine.rllib.schedules import Schedule, constant
+from parley.platform.engine.rllib.schedules import Schedule
 from parley.platform.engine.rllib.weight_receiver import hash_weights
 from parley.platform.engine.torch.loss_fault import LossFault, NonFiniteLossError, batch_columns
 from parley.policies.rows import VALID
@@ -43,20 +43,29 @@ OUTPUTS = (Columns.ACTION_DIST_INPUTS, Columns.VF_PREDS)
 
 
 @dataclass(frozen=True)
+class Schedules:
+    """What changes while a run goes on."""
+
+    learning_rate: Schedule
+    entropy_coefficient: Schedule
+    """Weight of the entropy bonus."""
+    counter: str = ITERATION
+    """Key of `timesteps` that both count."""
+
+
+@dataclass(frozen=True)
 class LearnerSettings:
     """What a learner is told."""
 
     gradient: PolicyGradient[Any]
     section: str
     """Section of the experiment that holds the gradient's settings."""
-    learning_rate: Schedule
     seed: int
     num_threads: int
     """Of torch; 0: as many as it chooses."""
-    entropy_coefficient: Schedule = field(default_factory=lambda: constant(0.0))
-    """Weight of the entropy bonus."""
-    counter: str = ITERATION
-    """Key of `timesteps` that the schedules count."""
+    schedules: Schedules
+    temperature: float
+    """Of the sampler."""
 
 
 class GradientLearner(TorchLearner):
@@ -79,7 +88,7 @@ class GradientLearner(TorchLearner):
             torch.set_num_threads(self.settings.num_threads)
         super().build()
         self._num_env_steps = 0
-        self._entropy_coefficient = self.settings.entropy_coefficient.at(0)
+        self._entropy_coefficient = self.settings.schedules.entropy_coefficient.at(0)
         self._terms: dict[str, list[LossTerms]] = {}
         self._batches: dict[str, dict[str, Any]] = {}
 
@@ -101,7 +110,7 @@ class GradientLearner(TorchLearner):
             module_id=module_id,
             optimizer=self.gradient.make_optimiser(groups),
             params=[parameter for group in groups for parameter in group["params"]],
-            lr_or_lr_schedule=self.settings.learning_rate.at(0),
+            lr_or_lr_schedule=self.settings.schedules.learning_rate.at(0),
         )
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -112,10 +121,10 @@ class GradientLearner(TorchLearner):
         stream = np.random.SeedSequence([settings.seed, number])
         np.random.seed(stream.generate_state(4))
         torch.manual_seed(int(stream.generate_state(1)[0]))
-        count = int(timesteps[settings.counter])
+        count = int(timesteps[settings.schedules.counter])
         for optimiser in self._named_optimizers.values():
-            self._set_optimizer_lr(optimiser, settings.learning_rate.at(count))
-        self._entropy_coefficient = settings.entropy_coefficient.at(count)
+            self._set_optimizer_lr(optimiser, settings.schedules.learning_rate.at(count))
+        self._entropy_coefficient = settings.schedules.entropy_coefficient.at(count)
         self._terms, self._batches = {}, {}
 
     def compute_loss_for_module(

@@ -17,7 +17,10 @@ from parley.platform.engine.rllib.gradient_learner import (
     SETTINGS,
     GradientLearner,
     LearnerSettings,
+    Schedules,
 )
+from parley.platform.engine.rllib.gradients import GradientChoice, make_gradient
+from parley.platform.engine.rllib.gradients.policy_gradient import GradientSettings
 from parley.platform.engine.rllib.placement import WAIT_S, runner_settings, wait_s
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
 from parley.platform.settings.sections import (
@@ -37,7 +40,7 @@ runner send its whole state, and wait for those that hang."""
 MOST_RESTARTS = 1000
 
 
-class PolicyConfig(Protocol):
+class PolicyConfig(GradientChoice, Protocol):
     """What every experiment of policy gradients says."""
 
     seed: int
@@ -63,7 +66,9 @@ class AlgorithmParts:
     """Of observations and of actions."""
     env_config: Mapping[str, Any]
     """What runners and the algorithm are told."""
-    learner_settings: LearnerSettings
+    gradient_settings: GradientSettings
+    """The section of the experiment that its algorithm names."""
+    schedules: Schedules
     batch_size: int
     """Rows of one iteration."""
     minibatch_size: int
@@ -74,6 +79,8 @@ class AlgorithmParts:
     """Agent -> its module; one that is missing has a module of its own name."""
     runner_settings: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of RLlib's runners."""
+    temperature: float = 1.0
+    """Of the sampler."""
     connectors: tuple[Callable[[], ConnectorV2], ...] = ()
     """Make the learner's batches, where it is given episodes."""
 
@@ -87,6 +94,14 @@ def build_rllib_config(config: PolicyConfig, parts: AlgorithmParts) -> PPOConfig
     def connect(*_: Any) -> list[ConnectorV2]:
         return [make() for make in connectors]
 
+    settings = LearnerSettings(
+        gradient=make_gradient(config, parts.gradient_settings),
+        section=config.algorithm,
+        seed=config.seed,
+        num_threads=config.learner.num_threads,
+        schedules=parts.schedules,
+        temperature=parts.temperature,
+    )
     rllib = PPOConfig(algo_class=parts.algorithm).framework("torch")
     rllib.environment(
         env=None,
@@ -114,10 +129,10 @@ def build_rllib_config(config: PolicyConfig, parts: AlgorithmParts) -> PPOConfig
         add_default_connectors_to_learner_pipeline=False,
         learner_connector=connect if parts.connectors else None,
         learner_class=parts.learner,
-        learner_config_dict={SETTINGS: parts.learner_settings},
+        learner_config_dict={SETTINGS: settings},
     )
     rllib.training(
-        num_epochs=parts.learner_settings.gradient.num_epochs,
+        num_epochs=settings.gradient.num_epochs,
         minibatch_size=max(1, parts.minibatch_size // num_shares),
         train_batch_size_per_learner=parts.batch_size // num_shares,
         use_kl_loss=False,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from parley.platform.engine.next_token.channel import Snapshot
-from parley.platform.engine.next_token.run import place_workers
+from parley.platform.engine.next_token.placement import place_workers
 from parley.platform.engine.next_token.training import NextTokenTraining
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from parley.platform.engine.rllib.gradients.policy_gradient import PolicyGradient
 from parley.platform.settings.experiments import find_experiment, load_function
-from parley.platform.settings.sections import ExperimentConfig
 
 
-def make_gradient(config: ExperimentConfig, settings: Any) -> PolicyGradient[Any]:
+class GradientChoice(Protocol):
+    """The part of an experiment that chooses."""
+
+    @property
+    def workflow(self) -> str:
+        """The part of parley that runs it."""
+
+    @property
+    def algorithm(self) -> str:
+        """How it learns; also the section of its settings."""
+
+
+def make_gradient(config: GradientChoice, settings: Any) -> PolicyGradient[Any]:
     """The gradient of an experiment's algorithm.
 
     Args:
