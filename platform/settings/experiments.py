@@ -224,6 +224,7 @@ EXPERIMENTS: dict[Kind, Experiment] = {
     ("trace", "ppo"): _trace(
         summary=PPO,
         run="parley.platform.trace.ppo_run:run_trace_ppo",
+        sweep="parley.platform.trace.sweep:PPO_PARTS",
         gradient=PPO_GRADIENT,
         measures={
             **ROLLING,

@@ -71,7 +71,7 @@ def run_trace_ppo(config: TraceConfig, run_folder: RunFolder, resume: bool) -> R
         CheckpointError: `init_from` or the checkpoint to resume does not fit.
     """
     task = TraceTask.from_config(config)
-    _check(config, task)
+    check_reinforced(config, task)
     checkpoint = find_start(run_folder, resume)
     start: Mapping[str, Tensor] | None = None
     if config.init_from and checkpoint is None:
@@ -235,7 +235,12 @@ def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
     return row["exact_match"], -row["illegal_rate"]
 
 
-def _check(config: TraceConfig, task: TraceTask) -> None:
+def check_reinforced(config: TraceConfig, task: TraceTask) -> None:
+    """Refuse what cannot be learned by reinforcement.
+
+    Raises:
+        ConfigError, TraceInputError: the language has no right answers, or no inputs.
+    """
     if task.language.is_source:
         raise ConfigError(
             f"algorithm=ppo needs a language with right answers, but {task.language.name} is a "

@@ -12,7 +12,6 @@ from parley.platform.settings.network import READ_WITH_FILTER, ModelConfig
 from parley.platform.settings.sections import (
     Count,
     Discount,
-    ExperimentConfig,
     ExperimentName,
     Fraction,
     LearnerConfig,
@@ -26,6 +25,7 @@ from parley.platform.settings.sections import (
     When,
     conflict,
 )
+from parley.platform.settings.sweep import SweepableConfig
 
 if TYPE_CHECKING:
     from parley.envs.trace.language import Language
@@ -187,13 +187,16 @@ class TracePPOConfig(Section):
     """Iterations between evaluations on held-out inputs."""
 
 
-class TraceConfig(ExperimentConfig):
+class TraceConfig(SweepableConfig):
     """An algorithm as a token language, learned from true traces or by PPO."""
 
     POLICY = "tracer"
+    SEARCHED = ("ppo.",)
+    FIXED = ("ppo.filter_lr_scale",)
+    SPACE_EXAMPLE = "ppo.learning_rate.grid = [3e-5, 1e-4]"
 
     READ_IF: ClassVar[tuple[ReadIf, ...]] = (
-        *ExperimentConfig.READ_IF,
+        *SweepableConfig.READ_IF,
         *READ_WITH_FILTER,
         ReadIf(
             (
@@ -204,7 +207,7 @@ class TraceConfig(ExperimentConfig):
             ),
             (When("algorithm", ("next_token",)),),
         ),
-        ReadIf(("ppo.", "rollouts."), (When("algorithm", ("ppo",)),)),
+        ReadIf(("ppo.", "rollouts.", "sweep."), (When("algorithm", ("ppo",)),)),
         ReadIf(
             ("training.mutation_loss", "training.mutation_ramp_steps"),
             (When("training.mutation_noise"),),

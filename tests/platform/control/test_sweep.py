@@ -116,15 +116,14 @@ def test_a_trial_takes_a_cpu_for_each_of_its_actors() -> None:
 
 
 @pytest.mark.slow
-def test_a_stopped_trial_goes_on_between_its_measures(tmp_path: Path) -> None:
+def test_a_stopped_sweep_is_resumed(tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = [*SPACE, "sweep.max_concurrent=1", "stop.max_env_steps=8192"]
-    seldom = [*arguments, "evaluation.interval_env_steps=1024"]
+    often = [*arguments, "evaluation.interval_env_steps=1024"]
     rows = run / "trials/00000/rows.jsonl"
     interrupt_when(lambda: rows.is_file() and bool(rows.read_text()))
-    assert main(["tune", "cartpole/ppo", "--run-dir", str(run), *TINY, *seldom]) == 130
+    assert main(["tune", "cartpole/ppo", "--run-dir", str(run), *TINY, *often]) == 130
     assert read_trials(run)[0]["status"] == "running"
-    assert (run / "trials/00000/between/row.json").is_file()
     assert main(["tune", "cartpole/ppo", "--run-dir", str(run), "--resume"]) == 0
     assert [trial["status"] for trial in read_trials(run)] == ["done", "done"]
     for number in range(2):
@@ -141,15 +140,14 @@ def test_a_population_goes_on_from_the_best_with_other_settings(tmp_path: Path) 
         "sweep.space.ppo.learning_rate.log_uniform=[1e-5, 5e-2]",
         "sweep.space.ppo.clip.grid=none",
         "sweep.space.ppo.clip.uniform=[0.05, 0.4]",
-        "sweep.num_samples=4",
+        "sweep.num_samples=2",
         "sweep.scheduler=pbt",
-        "sweep.pbt.perturbation_evaluations=1",
-        "stop.max_env_steps=2048",
+        "sweep.pbt.perturbation_evaluations=2",
         "sweep.pbt.quantile=0.5",
     )
-    assert result["metrics"]["trials_done"] == 4
+    assert result["metrics"]["trials_done"] == 2
     configs = [row["config"] for row in read_rows(run / "metrics.jsonl")]
-    assert len({json.dumps(config) for config in configs}) > 4
+    assert len({json.dumps(config) for config in configs}) == 3
 
 
 @pytest.mark.slow
