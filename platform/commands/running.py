@@ -85,7 +85,8 @@ def find_sweep(config: ExperimentConfig) -> str:
             f"{kind[0]}/{kind[1]}" for kind, row in EXPERIMENTS.items() if row.sweep
         )
         raise ConfigError(
-            f"{config.experiment} has no settings to search; parley tune serves {tunable}"
+            f"{config.experiment} by {config.algorithm} has no settings to search; parley tune "
+            f"serves, by workflow and algorithm, {tunable}"
         )
     return sweep
 

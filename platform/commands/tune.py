@@ -25,10 +25,11 @@ def run_tune(arguments: argparse.Namespace) -> int:
         ConfigError, RunFolderError: before anything is started.
         Exception: whatever stopped the sweep, after it was recorded in the result.
     """
-    experiment = load_experiment(arguments.experiment, allow_unread=True)
-    find_sweep(experiment)
-    if arguments.resume and arguments.run_dir is None:
-        arguments.run_dir = _latest_sweep(experiment.experiment)
+    if not arguments.resume:
+        find_sweep(load_experiment(arguments.experiment, arguments.overrides, allow_unread=True))
+    elif arguments.run_dir is None:
+        experiment = load_experiment(arguments.experiment, allow_unread=True).experiment
+        arguments.run_dir = _latest_sweep(experiment)
     return run_command(RunRequest.of(arguments), tune_experiment, _check_sweep)
 
 

@@ -44,6 +44,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (["cartpole/ppo", "evaluation.interval_env_steps=0"], ["interval_env_steps", "compared"]),
         (["dialogue/distort"], ["dialogue/distort", "no settings to search", "dialogue/dpo"]),
+        (["trace/sorting"], ["trace/sorting by next_token", "no settings", "trace/ppo"]),
+        (["trace/sorting", "algorithm=ppo"], ["sweep.space is empty", "ppo.learning_rate.grid"]),
+        (
+            ["trace/sorting", "algorithm=ppo", "sweep.space.model.layers.grid=[1]"],
+            ["model.layers", "ppo.clip"],
+        ),
         (["dialogue/dpo", "sweep.space.dpo.betta.grid=[0.1]"], ["betta"]),
         (["dialogue/dpo", "sweep.num_samples=2"], ["num_samples", "same seed"]),
         (["dialogue/dpo", "sweep.space.dpo.beta.grid=[-1.0]"], ["dpo.beta", "greater than 0"]),
