@@ -81,7 +81,7 @@ def apply_override(table: TomlTable, override: str, kind: type[ExperimentConfig]
             f"override {override!r} is not of the form key=value; write for example "
             f"ppo.learning_rate=3e-4 or seed=1"
         )
-    types = field_types(kind, table)
+    types = {**field_types(kind, table), **kind.open_keys()}
     key = key.strip()
     short = short_keys(kind, table)
     path = find_key(short.get(key, key), types, override, short)

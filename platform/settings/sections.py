@@ -151,6 +151,11 @@ class ExperimentConfig(Section):
         return [value]
 
     @classmethod
+    def open_keys(cls) -> dict[str, object]:
+        """Keys below a table of names that may be set before the table has the name -> types."""
+        return {}
+
+    @classmethod
     def follow_choices(
         cls, before: dict[str, object], after: dict[str, object], chosen: Set[str]
     ) -> dict[str, object]:

@@ -131,6 +131,20 @@ class SweepableConfig(ExperimentConfig):
 
     sweep: SweepConfig = SweepConfig()
 
+    @classmethod
+    def searchable(cls) -> list[str]:
+        """The dotted keys of the settings that may be searched."""
+        return [key for key in field_types(cls) if key.startswith(cls.SEARCHED)]
+
+    @classmethod
+    def open_keys(cls) -> dict[str, object]:
+        """The values of every setting that may be searched."""
+        return {
+            f"sweep.space.{key}.{name}": annotation
+            for key in cls.searchable()
+            for name, annotation in field_types(SearchRange).items()
+        }
+
     def values_of(self, key: str) -> list[object]:
         """The value of a dotted key, and those that a sweep searches."""
         searched = self.sweep.ranges.get(key)
@@ -143,7 +157,7 @@ class SweepableConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _check_space(self) -> Self:
-        known = [key for key in field_types(type(self)) if key.startswith(self.SEARCHED)]
+        known = self.searchable()
         for key in self.sweep.ranges:
             if key not in known:
                 raise conflict(

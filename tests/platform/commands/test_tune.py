@@ -48,9 +48,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         (["trace/sorting", "algorithm=ppo"], ["sweep.space is empty", "ppo.learning_rate.grid"]),
         (
             ["trace/sorting", "algorithm=ppo", "sweep.space.model.layers.grid=[1]"],
-            ["model.layers", "ppo.clip"],
+            ["unknown key sweep.space.model.layers"],
         ),
         (["dialogue/dpo", "sweep.space.dpo.betta.grid=[0.1]"], ["betta"]),
+        (["dialogue/dpo", "sweep.space.lora.rank.grid=[-2]"], ["lora.rank", "at least 0"]),
         (["dialogue/dpo", "sweep.num_samples=2"], ["num_samples", "same seed"]),
         (["dialogue/dpo", "sweep.space.dpo.beta.grid=[-1.0]"], ["dpo.beta", "greater than 0"]),
         (["dialogue/dpo", "sweep.scheduler=hyperband"], ["sweep.scheduler", "asha"]),
