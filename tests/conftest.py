@@ -47,17 +47,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def local_ray() -> Iterator[None]:
     """A Ray of four CPUs that tests share, open whenever a test that asks for it begins."""
     yield
-    import ray
+    from tests.shared_ray import close_ray
 
-    ray.shutdown()
+    close_ray()
 
 
 @pytest.fixture
 def no_ray() -> None:
     """No Ray in this process, and none of its processes below it, when the test begins."""
-    import ray
+    from tests.shared_ray import close_ray
 
-    ray.shutdown()
+    close_ray()
 
 
 @pytest.fixture(scope="session")

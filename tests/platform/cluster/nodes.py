@@ -19,6 +19,7 @@ from ray.rllib.algorithms.ppo import PPO
 from ray.util.placement_group import placement_group_table
 
 from tests.faults.processes import descendants, is_alive
+from tests.shared_ray import close_ray
 
 STORE_BYTES = 80 * 2**20
 LEAVE_S = 60.0
@@ -41,7 +42,7 @@ def node(
 @contextmanager
 def logical_cluster(head: dict[str, Any], *others: dict[str, Any]) -> Iterator[Cluster]:
     """Machines as processes of their own, and this process as a driver on the first of them."""
-    ray.shutdown()  # where tests before this one have shared one
+    close_ray()  # where tests before this one have shared one
     before = set(descendants(os.getpid()))
     folder = tempfile.mkdtemp(prefix="parley-")  # pytest's would be too long for Ray's sockets
     with pytest.MonkeyPatch.context() as patch:
