@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,35 +108,45 @@ def run_trials(
     os.environ.update(QUIET_TUNE)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     known = {record.plan.number: record for record in records}
-    channel: Any = ray.remote(num_cpus=0)(WorkerChannel).remote()
+    with _open_channel() as channel:
 
-    def is_stopping() -> bool:
-        # Before Tune stops the trials: it waits for them, and they save.
-        if hooks.is_stopping():
-            ray.get(channel.request_stop.remote())
-        return hooks.is_stopping()
+        def is_stopping() -> bool:
+            # Before Tune stops the trials: it waits for them, and they save.
+            if hooks.is_stopping():
+                ray.get(channel.request_stop.remote())
+            return hooks.is_stopping()
 
-    watch = SweepWatch(known, run_folder, config.checkpoint.keep, hooks, channel)
-    place = ray.put(shared)
-    worker = tune.with_parameters(
-        run_in_worker, trial=trial, base=config, shared=[place], folder=trials, channel=channel
-    )
-    tuner = tune.Tuner(
-        tune.with_resources(worker, place_trial(bundles)),
-        param_space=_param_space(config, records),
-        tune_config=_tune_config(config, records),
-        run_config=tune.RunConfig(
-            name=TUNE_DIR,
-            storage_path=str(trials),
-            callbacks=[watch],
-            failure_config=tune.FailureConfig(max_failures=config.sweep.max_failures),
-            stop=Stopper(is_stopping),
-            verbose=0,
-        ),
-    )
-    tuner.fit()
+        watch = SweepWatch(known, run_folder, config.checkpoint.keep, hooks, channel)
+        place = ray.put(shared)
+        worker = tune.with_parameters(
+            run_in_worker, trial=trial, base=config, shared=[place], folder=trials, channel=channel
+        )
+        tuner = tune.Tuner(
+            tune.with_resources(worker, place_trial(bundles)),
+            param_space=_param_space(config, records),
+            tune_config=_tune_config(config, records),
+            run_config=tune.RunConfig(
+                name=TUNE_DIR,
+                storage_path=str(trials),
+                callbacks=[watch],
+                failure_config=tune.FailureConfig(max_failures=config.sweep.max_failures),
+                stop=Stopper(is_stopping),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
     shutil.rmtree(trials / TUNE_DIR, ignore_errors=True)
     return [known[number] for number in sorted(known)]
+
+
+@contextmanager
+def _open_channel() -> Iterator[Any]:
+    """The handle of a `WorkerChannel`, which ends with the block, whoever keeps its traceback."""
+    channel: Any = ray.remote(num_cpus=0)(WorkerChannel).remote()
+    try:
+        yield channel
+    finally:
+        ray.kill(channel)
 
 
 def _tune_config(config: SweepableConfig, records: list[TrialRecord]) -> tune.TuneConfig:

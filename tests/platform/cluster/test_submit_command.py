@@ -42,7 +42,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["cartpole/pp"], "did you mean cartpole/ppo?"),
         (["cartpole/ppo", "ppo.clap=0.1"], "unknown key ppo.clap"),
         (["cartpole/ppo", "ray.address=auto"], "ray.address is the job's own cluster"),
-        (["cartpole/ppo", "--tune"], "no settings to search"),
+        (["cartpole/imitate", "--tune"], "no settings to search"),
         (["cartpole/ppo", "--resume"], "--resume needs the --run-dir"),
         (["cartpole/ppo", "--submission-id", "../../etc"], "is not a name"),
         (["cartpole/ppo", "--submission-id", "a/b"], "is not a name"),

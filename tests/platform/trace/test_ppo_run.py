@@ -235,13 +235,13 @@ def test_half_learned_sorting_becomes_better(local_ray: None, tmp_path: Path) ->
         "evaluation.selection_inputs=200",
     ]
     config = load_experiment("trace/sorting", overrides)
-    begun = save_tracer(tmp_path / "begun", config, num_steps=500)
+    begun = save_tracer(tmp_path / "begun", config, num_steps=450)
     assert train(tmp_path / "run", *overrides, f"init_from={begun}") == 0
     metrics = read_result(tmp_path / "run")["metrics"]
-    assert 0.2 < metrics["exact_match_start"] < 0.99
+    assert 0.2 < metrics["exact_match_start"] < 0.95
     assert metrics["exact_match"] > metrics["exact_match_start"]
     sampled = [row["sampled_exact_match"] for row in read_rows(tmp_path / "run")]
-    assert mean(sampled[-10:]) > mean(sampled[1:6]) + 0.05
+    assert mean(sampled[-10:]) > mean(sampled[1:6]) + 0.1
 
 
 WRONG = {
