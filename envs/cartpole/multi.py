@@ -9,6 +9,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from parley.envs.cartpole.parallel import ParallelCartPole
 from parley.envs.cartpole.tokens import IntArray
+from parley.envs.interface import Info, Options
 
 
 class MultiCartPole(MultiAgentEnv):
@@ -42,8 +43,8 @@ class MultiCartPole(MultiAgentEnv):
         super().__init__()
 
     def reset(  # type: ignore[override]
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, IntArray], dict[str, dict[str, Any]]]:
+        self, *, seed: int | None = None, options: Options | None = None
+    ) -> tuple[dict[str, IntArray], dict[str, Info]]:
         """Start an episode with all carts; `options` are ignored."""
         observations, infos = self._carts.reset(seed=seed)
         self.agents = [*self._carts.agents]
@@ -56,7 +57,7 @@ class MultiCartPole(MultiAgentEnv):
         dict[str, float],
         dict[str, bool],
         dict[str, bool],
-        dict[str, dict[str, Any]],
+        dict[str, Info],
     ]:
         """Push every cart that is still running."""
         observations, rewards, terminated, truncated, infos = self._carts.step(action_dict)

@@ -10,6 +10,7 @@ from pettingzoo import ParallelEnv
 
 from parley.envs.cartpole.tokens import STEP_TOKENS, IntArray
 from parley.envs.cartpole.vector import VectorCartPole, VectorStep
+from parley.envs.interface import Info, Metadata, Options
 
 
 class ParallelCartPole(ParallelEnv[str, IntArray, int]):
@@ -37,7 +38,7 @@ class ParallelCartPole(ParallelEnv[str, IntArray, int]):
         RuntimeError: `step` when no cart is running.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"name": "parley_cartpole_v0", "render_modes": []}
+    metadata: ClassVar[Metadata] = {"name": "parley_cartpole_v0", "render_modes": []}
     render_mode = None
 
     def __init__(
@@ -79,8 +80,8 @@ class ParallelCartPole(ParallelEnv[str, IntArray, int]):
         return space
 
     def reset(
-        self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, IntArray], dict[str, dict[str, Any]]]:
+        self, seed: int | None = None, options: Options | None = None
+    ) -> tuple[dict[str, IntArray], dict[str, Info]]:
         """Start an episode with all carts; `options` are ignored."""
         if seed is not None:
             self._carts.generators[0] = np.random.default_rng(seed)
@@ -96,7 +97,7 @@ class ParallelCartPole(ParallelEnv[str, IntArray, int]):
         dict[str, float],
         dict[str, bool],
         dict[str, bool],
-        dict[str, dict[str, Any]],
+        dict[str, Info],
     ]:
         """Push every cart that is still running."""
         if actions.keys() != set(self.agents):
@@ -113,7 +114,7 @@ class ParallelCartPole(ParallelEnv[str, IntArray, int]):
         dict[str, float],
         dict[str, bool],
         dict[str, bool],
-        dict[str, dict[str, Any]],
+        dict[str, Info],
     ]:
         """Give the dictionaries of the carts that acted, and forget those that ended."""
         acted = {

@@ -10,6 +10,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from parley.envs.cartpole.tokens import STEP_TOKENS, FloatArray, IntArray
 from parley.envs.cartpole.vector import VectorCartPole
+from parley.envs.interface import Info, Metadata, Options
 
 
 class TokenCartPole(gymnasium.Env[IntArray, int]):
@@ -43,7 +44,7 @@ class TokenCartPole(gymnasium.Env[IntArray, int]):
         RuntimeError: `step` when no episode is running.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+    metadata: ClassVar[Metadata] = {  # type: ignore[misc]
         "render_modes": ["human", "rgb_array"],
         "render_fps": CartPoleEnv.metadata["render_fps"],
     }
@@ -84,8 +85,8 @@ class TokenCartPole(gymnasium.Env[IntArray, int]):
         return state
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[IntArray, dict[str, Any]]:
+        self, *, seed: int | None = None, options: Options | None = None
+    ) -> tuple[IntArray, Info]:
         """Start an episode; `options` are ignored."""
         super().reset(seed=seed)
         self._carts.generators[0] = self.np_random
@@ -94,7 +95,7 @@ class TokenCartPole(gymnasium.Env[IntArray, int]):
             self.render()
         return tokens[0, 0], {}
 
-    def step(self, action: int) -> tuple[IntArray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> tuple[IntArray, float, bool, bool, Info]:
         """Push the cart for 20 ms."""
         step = self._carts.step(np.array([[action]]))
         if self.render_mode == "human":

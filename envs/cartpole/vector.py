@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from parley.envs.cartpole.tokens import (
     FloatArray,
     IntArray,
 )
+from parley.envs.interface import State
 
 DITHER_BLOCK_STEPS = 64
 """Dither is drawn for so many steps of an episode at once: a call costs more than its numbers."""
@@ -168,7 +169,7 @@ class VectorCartPole:
             self._tokens, tokens, acted.astype(np.float32), terminated, truncated, acted
         )
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> State:
         """Give all that later steps depend on: numpy arrays, plain values, bit-generator states."""
         return {
             "settings": self._settings(),
@@ -180,7 +181,7 @@ class VectorCartPole:
             "generators": [generator.bit_generator.state for generator in self.generators],
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: State) -> None:
         """Go on exactly where `get_state` was called.
 
         Raises:

@@ -19,6 +19,7 @@ from parley.envs.dialogue.rules import (
     Ids,
     cut_reply,
 )
+from parley.envs.interface import Info, Metadata, Options
 
 Observation = dict[str, Any]
 """As in `AECDialogue`: tokens, roles, length."""
@@ -68,7 +69,7 @@ class AECDialogue(AECEnv[str, Observation, Action]):
         RuntimeError: `step` before `reset`, or after the last seat has left.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: ClassVar[Metadata] = {
         "name": "parley_dialogue_v0",
         "render_modes": [],
         "is_parallelizable": False,
@@ -109,7 +110,7 @@ class AECDialogue(AECEnv[str, Observation, Action]):
         """Give the replies that `agent` may give."""
         return self.action_spaces[agent]
 
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+    def reset(self, seed: int | None = None, options: Options | None = None) -> None:
         """Begin a dialogue; `options` are ignored. Without a seed the random stream goes on."""
         if seed is not None:
             self._generator = np.random.default_rng(seed)
@@ -120,7 +121,7 @@ class AECDialogue(AECEnv[str, Observation, Action]):
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
-        self.infos: dict[str, dict[str, Any]] = {agent: {} for agent in self.agents}
+        self.infos: dict[str, Info] = {agent: {} for agent in self.agents}
         self.agent_selection = self._dialogue.next_seat
         # PettingZoo's own memory of whose turn it was before ended agents had theirs.
         self._skip_agent_selection = None

@@ -11,6 +11,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from parley.envs.dialogue.aec import Action, AECDialogue, Observation
 from parley.envs.dialogue.rules import Dialogue, DialogueSettings
+from parley.envs.interface import Info, Options
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(DialogueSettings))
 REQUIRED_KEYS = (
@@ -63,8 +64,8 @@ class MultiDialogue(MultiAgentEnv):
         return self._aec.dialogue
 
     def reset(  # type: ignore[override]
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+        self, *, seed: int | None = None, options: Options | None = None
+    ) -> tuple[dict[str, Observation], dict[str, Info]]:
         """Begin a dialogue; `options` are ignored."""
         self._aec.reset(seed=seed)
         return self._observe([self._aec.agent_selection])
@@ -76,7 +77,7 @@ class MultiDialogue(MultiAgentEnv):
         dict[str, float],
         dict[str, bool],
         dict[str, bool],
-        dict[str, dict[str, Any]],
+        dict[str, Info],
     ]:
         """Let the seat that has the turn speak."""
         if self.dialogue.over:
@@ -96,9 +97,7 @@ class MultiDialogue(MultiAgentEnv):
             infos,
         )
 
-    def _observe(
-        self, seats: list[str]
-    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+    def _observe(self, seats: list[str]) -> tuple[dict[str, Observation], dict[str, Info]]:
         return {seat: self._aec.observe(seat) for seat in seats}, {seat: {} for seat in seats}
 
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from parley.envs.interface import State
 
 Tokens = NDArray[np.int32]
 Roles = NDArray[np.int8]
@@ -210,7 +212,7 @@ class Dialogue:
         """Give the whole dialogue, whatever the window."""
         return _join(self._pieces)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Give the dialogue as plain values, for `from_state`: the ids as they were drawn."""
         opener, *replies = self._turns
         end = [self.settings.end_token]
@@ -221,7 +223,7 @@ class Dialogue:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Dialogue:
+    def from_state(cls, state: State) -> Dialogue:
         """Give the dialogue whose `state` this is.
 
         Raises:

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike
 
+from parley.envs.interface import Info, Metadata, Options
 from parley.envs.trace.addition import Addition, Order
 from parley.envs.trace.language import START, IntArray, Language
 from parley.envs.trace.markov import Markov
@@ -52,7 +53,7 @@ class TraceEnv(gymnasium.Env[IntArray, int]):
         RuntimeError: `step` when no episode is running.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}  # type: ignore[misc]
+    metadata: ClassVar[Metadata] = {"render_modes": ["ansi"], "render_fps": 4}  # type: ignore[misc]
 
     def __init__(
         self,
@@ -84,8 +85,8 @@ class TraceEnv(gymnasium.Env[IntArray, int]):
         self._episode: dict[str, Any] = {}
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[IntArray, dict[str, Any]]:
+        self, *, seed: int | None = None, options: Options | None = None
+    ) -> tuple[IntArray, Info]:
         """Start the trace of a new input, or of that in `options`."""
         super().reset(seed=seed)
         size, chosen = self._choose_input(options or {})
@@ -95,7 +96,7 @@ class TraceEnv(gymnasium.Env[IntArray, int]):
         self._episode = {"size": size, "input": chosen}
         return self._observe(), dict(self._episode)
 
-    def step(self, action: int) -> tuple[IntArray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> tuple[IntArray, float, bool, bool, Info]:
         """Write one token and execute it."""
         if self._referee is None:
             raise RuntimeError("no episode is running: call reset() before step()")
@@ -122,7 +123,7 @@ class TraceEnv(gymnasium.Env[IntArray, int]):
         observation[self.max_tokens - len(self._tokens) :] = self._tokens
         return observation
 
-    def _choose_input(self, options: dict[str, Any]) -> tuple[int, IntArray]:
+    def _choose_input(self, options: Options) -> tuple[int, IntArray]:
         """Size and input int64 [K] of the next episode."""
         unknown = set(options) - {"size", "input"}
         if unknown:

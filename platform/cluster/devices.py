@@ -10,6 +10,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from parley.platform.records import Settings
 from parley.platform.settings.sections import LearnerConfig
 
 GPU = "GPU"
@@ -56,7 +57,7 @@ def choose_devices(config: LearnerConfig) -> LearnerDevices:
     return LearnerDevices(max(1, config.num_learners), num_gpus, is_cuda)
 
 
-def rllib_settings(config: LearnerConfig) -> dict[str, Any]:
+def rllib_settings(config: LearnerConfig) -> Settings:
     """RLlib's settings for the learners' number and resources."""
     devices = choose_devices(config)
     resources: dict[str, float] = dict(config.resources or {})

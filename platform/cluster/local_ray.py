@@ -23,6 +23,7 @@ from parley.platform.cluster.ray_token import (
     auth_mode,
     secure_token,
 )
+from parley.platform.records import Settings
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.sections import RayConfig
 
@@ -82,7 +83,7 @@ def _few_processes(has_dashboard: bool, template: Path | None) -> Iterator[None]
 
     Ray's nodes can be told that, `ray.init` cannot.
     """
-    settings: dict[str, Any] = {}
+    settings: Settings = {}
     with ExitStack() as stack:
         if template is not None:
             settings["worker_path"] = forked_worker.__file__

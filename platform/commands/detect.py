@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from parley.platform.commands.tables import print_rows
 from parley.platform.errors import EXIT_DONE, InputError, display_path
 from parley.platform.maxims.text.exchange import MAXIMS
+from parley.platform.records import Metrics, Row
 from parley.platform.runs.files import atomic_write_text, to_json
 from parley.platform.settings.experiments import load_function
 from parley.platform.terminal.progress import Progress
@@ -124,7 +125,7 @@ def _print_summary(detection: Detection) -> None:
     print_rows([head, *(_cells(name, row, "macro_f1") for name, row in lengths)])
 
 
-def _maxim_table(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
+def _maxim_table(metrics: Metrics) -> list[tuple[str, ...]]:
     """Precision, recall, F1 and its interval of each maxim, and the macro-F1."""
     rows: list[tuple[str, ...]] = [
         ("maxim", "violations", "precision", "recall", "F1", "95 % interval")
@@ -144,18 +145,18 @@ def _maxim_table(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _cells(name: str, row: dict[str, Any], measure: str) -> tuple[str, ...]:
+def _cells(name: str, row: Row, measure: str) -> tuple[str, ...]:
     value = row.get(measure)
     figure = "-" if value is None else f"{value:.3f}"
     return name, str(row["rows"]), figure, f"{row['flagged']:.1%}"
 
 
-def _rate(metrics: dict[str, Any], name: str) -> str:
+def _rate(metrics: Metrics, name: str) -> str:
     low, high = metrics[f"{name}_ci95"]
     return f"{metrics[name]:.1%} (95 % interval {low:.1%} to {high:.1%})"
 
 
-def _written_rows(detection: Detection) -> list[dict[str, Any]]:
+def _written_rows(detection: Detection) -> list[Row]:
     """One object for each row: where it stands, its probabilities, what is found, its labels."""
     written = []
     for row, scores, found in zip(

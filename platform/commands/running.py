@@ -7,6 +7,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
+from parley.platform.records import Metrics
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.experiments import EXPERIMENTS, find_experiment, load_named
@@ -18,9 +19,7 @@ Job = Callable[[ExperimentConfig, RunFolder, bool], dict[str, Any]]
 SWEEP_RUN = "parley.platform.engine.sweeps.run:run_sweep"
 
 
-def train_experiment(
-    config: ExperimentConfig, run_folder: RunFolder, resume: bool
-) -> dict[str, Any]:
+def train_experiment(config: ExperimentConfig, run_folder: RunFolder, resume: bool) -> Metrics:
     """Run an experiment to its end; the run folder holds its result afterwards.
 
     Returns:

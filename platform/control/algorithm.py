@@ -29,6 +29,7 @@ from parley.platform.engine.rllib.gradient_learner import Schedules
 from parley.platform.engine.rllib.rllib_config import AlgorithmParts, build_rllib_config
 from parley.platform.engine.rllib.runner_requests import Patience, SamplingError
 from parley.platform.engine.rllib.schedules import Line
+from parley.platform.records import Batch, State
 from parley.policies.token.window_module import TokenModule
 
 
@@ -74,7 +75,7 @@ class WindowAlgorithm(GradientAlgorithm):
         credit_episodes(episodes, self.gradient, runner.reward_scale)
         self.update_learners(divide(episodes, self.config.num_learners))
 
-    def training_state(self) -> dict[str, Any]:
+    def training_state(self) -> State:
         """With the environments of the runners."""
         answers = self.ask("get_env_state", {}, self._state_timeout_s)
         return {
@@ -88,7 +89,7 @@ class WindowAlgorithm(GradientAlgorithm):
         self.ask("set_env_state", {"states": state["runners"]}, self.config.sample_timeout_s)
 
 
-def divide(episodes: Sequence[SingleAgentEpisode], num_learners: int) -> dict[str, Any]:
+def divide(episodes: Sequence[SingleAgentEpisode], num_learners: int) -> Batch:
     """What `LearnerGroup.update` is given: the episodes, or a share of their steps for each."""
     if num_learners < 2:
         return {"episodes": list(episodes)}

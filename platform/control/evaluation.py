@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 
 from parley.platform.control.settings import CartPoleEnvConfig
 from parley.platform.control.task import make_vector_env
+from parley.platform.records import Metrics
 from parley.platform.report.intervals import bootstrap_interval, unit_share_interval
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError, resolve_checkpoint
 from parley.platform.terminal.activities import activity
@@ -59,9 +59,9 @@ class Episodes:
             None if self.num_others is None else float(self.num_others.sum() / self.returns.sum())
         )
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Metrics:
         """The figures under their contract names."""
-        metrics: dict[str, Any] = {
+        metrics: Metrics = {
             "mean_return": float(self.returns.mean()),
             "mean_return_ci95": list(bootstrap_interval(self.returns)),
             "min_return": float(self.returns.min()),
@@ -76,9 +76,7 @@ class Episodes:
         return metrics
 
 
-def evaluate_path(
-    path: Path, episodes: int | None = None, seed: int | None = None
-) -> dict[str, Any]:
+def evaluate_path(path: Path, episodes: int | None = None, seed: int | None = None) -> Metrics:
     """Evaluate a run's best checkpoint, or the checkpoint at `path`.
 
     Raises:

@@ -25,6 +25,7 @@ from parley.platform.engine.next_token.run import (
     train_next_token,
 )
 from parley.platform.engine.next_token.worker import TrainingJob
+from parley.platform.records import Facts, Metrics, Row
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
@@ -51,9 +52,7 @@ HELDOUT_KEYS = (
 )
 
 
-def run_imitation(
-    config: CartPoleImitateConfig, run_folder: RunFolder, resume: bool
-) -> dict[str, Any]:
+def run_imitation(config: CartPoleImitateConfig, run_folder: RunFolder, resume: bool) -> Metrics:
     """Record or load episodes, learn their tokens, measure greedy control by the best policy.
 
     Raises:
@@ -120,7 +119,7 @@ class ImitationRun(NextTokenRun):
             self.config.checkpoint.interval_iterations,
         )
 
-    def measure_row(self) -> dict[str, Any]:
+    def measure_row(self) -> Row:
         """Greedy episodes on seeds of their own."""
         evaluation = self.config.evaluation
         episodes = play_episodes(
@@ -141,7 +140,7 @@ class ImitationRun(NextTokenRun):
         """Greedy return, then the lower held-out loss."""
         return row["eval_return"], -row["heldout_loss"]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """The environment, and which cart is steered by which policy."""
         return {
             "policy": self.config.policy,
@@ -156,7 +155,7 @@ class ImitationRun(NextTokenRun):
         for module_id in sorted(set(self.module_of_cart)):
             save_policy(self.policy, folder / module_id)
 
-    def measure_best(self, checkpoint: Checkpoint) -> dict[str, Any]:
+    def measure_best(self, checkpoint: Checkpoint) -> Metrics:
         """Fresh greedy episodes, and the held-out losses."""
         assert self.best is not None, "a finished run has rows"
         evaluation = self.config.evaluation

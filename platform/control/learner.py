@@ -30,6 +30,7 @@ from parley.platform.engine.rllib.gradients.policy_gradient import (
     Stretch,
 )
 from parley.platform.engine.rllib.sequence_batch import make_share
+from parley.platform.records import Batch, ParameterGroup
 from parley.policies.rows import VALID
 from parley.policies.token.actor_critic import optimiser_groups
 
@@ -137,14 +138,12 @@ def _join(episodes: Sequence[SingleAgentEpisode]) -> dict[str, NDArray[Any]]:
 class WindowLearner(GradientLearner):
     """Updates policies on windows of tokens; the gradient's settings are a `PPOConfig`."""
 
-    def parameter_groups(self, policy: Any) -> list[dict[str, Any]]:
+    def parameter_groups(self, policy: Any) -> list[ParameterGroup]:
         """The filter's parameters in a group of their own."""
         ppo: PPOConfig = self.gradient.settings
         return optimiser_groups(policy, ppo.learning_rate, ppo.weight_decay, ppo.filter_lr_scale)
 
-    def read_outputs(
-        self, logits: Tensor, values: Tensor, batch: dict[str, Any]
-    ) -> tuple[Tensor, Tensor]:
+    def read_outputs(self, logits: Tensor, values: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Those of the steps that count."""
         if VALID not in batch:
             return logits, values

@@ -25,7 +25,7 @@ from parley.platform.engine.rllib.run import (
     find_start,
     train_policies,
 )
-from parley.platform.engine.training_run import Row
+from parley.platform.records import Facts, Row, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
@@ -193,7 +193,7 @@ class PPORun(PolicyRun):
         for module_id, policy in self.policies.items():
             save_policy(policy, folder / module_id)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """The environment, and which cart is steered by which policy."""
         return {
             "policy": self.config.policy,
@@ -203,7 +203,7 @@ class PPORun(PolicyRun):
             "env_steps": self.env_steps,
         }
 
-    def own_state(self) -> dict[str, Any]:
+    def own_state(self) -> State:
         """Recent returns, and what is known of the evaluations."""
         return {
             "returns": list(self.returns),

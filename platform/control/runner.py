@@ -30,6 +30,7 @@ from ray.rllib.utils.metrics import EPISODE_RETURN_MEAN
 from parley.platform.control.fragment import EpisodePiece, Fragment, cut_episodes
 from parley.platform.control.vector_task import VectorEnv
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
+from parley.platform.records import Settings, State
 from parley.policies.token.window_module import TokenModule
 
 Space = gymnasium.spaces.Space[Any]
@@ -127,7 +128,7 @@ class VectorEnvRunner(WeightReceiver):
         """Play one fragment with the weights at hand (RLlib's own entry)."""
         return self._play()[0]
 
-    def get_spaces(self) -> dict[str, Any]:
+    def get_spaces(self) -> Settings:
         """Observation and action space of every module and of the environment."""
         spaces = cast(
             "tuple[Space, Space]", (self.config.observation_space, self.config.action_space)
@@ -141,7 +142,7 @@ class VectorEnvRunner(WeightReceiver):
             **dict.fromkeys(self.module_ids, spaces),
         }
 
-    def get_env_state(self) -> dict[str, Any]:
+    def get_env_state(self) -> State:
         """What a resumed run needs to continue with the same episodes and the same draws."""
         return {
             "worker_index": self.worker_index or 0,
@@ -151,7 +152,7 @@ class VectorEnvRunner(WeightReceiver):
             "actions": [g.bit_generator.state for g in self._action_generators],
         }
 
-    def set_env_state(self, states: Mapping[int, dict[str, Any]]) -> None:
+    def set_env_state(self, states: Mapping[int, State]) -> None:
         """Go on where `get_env_state` was called; `states` holds those of all runners."""
         state = states.get(self.worker_index or 0)
         if state is None:  # the runner was down when the checkpoint was written

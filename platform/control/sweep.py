@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from parley.platform.control.algorithm import build_config
 from parley.platform.control.evaluation import evaluate_path
@@ -19,6 +18,7 @@ from parley.platform.engine.sweeps.run import SweepParts
 from parley.platform.engine.sweeps.trial_ending import TrialEnding
 from parley.platform.engine.sweeps.trial_folder import SavedMeasure
 from parley.platform.engine.sweeps.worker import Report
+from parley.platform.records import Metrics
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopSignal
 from parley.platform.settings.errors import ConfigError
@@ -80,7 +80,7 @@ def conclude(
     shared: WarmStart | None,
     best: SavedMeasure,
     progress: Progress,
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, Metrics]:
     """Export the best checkpoint, and measure it on fresh episodes as a training's."""
     checkpoint, evaluation = export_best(run_folder, best), config.evaluation
     figures = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -21,6 +20,7 @@ from parley.envs.cartpole.tokens import (
 from parley.envs.cartpole.vector import VectorCartPole
 from parley.platform.control.settings import CartPoleEnvConfig
 from parley.platform.control.vector_task import VectorTask
+from parley.platform.records import Facts, Settings
 from parley.platform.settings.network import ModelConfig
 
 
@@ -55,7 +55,7 @@ def make_vector_env(
     )
 
 
-def policy_settings(env: CartPoleEnvConfig, model: ModelConfig) -> dict[str, Any]:
+def policy_settings(env: CartPoleEnvConfig, model: ModelConfig) -> Settings:
     """Sizes of the policy; see `policies.building`."""
     return {
         "vocab_size": CartPoleTokenizer(env.num_bins).vocab_size,
@@ -65,7 +65,7 @@ def policy_settings(env: CartPoleEnvConfig, model: ModelConfig) -> dict[str, Any
     }
 
 
-def describe_acting(env: CartPoleEnvConfig) -> dict[str, Any]:
+def describe_acting(env: CartPoleEnvConfig) -> Facts:
     """What a policy's `config.json` says of the language that it acts in.
 
     Returns:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parley.envs.cartpole.vector import VectorStep
+from parley.platform.records import State
 
 
 class VectorEnv(Protocol):
@@ -26,10 +27,10 @@ class VectorEnv(Protocol):
     def step(self, actions: NDArray[np.int64]) -> VectorStep:
         """Take int64 [E, N] actions; ended environments restart by themselves."""
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> State:
         """All that later steps depend on."""
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: State) -> None:
         """Go on where `get_state` was called."""
 
 

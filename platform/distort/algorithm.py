@@ -33,6 +33,7 @@ from parley.platform.distort.runner import (
 from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.engine.rllib.restorable_algorithm import POLICY_PREFIX
 from parley.platform.engine.rllib.sequence_algorithm import SequenceAlgorithm
+from parley.platform.records import State
 
 Tokens = NDArray[np.int32]
 Rewards = dict[str, list[list[ReplyReward]]]
@@ -174,7 +175,7 @@ class DialogueAlgorithm(SequenceAlgorithm):
             if name.startswith(LANGUAGE_MODEL_PREFIX)
         }
 
-    def training_state(self) -> dict[str, Any]:
+    def training_state(self) -> State:
         """All that `restore_training` needs: plain values and numpy arrays."""
         return {
             **super().training_state(),

@@ -18,6 +18,7 @@ from parley.platform.distort.record import PlayedDialogue
 from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.distort.task import DialogueTask, make_dialogue_task
 from parley.platform.language.variety import distinct_rate
+from parley.platform.records import Metrics
 from parley.platform.report.intervals import bootstrap_interval
 from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
 from parley.platform.runs.run_inputs import find_inputs
@@ -30,7 +31,7 @@ NUM_ROWS = 32
 """Dialogues that are played together."""
 
 
-def measure_replies(dialogues: Sequence[PlayedDialogue], seats: Sequence[str]) -> dict[str, Any]:
+def measure_replies(dialogues: Sequence[PlayedDialogue], seats: Sequence[str]) -> Metrics:
     """Figures of the trained seats' replies, each `<name>_ci95` next to its `<name>`.
 
     `kl` is exact at every token that was said: KL(policy, start) over the whole vocabulary at
@@ -68,9 +69,9 @@ def evaluation_openers(task: DialogueTask, num_dialogues: int) -> dict[int, Any]
     return {number: openers[number % len(openers)] for number in range(num_dialogues)}
 
 
-def with_start(start: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+def with_start(start: Metrics, now: Metrics) -> Metrics:
     """The final figures next to those from before training."""
-    metrics: dict[str, Any] = {}
+    metrics: Metrics = {}
     for name in ("competitor_nll", "distinct_2"):
         for suffix in ("", "_ci95"):
             metrics[f"{name}_start{suffix}"] = start[name + suffix]
@@ -82,7 +83,7 @@ def evaluate_distorter(
     episodes: int | None = None,
     seed: int | None = None,
     overrides: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Metrics:
     """Measure the trained seats of a checkpoint on held-out openers.
 
     Args:

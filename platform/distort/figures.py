@@ -11,6 +11,7 @@ from parley.platform.distort.algorithm import IterationRecord, mean_of
 from parley.platform.distort.task import DialogueTask
 from parley.platform.distort.viewing.attractors import AttractorTracker
 from parley.platform.engine.rllib.restorable_algorithm import IterationTimes
+from parley.platform.records import Metrics, State
 
 LOSSES = ("policy_loss", "value_loss", "clip_fraction")
 REWARD_PARTS = ("competitor_nll", "counted_nll", "kl", "kl_penalty")
@@ -35,7 +36,7 @@ class IterationFigures:
         times: IterationTimes,
         losses: Mapping[str, Any],
         iteration: int,
-    ) -> dict[str, Any]:
+    ) -> Metrics:
         """The figures of an iteration.
 
         Args:
@@ -69,7 +70,7 @@ class IterationFigures:
             **({"policies": self._by_seat(record)} if len(self.seats) > 1 else {}),
         }
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """What a resumed run needs."""
         return {seat: tracker.state() for seat, tracker in self.trackers.items()}
 
@@ -90,7 +91,7 @@ class IterationFigures:
                 by_seat[seat] = {"reward": reward, **parts, "entropy": entropy}
         return by_seat
 
-    def _track(self, record: IterationRecord, seat: str, iteration: int) -> dict[str, Any]:
+    def _track(self, record: IterationRecord, seat: str, iteration: int) -> Metrics:
         turns = [turn for dialogue in record.dialogues for turn in dialogue.turns_of([seat])]
         end = self.task.settings.end_token
         replies = [turn.tokens[turn.tokens != end].tolist() for turn in turns]

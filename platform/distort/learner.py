@@ -5,13 +5,12 @@ A batch is rows of whole dialogues (`distort.batch`); what is learned from them 
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from parley.platform.distort.batch import SUPPORT
 from parley.platform.distort.settings import DialoguePPOConfig
 from parley.platform.engine.rllib.gradient_learner import GradientLearner
+from parley.platform.records import Batch, ParameterGroup
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.sampling import truncated_log_probs
 from parley.policies.rows import VALID
@@ -20,7 +19,7 @@ from parley.policies.rows import VALID
 class DialogueLearner(GradientLearner):
     """Updates dialogue policies; a critic's rate stands in a `DialoguePPOConfig`."""
 
-    def parameter_groups(self, policy: DialogueActorCritic) -> list[dict[str, Any]]:
+    def parameter_groups(self, policy: DialogueActorCritic) -> list[ParameterGroup]:
         """Only matrices of the language model decay; the value head has a rate of its own."""
         parameters = list(policy.language_model.parameters())
         head = policy.value_head
@@ -37,9 +36,7 @@ class DialogueLearner(GradientLearner):
             {"params": list(head.parameters()), "weight_decay": 0.0, "lr_scale": scale},
         ]
 
-    def read_outputs(
-        self, logits: Tensor, values: Tensor, batch: dict[str, Any]
-    ) -> tuple[Tensor, Tensor]:
+    def read_outputs(self, logits: Tensor, values: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Under the sampler's temperature, among the tokens that could be drawn."""
         support = batch[SUPPORT][batch[VALID]] if SUPPORT in batch else None
         return truncated_log_probs(logits, support, self.settings.temperature), values

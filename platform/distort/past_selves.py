@@ -15,9 +15,10 @@ import ray
 
 from parley.platform.distort.runner import ModelRef
 from parley.platform.distort.settings import PoolConfig
+from parley.platform.records import State
 
 POOL_STREAM = 7
-State = Mapping[str, np.ndarray[Any, Any]]
+Weights = Mapping[str, np.ndarray[Any, Any]]
 
 
 class SelfPool:
@@ -33,14 +34,14 @@ class SelfPool:
         self.config = config
         self.seed = seed
         self.architecture = architecture
-        self._selves: dict[int, State] = {}
+        self._selves: dict[int, Weights] = {}
         self._references: dict[int, Any] = {}
 
     def wants(self, iteration: int) -> bool:
         """Whether the policy after `iteration` belongs into the pool."""
         return self.config.share > 0 and iteration % self.config.interval_iterations == 0
 
-    def add(self, iteration: int, state: State) -> None:
+    def add(self, iteration: int, state: Weights) -> None:
         """Take in the weights after `iteration`; the oldest ones leave."""
         self._selves[iteration] = {name: np.array(array) for name, array in state.items()}
         for old in sorted(self._selves)[: -self.config.size]:
@@ -59,7 +60,7 @@ class SelfPool:
             self._references[chosen] = ray.put(dict(self._selves[chosen]))
         return ModelRef(f"past-{chosen}", self.architecture, self._references[chosen])
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """What a resumed run needs: iteration -> weights."""
         return {str(iteration): dict(state) for iteration, state in self._selves.items()}
 

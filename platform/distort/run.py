@@ -31,7 +31,7 @@ from parley.platform.engine.rllib.run import (
     find_start,
     train_policies,
 )
-from parley.platform.engine.training_run import Row
+from parley.platform.records import Facts, Row, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.pinned_inputs import read_inputs
 from parley.platform.runs.run_folder import RunFolder
@@ -193,7 +193,7 @@ class DistortRun(PolicyRun):
         """The same."""
         return self.measure_end(None)
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> Facts:
         """Which models sit where."""
         return {"models": {seat: model.source for seat, model in self.task.models.items()}}
 
@@ -202,7 +202,7 @@ class DistortRun(PolicyRun):
         super().forget_after(iteration)
         drop_transcripts_after(self.transcripts, iteration)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """See `seat_facts`."""
         return seat_facts(self.config, self.task, self.iteration)
 
@@ -210,7 +210,7 @@ class DistortRun(PolicyRun):
         """The models of the trained seats."""
         save_seats(self.algorithm.policy_weights(), self.task, self.seats, folder)
 
-    def own_state(self) -> dict[str, Any]:
+    def own_state(self) -> State:
         """What was measured so far."""
         scale = self.algorithm.scale
         return {
@@ -259,6 +259,6 @@ class DistortRun(PolicyRun):
         ]
 
 
-def _median(rows: list[dict[str, Any]], name: str) -> float | None:
+def _median(rows: list[Row], name: str) -> float | None:
     values = [row[name] for row in rows if isinstance(row.get(name), float)]
     return float(np.median(values)) if values else None

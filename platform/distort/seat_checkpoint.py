@@ -10,6 +10,7 @@ from torch import Tensor
 
 from parley.platform.distort.settings import DialogueDistortConfig
 from parley.platform.distort.task import DialogueTask
+from parley.platform.records import Facts
 from parley.platform.runs.kinds import kind_facts
 from parley.policies.dialogue.actor_critic import DialogueActorCritic
 from parley.policies.dialogue.loading import LanguageModel, save_language_model
@@ -44,7 +45,7 @@ def save_seats(
         save_language_model(saved, folder / seat)
 
 
-def seat_facts(config: DialogueDistortConfig, task: DialogueTask, iteration: int) -> dict[str, Any]:
+def seat_facts(config: DialogueDistortConfig, task: DialogueTask, iteration: int) -> Facts:
     """What `policy.json` tells: enough to play and measure the dialogues again."""
     return {
         **kind_facts(config),

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from parley.platform.records import Facts, Row
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
 from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
 
-Row = dict[str, Any]
 CURVE_FILE = "learning_curve.png"
 
 
@@ -40,7 +39,7 @@ class TrainingRun(ABC):
     def draw(self, rows: Sequence[Mapping[str, object]], path: Path) -> None:  # noqa: B027
         """Draw the learning curve into a PNG file, if there shall be one."""
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> Facts:
         """What the result says besides."""
         return {}
 

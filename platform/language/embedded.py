@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers.utils.logging
@@ -24,6 +23,7 @@ from parley.platform.language.ngrams import KneserNey
 from parley.platform.language.settings import LanguageModelConfig, LanguageTrainingConfig
 from parley.platform.language.tokenizer import train_tokenizer
 from parley.platform.language.training import LanguageTrainer, build_language_model, measure_losses
+from parley.platform.records import Facts
 from parley.platform.runs.cache_folder import build_once, cache_root, find_damage
 from parley.platform.runs.files import to_json
 from parley.platform.terminal.progress import shown
@@ -62,7 +62,7 @@ class EmbeddedRecipe:
         """Names the recipe: twelve hexadecimal digits."""
         return hashlib.sha256(to_json(self.facts()).encode()).hexdigest()[:12]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """The recipe as plain values."""
         sections = {"model": self.model.model_dump(), "training": self.training.model_dump()}
         return {**asdict(self), **sections}

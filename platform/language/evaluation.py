@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -15,6 +15,7 @@ from parley.platform.language.dialogue_tokens import encode_dialogues
 from parley.platform.language.language_data import load_split
 from parley.platform.language.settings import PretrainConfig
 from parley.platform.language.training import measure_losses
+from parley.platform.records import Metrics
 from parley.platform.report.intervals import bootstrap_rate_interval
 from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
 from parley.platform.runs.kinds import find_run
@@ -31,7 +32,7 @@ def evaluate_pretrained(
     seed: int | None = None,
     data: Path | None = None,
     overrides: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Metrics:
     """Nats per token and perplexity on held-out dialogues.
 
     Args:

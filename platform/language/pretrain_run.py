@@ -17,7 +17,7 @@ from transformers import GPT2LMHeadModel
 
 from parley.platform.engine.torch.device import choose_device
 from parley.platform.engine.torch.threads import limit_threads
-from parley.platform.engine.training_run import Row, TrainingRun
+from parley.platform.engine.training_run import TrainingRun
 from parley.platform.language.language_data import encode_split, load_split
 from parley.platform.language.ngrams import KneserNey
 from parley.platform.language.self_talk import hold_dialogue
@@ -30,6 +30,7 @@ from parley.platform.language.training import (
     load_gpt2,
     measure_losses,
 )
+from parley.platform.records import Facts, Metrics, Row
 from parley.platform.report.intervals import bootstrap_rate_interval
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError
 from parley.platform.runs.kinds import kind_facts
@@ -60,7 +61,7 @@ COLUMNS = (
 NGRAM_NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}
 
 
-def run_pretrain(config: PretrainConfig, run_folder: RunFolder, resume: bool) -> dict[str, Any]:
+def run_pretrain(config: PretrainConfig, run_folder: RunFolder, resume: bool) -> Metrics:
     """Train a tokenizer and a language model; measure the best checkpoint on held-out dialogues.
 
     Raises:
@@ -160,7 +161,7 @@ class PretrainRun(TrainingRun):
         _load_weights(self.model, checkpoint)
         return self._measure()
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> Facts:
         """Where the gradients were computed."""
         return {"device": self.trainer.device.type}
 
@@ -201,7 +202,7 @@ class PretrainRun(TrainingRun):
         self.save(-losses.mean if is_best else None)
         return row
 
-    def _measure(self) -> dict[str, Any]:
+    def _measure(self) -> Metrics:
         """The figures of the loaded weights, and of n-gram models of the same tokens."""
         assert self.best is not None, "a finished run has rows"
         losses = measure_losses(self.model, self.data.heldout)

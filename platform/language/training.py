@@ -27,6 +27,7 @@ from parley.platform.language.batches import Batch, BatchStream, make_batch, pla
 from parley.platform.language.dialogue_tokens import TokenDialogues, cover_windows
 from parley.platform.language.settings import LanguageModelConfig, LanguageTrainingConfig
 from parley.platform.language.tokenizer import end_token_of
+from parley.platform.records import State
 from parley.platform.terminal.activities import each
 from parley.policies.dialogue.pretrained import load_pretrained
 
@@ -147,7 +148,7 @@ class LanguageTrainer:
             self.num_steps, self.training.warmup_steps, self.training.num_steps
         )
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """Everything but the weights: plain values and arrays, see `checkpoints.state_tree`."""
         return {
             "num_steps": self.num_steps,

@@ -19,6 +19,7 @@ from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.loading import load_detector
 from parley.platform.maxims.pairs.labelled import LabelledRows, read_labelled
 from parley.platform.maxims.text.exchange import MAXIMS
+from parley.platform.records import Metrics, ParameterGroup, Row
 from parley.platform.report.intervals import (
     effective_number,
     share_interval,
@@ -44,7 +45,7 @@ class Detection:
     """Of the rows, [N, 4]."""
     thresholds: Scores
     """[4]"""
-    metrics: dict[str, Any]
+    metrics: Metrics
     num_known: int | None
     """Rows whose conversation the detector has learned from, each judged by a model that has not
     seen it; None for a detector that keeps no such record."""
@@ -84,7 +85,7 @@ def detect_file(path: Path, detector_name: str) -> Detection:
 
 def evaluate_detector(
     path: Path, episodes: int | None = None, seed: int | None = None, data: Path | None = None
-) -> dict[str, Any]:
+) -> Metrics:
     """The figures of a trained detector on a file of responses.
 
     Raises:
@@ -102,10 +103,10 @@ def evaluate_detector(
     return {name: value for name, value in metrics.items() if not name.startswith("by_")}
 
 
-def measure_clean(source: LabelledRows, detector: Detector) -> dict[str, Any]:
+def measure_clean(source: LabelledRows, detector: Detector) -> Metrics:
     """How much of what people said in the file is flagged, and whether that decides anything."""
     clean, kind = find_clean(source.rows)
-    metrics: dict[str, Any] = {NO_VERDICT: None, "clean_source": kind, "clean_rows": len(clean)}
+    metrics: Row = {NO_VERDICT: None, "clean_source": kind, "clean_rows": len(clean)}
     if clean:
         flags = np.any(detector.find_violations([one.exchange for one in clean]), axis=1)
         numbers: dict[str, int] = {}
@@ -116,13 +117,13 @@ def measure_clean(source: LabelledRows, detector: Detector) -> dict[str, Any]:
     return metrics
 
 
-def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:
+def measure_rows(source: LabelledRows, found: Flags) -> Row:
     """The figures of findings [N, 4]: flag rates, and precision, recall, F1 where rows have labels.
 
     Intervals take conversations as the independent units (rows where these have no id).
     """
     groups = _groups(source)
-    metrics: dict[str, Any] = {"rows": len(source.rows), "dropped_rows": len(source.problems)}
+    metrics: Row = {"rows": len(source.rows), "dropped_rows": len(source.problems)}
     metrics |= measure_rate("flag_rate", np.any(found, axis=1), groups)
     metrics |= measure_rates("flag_rate_by_maxim", found, groups)
     picks = np.array([row.labels is not None for row in source.rows])
@@ -139,7 +140,7 @@ def measure_rows(source: LabelledRows, found: Flags) -> dict[str, Any]:
     return metrics
 
 
-def measure_labels(found: Flags, labels: Flags, groups: NDArray[np.int64]) -> dict[str, Any]:
+def measure_labels(found: Flags, labels: Flags, groups: NDArray[np.int64]) -> ParameterGroup:
     """Macro-F1, and precision, recall and F1 by maxim, each with an interval.
 
     The macro-F1 is that of the maxims that are labelled or found at all.
@@ -158,7 +159,7 @@ def measure_labels(found: Flags, labels: Flags, groups: NDArray[np.int64]) -> di
         "recall": _Ratio(both, wanted, wanted),
     }
     present = either.any(axis=0)
-    metrics: dict[str, Any] = {"macro_f1": None, "macro_f1_ci95": None}
+    metrics: Metrics = {"macro_f1": None, "macro_f1_ci95": None}
     if present.any():
         f1 = scores["f1"]
         deviations = f1.deviations[:, present].mean(axis=1)
@@ -193,9 +194,9 @@ def measure_types(found: Flags, labels: Flags, kinds: Sequence[str]) -> dict[str
     return table
 
 
-def measure_lengths(found: Flags, labels: Flags, words: NDArray[Any]) -> dict[str, Any]:
+def measure_lengths(found: Flags, labels: Flags, words: NDArray[Any]) -> Metrics:
     """By bucket of response length, words [N]: rows, macro-F1 over the maxims in it, flag rate."""
-    table: dict[str, Any] = {}
+    table: Metrics = {}
     for first, last, name in LENGTHS:
         rows = (words >= first) & (words <= last)
         if rows.any():
@@ -252,13 +253,13 @@ class _Ratio:
                 yield [0.0, 1.0]
 
 
-def measure_rate(name: str, flags: NDArray[Any], groups: NDArray[np.int64]) -> dict[str, Any]:
+def measure_rate(name: str, flags: NDArray[Any], groups: NDArray[np.int64]) -> ParameterGroup:
     """A share of rows, with its interval over groups."""
     hits, sizes = np.bincount(groups, flags), np.bincount(groups)
     return {name: float(flags.mean()), f"{name}_ci95": list(unit_share_interval(hits, sizes))}
 
 
-def measure_rates(name: str, flags: Flags, groups: NDArray[np.int64]) -> dict[str, Any]:
+def measure_rates(name: str, flags: Flags, groups: NDArray[np.int64]) -> ParameterGroup:
     """The same of each column of flags [N, 4], by maxim."""
     rates = [measure_rate("rate", column, groups) for column in flags.T]
     return {

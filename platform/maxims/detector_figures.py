@@ -19,6 +19,7 @@ from parley.platform.maxims.detection import (
 from parley.platform.maxims.detector.building import BuiltDetector
 from parley.platform.maxims.detector.corpus import CorpusRow
 from parley.platform.maxims.detector.feature_detector import FeatureDetector
+from parley.platform.records import Metrics
 
 NUM_TIMED_ROWS = 500
 UNSEEN_CLEAN_PER_VIOLATED = 0.15
@@ -29,7 +30,7 @@ TABLES = ("by_type", "by_length", "by_file", "unseen_phrases_by_type")
 """Figures that are tables of their own."""
 
 
-def measure_detector(built: BuiltDetector) -> dict[str, Any]:
+def measure_detector(built: BuiltDetector) -> Metrics:
     """The figures of a run of `dialogue/detector`.
 
     The headline is the first labelled file; without one, the injections with known phrases. Flag
@@ -38,7 +39,7 @@ def measure_detector(built: BuiltDetector) -> dict[str, Any]:
     rows = built.corpus.rows
     found = built.scores >= built.detector.thresholds
     files = list(dict.fromkeys(row.file for row in rows if row.origin == "labelled"))
-    metrics: dict[str, Any] = {}
+    metrics: Metrics = {}
     by_file = {}
     for file in files:
         picks = _where(rows, lambda row, file=file: row.origin == "labelled" and row.file == file)
@@ -68,7 +69,7 @@ def measure_detector(built: BuiltDetector) -> dict[str, Any]:
 
 def _measure(
     rows: Sequence[CorpusRow], found: NDArray[np.bool_], picks: NDArray[np.int64]
-) -> dict[str, Any]:
+) -> Metrics:
     """F1 and its like of the rows at `picks`."""
     chosen = [rows[index] for index in picks]
     labels = np.array([row.labels for row in chosen], bool)
@@ -92,7 +93,7 @@ def _with_clean(rows: Sequence[CorpusRow], violated: str, clean: str) -> NDArray
     return np.concatenate([picks, others[:num]])
 
 
-def _prefixed(prefix: str, measured: dict[str, Any]) -> dict[str, Any]:
+def _prefixed(prefix: str, measured: Metrics) -> Metrics:
     names = ("macro_f1", "macro_f1_ci95", "f1_by_maxim", "rows")
     return {f"{prefix}_{name}": measured[name] for name in names}
 

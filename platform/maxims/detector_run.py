@@ -10,6 +10,7 @@ from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.maxims.detector.building import BuiltDetector, build_detector
 from parley.platform.maxims.detector_figures import TABLES, measure_detector
 from parley.platform.maxims.detector_settings import DialogueDetectorConfig
+from parley.platform.records import Facts, Metrics
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.result import conclude_run
@@ -20,9 +21,7 @@ DETECTOR = "detector"
 """The policy in a checkpoint."""
 
 
-def run_detector(
-    config: DialogueDetectorConfig, run_folder: RunFolder, resume: bool
-) -> dict[str, Any]:
+def run_detector(config: DialogueDetectorConfig, run_folder: RunFolder, resume: bool) -> Metrics:
     """Train a detector and measure it; a resumed run begins again, it takes minutes.
 
     Raises:
@@ -57,6 +56,6 @@ def _saver(built: BuiltDetector) -> Any:
     return save
 
 
-def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
+def _headline(metrics: Facts) -> Facts:
     """The single figures, without tables and intervals."""
     return {name: value for name, value in metrics.items() if isinstance(value, int | float)}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from parley.platform.records import Metrics
 from parley.platform.runs.files import atomic_write_text, to_json
 from parley.platform.runs.run_folder import RunFolder
 
@@ -73,7 +74,7 @@ class TrackedSeries:
         return self.name
 
     @property
-    def evaluated_params(self) -> dict[str, Any]:
+    def evaluated_params(self) -> Metrics:
         """The settings, as Tune names them."""
         return self.config
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from parley.platform.monitoring.tracked_series import STEP_KEY, TrackedSeries, read_tracking_id
+from parley.platform.records import TuneResult
 from parley.platform.runs.announcements import Announcement, RowAppended
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.versions import installing_call
@@ -31,7 +32,7 @@ class SeriesLogger(Protocol):
     def log_trial_start(self, trial: Any) -> None:
         """A series begins."""
 
-    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+    def log_trial_result(self, iteration: int, trial: Any, result: TuneResult) -> None:
         """A row of a series."""
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from ray.air.integrations.wandb import setup_wandb
 
 from parley.platform.monitoring.tracked_series import STEP_KEY, TrackedSeries
+from parley.platform.records import TuneResult
 from parley.platform.settings.sections import ExperimentConfig
 
 
@@ -46,9 +47,7 @@ class WandbSeries:
             reinit="create_new",
         )
 
-    def log_trial_result(
-        self, iteration: int, trial: TrackedSeries, result: dict[str, Any]
-    ) -> None:
+    def log_trial_result(self, iteration: int, trial: TrackedSeries, result: TuneResult) -> None:
         """A row; W&B drops steps that it has."""
         figures = {key: value for key, value in result.items() if key != STEP_KEY}
         self._runs[trial].log(figures, step=iteration)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from parley.platform.records import Facts
 from parley.platform.report.intervals import LEAST_UNITS
 
 CHOICE = "best_choice"
@@ -26,7 +27,7 @@ class Gain(NamedTuple):
         return self.num_units >= LEAST_UNITS and self.interval[0] > 0.0
 
 
-def describe_choice(chosen: str, gains: Mapping[str, Gain]) -> dict[str, Any]:
+def describe_choice(chosen: str, gains: Mapping[str, Gain]) -> Facts:
     """The final figures of a choice.
 
     Args:

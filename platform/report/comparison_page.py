@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
 
 from parley.platform.errors import display_path
+from parley.platform.records import Facts
 from parley.platform.report.comparison import ComparedRun, Comparison, Difference, Figure
 from parley.platform.report.page import render_charts, render_page, render_section
 from parley.platform.terminal.activities import duration_text
@@ -35,7 +35,7 @@ def render_comparison(comparison: Comparison) -> str:
     return render_page("Runs compared", parts)
 
 
-def to_table(comparison: Comparison) -> dict[str, Any]:
+def to_table(comparison: Comparison) -> Facts:
     """What `--json` writes; its form is told in docs/tasks/comparing.md."""
     return {
         "runs": [_run_table(run) for run in comparison.runs],
@@ -111,7 +111,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if is_whole else f"{value:,.4g}"
 
 
-def _run_table(run: ComparedRun) -> dict[str, Any]:
+def _run_table(run: ComparedRun) -> Facts:
     return {
         "run": str(run.path),
         "letter": run.letter,
@@ -123,7 +123,7 @@ def _run_table(run: ComparedRun) -> dict[str, Any]:
     }
 
 
-def _difference_table(difference: Difference | None) -> dict[str, Any] | None:
+def _difference_table(difference: Difference | None) -> Facts | None:
     if difference is None:
         return None
     return {

@@ -27,6 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from parley.platform.errors import InputError, display_path
+from parley.platform.records import Facts
 from parley.platform.runs.announcements import CheckpointSaved, announce
 from parley.platform.runs.files import atomic_write_text, sync_folder, to_json
 from parley.platform.runs.full_disk import naming_full_disk
@@ -74,9 +75,9 @@ class Checkpoint:
             if PurePosixPath(name).parts[0] == POLICIES_DIR
         }
 
-    def read_policy_facts(self) -> dict[str, Any]:
+    def read_policy_facts(self) -> Facts:
         """The content of `policy.json`."""
-        facts: dict[str, Any] = json.loads((self.path / POLICY_FILE).read_text(encoding="utf-8"))
+        facts: Facts = json.loads((self.path / POLICY_FILE).read_text(encoding="utf-8"))
         return facts
 
     def read_trainer_state(self) -> Any:
@@ -172,7 +173,7 @@ class CheckpointStore:
         pointer = self._read_best()
         return None if pointer is None else float(pointer["score"])
 
-    def _read_best(self) -> dict[str, Any] | None:
+    def _read_best(self) -> Facts | None:
         path = self.folder / "best.json"
         if not path.is_file():
             return None
@@ -329,11 +330,11 @@ def resolve_checkpoint(path: Path) -> Checkpoint:
     return open_checkpoint(path)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> Facts:
     """The size and hash of every file of a checkpoint, by its path inside."""
     path = folder / MANIFEST_FILE
     try:
-        entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["files"]
+        entries: Facts = json.loads(path.read_text(encoding="utf-8"))["files"]
         if not isinstance(entries, dict):
             raise TypeError("files is no table")
         return entries

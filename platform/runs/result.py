@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from parley.platform.records import Metrics
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import RunFolder
 
@@ -16,7 +17,7 @@ def conclude_run(
     metrics: Mapping[str, Any],
     checkpoint: Checkpoint | None,
     **more: object,
-) -> dict[str, Any]:
+) -> Metrics:
     """Write the result of a run, and give it.
 
     Args:
@@ -28,7 +29,7 @@ def conclude_run(
         more: what a workflow says besides.
     """
     place = None if checkpoint is None else str(checkpoint.path.relative_to(run_folder.path))
-    result: dict[str, Any] = {
+    result: Metrics = {
         "status": status,
         "seconds": seconds,
         "metrics": dict(metrics),
@@ -39,7 +40,7 @@ def conclude_run(
     return result
 
 
-def newest_figures(run_folder: RunFolder) -> dict[str, Any]:
+def newest_figures(run_folder: RunFolder) -> Metrics:
     """The last row of metrics, which stands for the figures of a run that broke off."""
     rows = run_folder.read_metrics()
     return dict(rows[-1]) if rows else {}

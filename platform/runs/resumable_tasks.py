@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from parley.platform.records import State
 from parley.platform.runs.state_tree import load_tree, save_tree
 from parley.platform.runs.stopping import StopOverdue, StopSignal
 
@@ -27,7 +28,7 @@ class ResumableTask(Protocol):
     def run(self, is_stopping: Callable[[], bool]) -> bool:
         """Do what is left, until `is_stopping`, which is asked before each step."""
 
-    def state_for_resume(self) -> dict[str, Any]:
+    def state_for_resume(self) -> State:
         """What is done, as plain values and arrays, see `state_tree`."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -72,12 +73,12 @@ def keep_state(task: ResumableTask, stem: Path) -> None:
         partial.with_suffix(suffix).replace(stem.with_suffix(suffix))
 
 
-def read_state(stem: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+def read_state(stem: Path, say: Callable[[str], None]) -> State | None:
     """What `keep_state` wrote; None where it wrote nothing, or where that is damaged."""
     if not stem.with_suffix(SUFFIXES[-1]).is_file():
         return None
     try:
-        stored: dict[str, Any] = load_tree(stem)
+        stored: State = load_tree(stem)
     except ValueError as error:
         say(f"{error}; doing it again")
         return None

@@ -17,6 +17,7 @@ from parley.platform.engine.rllib.gradients.policy_gradient import (
     Stretch,
 )
 from parley.platform.engine.rllib.sequence_batch import pad_rows
+from parley.platform.records import ParameterGroup
 from parley.platform.trace.settings import TracePPOConfig
 from parley.platform.trace.writing import PlayedTraces
 from parley.policies.rows import POSITIONS, TOKENS, VALID
@@ -85,7 +86,7 @@ def _rows_of(part: PlayedTraces) -> list[dict[str, NDArray[Any]]]:
 class TraceLearner(GradientLearner):
     """Updates one policy; the gradient's settings are a `TracePPOConfig`."""
 
-    def parameter_groups(self, policy: LanguageActorCritic) -> list[dict[str, Any]]:
+    def parameter_groups(self, policy: LanguageActorCritic) -> list[ParameterGroup]:
         """The filter's parameters and the value head have rates of their own."""
         ppo: TracePPOConfig = self.gradient.settings
         scale = ppo.filter_lr_scale

@@ -23,6 +23,7 @@ from parley.platform.engine.next_token.run import (
 )
 from parley.platform.engine.next_token.worker import TrainingJob
 from parley.platform.engine.torch.threads import limit_threads
+from parley.platform.records import Facts, Metrics, Row, Settings, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
@@ -50,7 +51,7 @@ EARLY_STOP_ROWS = 2
 """Rows of metrics in a row that must reach `training.stop_exact_match`."""
 
 
-def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> dict[str, Any]:
+def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> Metrics:
     """Learn a language from its traces, then measure the best policy on held-out inputs.
 
     Raises:
@@ -132,7 +133,7 @@ class TraceRun(NextTokenRun):
             ramp,
         )
 
-    def measure_row(self) -> dict[str, Any]:
+    def measure_row(self) -> Row:
         """A few held-out traces of every trained size, on inputs of their own."""
         row = measure_selection(self.policy.language_model, self.config, self.task)
         least, wanted = row["least_exact_match"], self.config.training.stop_exact_match
@@ -145,7 +146,7 @@ class TraceRun(NextTokenRun):
         nats = -float(row["nats_over_optimal"])
         return (nats,) if self.task.language.is_source else (float(row["exact_match"]), nats)
 
-    def progress_state(self) -> dict[str, Any]:
+    def progress_state(self) -> State:
         """With the rows that count for the early stop."""
         return {**super().progress_state(), "num_exact_rows": self.num_exact_rows}
 
@@ -154,7 +155,7 @@ class TraceRun(NextTokenRun):
         super().restore_progress(state)
         self.num_exact_rows = state["num_exact_rows"]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """See `trace_facts`."""
         return trace_facts(self.config)
 
@@ -162,7 +163,7 @@ class TraceRun(NextTokenRun):
         """One policy."""
         save_policy(self.policy, folder / MODULE)
 
-    def measure_best(self, checkpoint: Checkpoint) -> dict[str, Any]:
+    def measure_best(self, checkpoint: Checkpoint) -> Metrics:
         """What `parley evaluate` measures."""
         with limit_threads(self.config.learner.num_threads):
             return keep_outcome(checkpoint.path, self.run_folder.path)
@@ -181,14 +182,12 @@ class TraceRun(NextTokenRun):
         plot_trace_curve(rows, self.config, path)
 
 
-def policy_settings(config: TraceConfig, task: TraceTask) -> dict[str, Any]:
+def policy_settings(config: TraceConfig, task: TraceTask) -> Settings:
     """Sizes of the policy, for `policies.building`."""
     return {**config.model.model_dump(), "vocab_size": task.language.vocab_size}
 
 
-def measure_selection(
-    model: DHMMGPT2ForCausalLM, config: TraceConfig, task: TraceTask
-) -> dict[str, Any]:
+def measure_selection(model: DHMMGPT2ForCausalLM, config: TraceConfig, task: TraceTask) -> Metrics:
     """A few held-out traces of every trained size, on inputs of their own: figures for a row of
     metrics, by which the best checkpoint is chosen."""
     evaluation, sizes = config.evaluation, task.trained_sizes
@@ -211,7 +210,7 @@ def measure_selection(
     }
 
 
-def trace_facts(config: TraceConfig) -> dict[str, Any]:
+def trace_facts(config: TraceConfig) -> Facts:
     """What the `policy.json` of a trace checkpoint tells: enough to measure the policy again."""
     return {
         **kind_facts(config),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from parley.platform.records import Facts
 from parley.platform.runs.files import atomic_write_text, to_json
 from parley.platform.trace.evaluation.measure import evaluate_tracer, load_tracer
 from parley.platform.trace.evaluation.plots import plot_length_curve
@@ -14,7 +14,7 @@ from parley.platform.trace.viewing.view import VIEW_FILE
 LENGTH_CURVE_FILE = "length_curve.png"
 
 
-def keep_outcome(checkpoint: Path, folder: Path) -> dict[str, Any]:
+def keep_outcome(checkpoint: Path, folder: Path) -> Facts:
     """Measure a run's best checkpoint as its settings say; draw and keep what a report shows.
 
     Args:

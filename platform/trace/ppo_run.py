@@ -25,7 +25,7 @@ from parley.platform.engine.rllib.run import (
     train_policies,
 )
 from parley.platform.engine.torch.threads import limit_threads
-from parley.platform.engine.training_run import Row
+from parley.platform.records import Facts, Row, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting
@@ -190,7 +190,7 @@ class TracePPORun(PolicyRun):
             "train_seconds": self.seconds,
         }
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """See `trace_facts`."""
         return trace_facts(self.config)
 
@@ -199,7 +199,7 @@ class TracePPORun(PolicyRun):
         self._pull_weights()
         save_policy(self.policy, folder / MODULE)
 
-    def own_state(self) -> dict[str, Any]:
+    def own_state(self) -> State:
         """The figures of the beginning, and of the best policy."""
         return {"start": self.start, "best": self.best}
 

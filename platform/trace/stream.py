@@ -15,6 +15,7 @@ import ray
 import torch
 
 from parley.platform.engine.next_token.gradient_step import TokenBatch
+from parley.platform.records import Metrics
 from parley.platform.trace.blocks import BlockRecipe, TraceBatch, make_block
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
 
@@ -82,7 +83,7 @@ class TraceStream:
         self._next_step += 1
         return to_tensors(self._batches[place])
 
-    def measure(self, model: DHMMGPT2ForCausalLM) -> dict[str, Any]:
+    def measure(self, model: DHMMGPT2ForCausalLM) -> Metrics:
         """Nothing: held-out inputs are the driver's business."""
         return {}
 

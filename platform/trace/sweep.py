@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from parley.platform.engine.sweeps.run import SweepParts
 from parley.platform.engine.sweeps.trial_ending import TrialEnding
 from parley.platform.engine.sweeps.trial_folder import SavedMeasure
 from parley.platform.engine.sweeps.worker import Report
+from parley.platform.records import Metrics
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopSignal
 from parley.platform.terminal.progress import Progress
@@ -76,7 +76,7 @@ def conclude(
     shared: SharedStart,
     best: SavedMeasure,
     progress: Progress,
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, Metrics]:
     """Export the best checkpoint, and measure it on held-out inputs as a training's."""
     checkpoint = export_best(run_folder, best)
     figures = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from parley.platform.cooperate.dpo.batches import pack_pairs, plan_steps
 from parley.platform.cooperate.dpo.token_pairs import CHOSEN, REJECTED, TokenPairs
 from parley.platform.cooperate.settings import DPOSection
 from parley.platform.errors import InputError
+from parley.platform.records import Batch
 
 
 class PairLoader:
@@ -30,14 +30,14 @@ class PairLoader:
     def __len__(self) -> int:
         return num_gradient_steps(self.pairs, self.dpo) - self.first_step
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         per_epoch = num_gradient_steps(self.pairs, self.dpo) // self.dpo.num_epochs
         for epoch in range(self.first_step // per_epoch, self.dpo.num_epochs):
             plan = plan_steps(self.pairs, self.dpo.batch_size, self.seed, epoch)
             for chosen in plan[max(0, self.first_step - epoch * per_epoch) :]:
                 yield {"parts": self._parts(chosen)}
 
-    def _parts(self, chosen: NDArray[np.int64]) -> list[dict[str, Any]]:
+    def _parts(self, chosen: NDArray[np.int64]) -> list[Batch]:
         """The batches that are computed one after the other for a gradient step."""
         size = self.dpo.device_batch_size or len(chosen)
         cuts = [chosen[first : first + size] for first in range(0, len(chosen), size)]
@@ -67,7 +67,7 @@ def check_warmup(pairs: TokenPairs, dpo: DPOSection) -> None:
         )
 
 
-def collate(pairs: TokenPairs, chosen: NDArray[np.int64], shared: bool) -> dict[str, Any]:
+def collate(pairs: TokenPairs, chosen: NDArray[np.int64], shared: bool) -> Batch:
     """The packed rows of B pairs, and next to them what TRL's loss reads: responses alone.
 
     TRL gets `input_ids`, `attention_mask`, `completion_mask` int64 [2B, 1 + C], where a first

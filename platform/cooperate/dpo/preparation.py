@@ -32,7 +32,8 @@ from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.loading import EMBEDDED_NAME, load_detector
 from parley.platform.maxims.pairs.conversations import find_training_conversations
 from parley.platform.maxims.pairs.named_pairs import load_pairs
-from parley.platform.maxims.pairs.pair import PreferencePair
+from parley.platform.maxims.pairs.pair import PairSplit, PreferencePair
+from parley.platform.records import State
 from parley.platform.runs.resumable_tasks import complete, forget_state, keep_state
 from parley.platform.runs.run_inputs import keep_made
 from parley.platform.runs.stopping import StopSignal
@@ -91,14 +92,8 @@ def prepare(
     """
     stop = stop or StopSignal()
     with stop.at_once():
-        with progress.status("reading the pairs"):
-            split = load_pairs(config.data, config.seed)
-            talks = find_training_conversations(split) if config.data.path else []
-        if split.spelt_ends:
-            progress.say(
-                f"{split.spelt_ends:,} pairs spell an end token at the end of a turn or response, "
-                f"which is left out"
-            )
+        split = _read_pairs(config, progress)
+        talks = find_training_conversations(split) if config.data.path else []
         reference_folder = folder / REFERENCE
         known = reference_folder.is_dir()
         if known:
@@ -138,6 +133,17 @@ def prepare(
         judge=judge,
         standing=standing,
     )
+
+
+def _read_pairs(config: DialogueDPOConfig, progress: Progress) -> PairSplit:
+    with progress.status("reading the pairs"):
+        split = load_pairs(config.data, config.seed)
+    if split.spelt_ends:
+        progress.say(
+            f"{split.spelt_ends:,} pairs spell an end token at the end of a turn or response, "
+            f"which is left out"
+        )
+    return split
 
 
 def _try_judge(
@@ -210,7 +216,7 @@ class ReferenceScoring:
         """Score what is left; whether all is done."""
         return all(part.run(is_stopping) for part in self._parts.values())
 
-    def state_for_resume(self) -> dict[str, Any]:
+    def state_for_resume(self) -> State:
         """Of both parts."""
         return {name: part.state_for_resume() for name, part in self._parts.items()}
 

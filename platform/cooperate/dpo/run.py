@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from parley.platform.cooperate.dpo.preparation import Preparation, prepare
 from parley.platform.cooperate.dpo.trial import SCORE, run_trial
@@ -29,6 +29,7 @@ from parley.platform.engine.sweeps.trial_ending import Save, TrialEnding
 from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.language.resolving import load_named_model
 from parley.platform.maxims.loading import load_detector
+from parley.platform.records import Metrics
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore, open_checkpoint
 from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
@@ -49,7 +50,7 @@ COLUMNS = (
 )
 
 
-def run_dpo(config: DialogueDPOConfig, run_folder: RunFolder, resume: bool) -> dict[str, Any]:
+def run_dpo(config: DialogueDPOConfig, run_folder: RunFolder, resume: bool) -> Metrics:
     """Train one generator; measure the checkpoint with the best score on held-out conversations.
 
     Raises:
@@ -117,7 +118,7 @@ class DPORun:
         except StopOverdue:
             self.progress.say("the step in progress was given up; the last checkpoint stands")
 
-    def conclude(self, progress: Progress) -> dict[str, Any]:
+    def conclude(self, progress: Progress) -> Metrics:
         """Measure the best checkpoint on the held-out conversations, and write the result."""
         checkpoint = self.store.find("best")
         assert checkpoint is not None, "a finished run has saved"

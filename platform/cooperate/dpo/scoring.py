@@ -13,6 +13,7 @@ from torch import nn
 from parley.platform.cooperate.dpo.batches import pack_pairs, plan_scoring
 from parley.platform.cooperate.dpo.forward import ResponseForward
 from parley.platform.cooperate.dpo.token_pairs import TokenPairs, TokenRows
+from parley.platform.records import State
 from parley.platform.terminal.activities import activity, each
 from parley.policies.dialogue.probing import evaluating
 
@@ -84,7 +85,7 @@ class PairScoring:
                 scoring.advance(len(chosen))
         return True
 
-    def state_for_resume(self) -> dict[str, Any]:
+    def state_for_resume(self) -> State:
         """What is scored so far, as plain values and arrays, see `state_tree`."""
         return {
             "fingerprint": self.pairs.fingerprint,

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parley.platform.errors import InputError
+from parley.platform.records import State
 
 
-def save_state(
-    model: nn.Module, optimiser: torch.optim.Optimizer, scaler: Any | None
-) -> dict[str, Any]:
+def save_state(model: nn.Module, optimiser: torch.optim.Optimizer, scaler: Any | None) -> State:
     """Trained weights, moments and the loss scale, for `checkpoints.state_tree`."""
     return {
         "weights": {name: _to_array(p) for name, p in _trained(model).items()},

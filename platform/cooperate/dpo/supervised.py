@@ -26,6 +26,7 @@ from parley.platform.engine.torch.loss_fault import LossFault, NonFiniteLossErro
 from parley.platform.engine.torch.precision import mixed_precision
 from parley.platform.engine.torch.schedule import learning_rate_factor
 from parley.platform.errors import InputError
+from parley.platform.records import State
 from parley.platform.terminal.activities import activity
 
 MAX_GRAD_NORM = 1.0
@@ -129,7 +130,7 @@ class FineTuner:
         ends = (self.losses[0], self.losses[-1]) if self.losses else (0.0, 0.0)
         return FineTuning(len(self.chosen), len(self.losses), *ends)
 
-    def state_for_resume(self) -> dict[str, Any]:
+    def state_for_resume(self) -> State:
         """Weights, moments and losses as plain values and arrays; sound while `is_whole`."""
         state = save_state(self.model, self._optimiser, None)
         return {"fingerprint": self.pairs.fingerprint, "losses": [*self.losses], **state}

@@ -16,6 +16,7 @@ from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.sweeps.resources import Bundle
 from parley.platform.engine.sweeps.run import SweepParts
 from parley.platform.engine.sweeps.trial_folder import SavedMeasure
+from parley.platform.records import Metrics
 from parley.platform.report.choice import Gain
 from parley.platform.runs.checkpoints import CheckpointStore, open_checkpoint
 from parley.platform.runs.run_folder import RunFolder
@@ -28,7 +29,7 @@ def conclude_dpo(
     shared: Any,
     best: SavedMeasure,
     progress: Progress,
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, Metrics]:
     """Export the best checkpoint of a sweep of DPO, and measure it as a training run does."""
     trial = open_checkpoint(best.state)
 

@@ -181,21 +181,15 @@ def encode_pairs(
     ]
     longest = [max(map(len, both)) for both in zip(*sides, strict=True)]
     equal = [chosen == rejected for chosen, rejected in zip(*sides, strict=True)]
-    kept = [n for n in range(len(pairs)) if longest[n] <= limit and not equal[n]]
+    is_short = [length <= limit for length in longest]
+    kept = [n for n in range(len(pairs)) if is_short[n] and not equal[n]]
     if not kept:
-        raise PairDataError(
-            f"none of {len(pairs)} preference pairs can be learned from: responses may have at "
-            f"most {limit} tokens (data.max_response_tokens, and the model's window of {context}) "
-            f"and must differ"
-        )
+        raise _nothing_to_learn(len(pairs), limit, context)
     rooms = _prompt_rooms(pairs, longest, kept, context, data.max_prompt_tokens)
     cuts = [max(0, len(prompts[n]) - rooms[pairs[n].prompt]) for n in kept]
     encoded = TokenPairs(
         TokenRows.join(
-            [
-                encoder.cut(prompts[n], len(prompts[n]) - cut)
-                for n, cut in zip(kept, cuts, strict=True)
-            ]
+            [encoder.cut(prompts[n], len(prompts[n]) - c) for n, c in zip(kept, cuts, strict=True)]
         ),
         TokenRows.join([sides[CHOSEN][n] for n in kept]),
         TokenRows.join([sides[REJECTED][n] for n in kept]),
@@ -206,16 +200,22 @@ def encode_pairs(
     counts = EncodingCounts(
         pairs=len(pairs),
         encoded=len(kept),
-        long_responses=sum(length > limit for length in longest),
-        equal_responses=sum(
-            same and length <= limit for same, length in zip(equal, longest, strict=True)
-        ),
+        long_responses=is_short.count(False),
+        equal_responses=sum(same and short for same, short in zip(equal, is_short, strict=True)),
         cut_prompts=sum(cut > 0 for cut in cuts),
         cut_tokens=sum(cuts),
         spelt_marks=encoder.spelt.marks,
         spelt_letters=encoder.spelt.letters,
     )
     return replace(encoded, fingerprint=_fingerprint(encoded, tokenizer, counts)), counts
+
+
+def _nothing_to_learn(num_pairs: int, limit: int, context: int) -> PairDataError:
+    return PairDataError(
+        f"none of {num_pairs} preference pairs can be learned from: responses may have at most "
+        f"{limit} tokens (data.max_response_tokens, and the model's window of {context}) and must "
+        f"differ"
+    )
 
 
 def _prompt_rooms(

@@ -43,6 +43,7 @@ from parley.platform.cooperate.dpo.state import load_state, save_state
 from parley.platform.cooperate.dpo.token_pairs import PairDataError, TokenPairs
 from parley.platform.cooperate.settings import DialogueDPOConfig, DPOSection
 from parley.platform.engine.torch.loss_fault import LossFault, NonFiniteLossError
+from parley.platform.records import Batch, State
 from parley.platform.terminal.activities import Activity, activity
 from parley.platform.terminal.interpreter import without_optional
 
@@ -176,7 +177,7 @@ class SharedPromptDPOTrainer(DPOTrainer):
                 self.train()
         return self.was_stopped
 
-    def state_for_resume(self) -> dict[str, Any]:
+    def state_for_resume(self) -> State:
         """Trained weights, moments and counters as plain values and arrays, see `state_tree`.
 
         Sound while `is_whole`, also within a step.
@@ -229,7 +230,7 @@ class SharedPromptDPOTrainer(DPOTrainer):
         )
 
     def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None
     ) -> Tensor:
         """Compute the gradient of one step's pairs, part by part; give their mean loss."""
         noise = np.random.SeedSequence([self.seed, self.num_steps]).generate_state(1)
@@ -291,7 +292,7 @@ class SharedPromptDPOTrainer(DPOTrainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Any],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Tensor:

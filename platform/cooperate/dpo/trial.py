@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parley.platform.cooperate.dpo.preparation import Preparation
 from parley.platform.cooperate.dpo.scoring import response_log_probs, sample_kl
@@ -22,6 +22,7 @@ from parley.platform.cooperate.evaluation.questions import choose_questions
 from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.engine.sweeps.trial_ending import Save, TrialEnding
 from parley.platform.engine.torch.threads import limit_threads
+from parley.platform.records import Row
 from parley.platform.runs.checkpoints import Checkpoint, open_checkpoint, write_checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.stopping import StopOverdue
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 SCORE = "score"
 
-Row = dict[str, Any]
 Report = Callable[[Mapping[str, object], Save | None], bool]
 """Takes a measure, and what writes the checkpoint into a folder; False: stop."""
 

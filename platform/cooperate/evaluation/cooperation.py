@@ -30,6 +30,7 @@ from parley.platform.cooperate.evaluation.metrics import (
     UNTUNED,
     UNTUNED_RERANKED,
     Answers,
+    Verdicts,
     check_criteria,
     find_obstacle,
     keep_samples,
@@ -55,6 +56,7 @@ from parley.platform.language.completions import completion_log_probs
 from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.pairs.pair import PreferencePair
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
+from parley.platform.records import Metrics
 from parley.platform.runs.files import atomic_write_text, to_json
 from parley.policies.dialogue.loading import LanguageModel
 
@@ -72,7 +74,7 @@ class CooperationResult:
         lines: the table and the criteria as text.
     """
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     table: list[SystemFigures]
     samples: list[dict[str, Any]]
     lines: list[str]
@@ -101,7 +103,7 @@ class QuickCooperation:
     """[N], by the judge; None where it cannot tell."""
     conversations: list[str]
     """Of each."""
-    metrics: dict[str, Any]
+    metrics: Metrics
 
 
 def quick_cooperation(
@@ -190,13 +192,27 @@ def evaluate_generator(
         if base is not None:
             keep(BASE, _write(base, questions, config))
         _run_pipelines(tuned, reference, questions, detector, config, seed, keep)
-        perplexities = {
-            name: _perplexity(reference, questions, texts, config)
-            for name, texts in answers.items()
-        }
+        perplexities = {n: _perplexity(reference, questions, answers[n], config) for n in answers}
         report("judging the answers")
         verdicts = judging.finish()
-    table = [
+    table = _tabulate(questions, answers, verdicts, perplexities)
+    metrics |= name_figures(table, verdicts, questions.conversations) | name_check(check)
+    criteria = check_criteria(metrics)
+    metrics["criteria"] = {criterion.name: criterion.is_met for criterion in criteria}
+    lines = [*format_table(table), *LEGEND, *describe_verdicts(metrics, detector)]
+    for line in lines:
+        report(line)
+    return CooperationResult(metrics, table, keep_samples(questions, answers, verdicts), lines)
+
+
+def _tabulate(
+    questions: Questions,
+    answers: Answers,
+    verdicts: Mapping[str, Verdicts],
+    perplexities: Mapping[str, float],
+) -> list[SystemFigures]:
+    """The figures of each system, in their order."""
+    return [
         measure_system(
             name,
             questions.exchanges(answers[name]),
@@ -207,13 +223,6 @@ def evaluate_generator(
         )
         for name, found in verdicts.items()
     ]
-    metrics |= name_figures(table, verdicts, questions.conversations) | name_check(check)
-    criteria = check_criteria(metrics)
-    metrics["criteria"] = {criterion.name: criterion.is_met for criterion in criteria}
-    lines = [*format_table(table), *LEGEND, *describe_verdicts(metrics, detector)]
-    for line in lines:
-        report(line)
-    return CooperationResult(metrics, table, keep_samples(questions, answers, verdicts), lines)
 
 
 def describe_verdicts(metrics: Mapping[str, Any], detector: Detector) -> list[str]:
@@ -241,7 +250,7 @@ def measure_preferences(
     reference: LanguageModel,
     pairs: Sequence[PreferencePair],
     config: DialogueDPOConfig,
-) -> dict[str, Any]:
+) -> Metrics:
     """Accuracy by implicit reward and by likelihood per token, loss, perplexity of the chosen.
 
     The accuracy without a suffix is that of the implicit reward against the reference.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from parley.platform.cooperate.evaluation.cooperation import evaluate_generator
 from parley.platform.cooperate.evaluation.generator_checkpoint import (
@@ -25,6 +24,7 @@ from parley.platform.maxims.pairs.conversations import find_training_conversatio
 from parley.platform.maxims.pairs.folder import read_pairs
 from parley.platform.maxims.pairs.named_pairs import load_pairs
 from parley.platform.maxims.pairs.pair import PairSplit, PreferencePair
+from parley.platform.records import Metrics
 from parley.platform.runs.checkpoints import Checkpoint, resolve_checkpoint
 from parley.platform.runs.kinds import find_run
 from parley.platform.runs.run_inputs import MissingInputError, find_inputs
@@ -38,7 +38,7 @@ def evaluate_dpo(
     seed: int | None = None,
     data: Path | None = None,
     overrides: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Metrics:
     """Measure a tuned generator against its reference, and keep the result in its run folder.
 
     Args:

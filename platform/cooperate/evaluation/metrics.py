@@ -16,6 +16,7 @@ from parley.platform.cooperate.evaluation.table import SystemFigures
 from parley.platform.maxims.false_alarms import NO_VERDICT
 from parley.platform.maxims.judge.diversity import MIN_ROWS
 from parley.platform.maxims.text.exchange import MAXIMS
+from parley.platform.records import Metrics
 from parley.platform.report.intervals import Rate
 
 HUMAN, REJECTED, BASE, UNTUNED, TUNED = "human", "rejected", "base", "untuned", "tuned"
@@ -63,12 +64,12 @@ class Criterion:
         return UNDECIDED if self.is_met is None else "met" if self.is_met else "not met"
 
 
-def name_rate(name: str, rate: Rate) -> dict[str, Any]:
+def name_rate(name: str, rate: Rate) -> Metrics:
     """A rate with its interval next to it."""
     return {name: rate.value, f"{name}_ci95": list(rate.interval)}
 
 
-def name_rates(name: str, rates: Mapping[str, Rate]) -> dict[str, Any]:
+def name_rates(name: str, rates: Mapping[str, Rate]) -> Metrics:
     """Rates by maxim with their intervals next to them."""
     return {
         name: {maxim: rate.value for maxim, rate in rates.items()},
@@ -88,14 +89,14 @@ def name_variety(system: SystemFigures) -> dict[str, Rate]:
 
 def name_figures(
     table: Sequence[SystemFigures], verdicts: Mapping[str, Verdicts], conversations: Sequence[str]
-) -> dict[str, Any]:
+) -> Metrics:
     """All systems' figures; those of the tuned model's greedy responses without a suffix.
 
     `cooperative_gain` is how much more often these are cooperative than the untuned model's, prompt
     by prompt.
     """
     by_name = {system.name: system for system in table}
-    metrics: dict[str, Any] = {}
+    metrics: Metrics = {}
     for name in (TUNED, *(name for name in by_name if name != TUNED)):
         rate_name = f"cooperative_rate{_suffix(name)}"
         metrics |= name_rate(rate_name, by_name[name].cooperative)
@@ -118,7 +119,7 @@ def name_figures(
     return metrics | {"prompts": len(conversations)}
 
 
-def name_check(check: JudgeCheck) -> dict[str, Any]:
+def name_check(check: JudgeCheck) -> Metrics:
     """What people's replies say of the judge, and why there is no verdict, if there is none."""
     return {
         **name_rate("judge_fit_gain", check.fit_gain),
@@ -192,7 +193,7 @@ def _span(interval: Sequence[float | None], sign: str = "") -> str:
 
 def keep_samples(
     questions: Questions, answers: Answers, verdicts: Mapping[str, Verdicts], num: int = NUM_SAMPLES
-) -> list[dict[str, Any]]:
+) -> list[Metrics]:
     """Some prompts, evenly over all, with every system's answer and what was found in it."""
     last, steps = len(questions.pairs) - 1, max(1, min(num, len(questions.pairs)) - 1)
     places = sorted({round(step * last / steps) for step in range(steps + 1)})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from parley.platform.cooperate.settings import DPOSection
 from parley.platform.maxims.pairs.pair import PreferencePair
 from parley.platform.maxims.text.exchange import MAXIMS
+from parley.platform.records import Metrics
 from parley.platform.report.intervals import (
     Rate,
     bootstrap_rate_interval,
@@ -45,10 +46,10 @@ class PreferenceAccuracy:
     """Of the pairs whose rejected response violates this maxim alone; `several` and `unknown`
     hold the others."""
 
-    def metrics(self, prefix: str = "preference_accuracy") -> dict[str, Any]:
+    def metrics(self, prefix: str = "preference_accuracy") -> Metrics:
         """The figures by their contract's names."""
         controlled = f"{prefix}_length_controlled"
-        metrics: dict[str, Any] = {
+        metrics: Metrics = {
             prefix: self.accuracy.value,
             f"{prefix}_ci95": list(self.accuracy.interval),
             controlled: self.length_controlled.value,

@@ -20,6 +20,7 @@ from parley.platform.cooperate.evaluation.metrics import (
 from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.errors import InputError, display_path
 from parley.platform.maxims.text.exchange import MAXIMS
+from parley.platform.records import Facts, Metrics
 from parley.platform.report.curves import finite
 from parley.platform.report.figures import INTERVAL_SUFFIX, find_figure
 from parley.platform.report.page import START_SUFFIX, render_section
@@ -68,7 +69,7 @@ def report_sections(run: RunFolder, rows: Rows, result: Mapping[str, Any]) -> Se
     )
 
 
-def read_evaluation(folder: Path) -> dict[str, Any] | None:
+def read_evaluation(folder: Path) -> Metrics | None:
     """What the latest evaluation of a run found; None where there was none.
 
     Raises:
@@ -92,7 +93,7 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def headline_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def headline_figures(metrics: Mapping[str, Any]) -> Facts:
     """The figures for tiles; the untuned model's stand as the start of the tuned one's.
 
     Metrics of another kind of run are given back whole. Without a verdict the rates that the judge
@@ -100,7 +101,7 @@ def headline_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "preference_accuracy" not in metrics:
         return dict(metrics)
-    shown: dict[str, Any] = {}
+    shown: Facts = {}
     is_judged = not obstacle_of(metrics)
     for name in HEADLINES:
         if name.startswith("cooperative_rate") and not is_judged:

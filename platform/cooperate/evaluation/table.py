@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from parley.platform.language.variety import (
 from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
 from parley.platform.maxims.text.sentences import find_words, normalise_space
+from parley.platform.records import Row
 from parley.platform.report.intervals import Rate
 
 
@@ -49,9 +49,9 @@ class SystemFigures:
     came apart shows. NaN where no response has four words."""
     empty: Rate
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> Row:
         """Plain values for JSON, each rate with its interval."""
-        row: dict[str, Any] = {"name": self.name}
+        row: Row = {"name": self.name}
         for name in (
             *("cooperative", "detector_cooperative", "distinct_1", "distinct_2"),
             *("repeated", "looping", "empty"),

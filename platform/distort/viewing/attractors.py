@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from parley.platform.language.variety import Reply, distinct_n, ngrams, repetition_rate
+from parley.platform.records import Metrics, State
 
 PHRASE_LENGTHS = (2, 3, 4)
 """Words of a phrase."""
@@ -109,7 +110,7 @@ class AttractorTracker:
             "attractors": self._attractors(iteration, texts),
         }
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """All that `restore` needs, as numbers, strings, lists, dicts and one numpy array."""
         return {
             "num_gathered": self._num_gathered,
@@ -137,7 +138,7 @@ class AttractorTracker:
             del self._said[digest]
         return num_repeated / len(replies) if replies else math.nan
 
-    def _attractors(self, iteration: int, texts: Sequence[str]) -> list[dict[str, Any]]:
+    def _attractors(self, iteration: int, texts: Sequence[str]) -> list[Metrics]:
         """The phrases that rose most, no two of them sharing a pair of neighbouring words.
 
         Each is a dict: `ngram`; `share` of the replies that hold it; `rise`, that share less the

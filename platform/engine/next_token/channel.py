@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from parley.platform.engine.worker_channel import WorkerChannel
 from parley.platform.errors import ParleyError
+from parley.platform.records import Row
 
 MAX_WAITING = 2
 """Snapshots that wait for the driver before the workers do."""
@@ -40,7 +41,7 @@ class Snapshot:
     """Gradient steps after which the mutation noise began to rise; None: it has not."""
     seconds: float = 0.0
     """Time spent in gradient steps and held-out losses."""
-    row: dict[str, Any] | None = None
+    row: Row | None = None
     """Figures for `metrics.jsonl`, where this step has any."""
     device: str = "cpu"
     """Where the gradients were computed."""

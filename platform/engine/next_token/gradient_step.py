@@ -22,6 +22,7 @@ from parley.platform.engine.torch.loss_fault import LossFault, NonFiniteLossErro
 from parley.platform.engine.torch.optimiser import JointOptimiser, split_parameters
 from parley.platform.engine.torch.precision import mixed_precision
 from parley.platform.engine.torch.schedule import learning_rate_factor
+from parley.platform.records import Batch, State
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM, parameter_groups
 
 
@@ -148,7 +149,7 @@ class NextTokenLearner:
         return part.item()
 
     def _diverged(
-        self, norm: float, loss: float, factor: float, batch: dict[str, Any]
+        self, norm: float, loss: float, factor: float, batch: Batch
     ) -> NonFiniteLossError:
         facts = {
             "step": self.num_steps + 1,
@@ -167,7 +168,7 @@ class NextTokenLearner:
         """The model's state dict as arrays of their own."""
         return {name: _array(tensor) for name, tensor in self.model.state_dict().items()}
 
-    def optimiser_state(self) -> dict[str, Any]:
+    def optimiser_state(self) -> State:
         """Step and moments: plain values and arrays, see `checkpoints.state_tree`."""
         return {"num_steps": self.num_steps, "moments": self._optimiser.state()}
 

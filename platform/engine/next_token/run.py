@@ -22,7 +22,8 @@ from parley.platform.engine.next_token.gradient_step import NextTokenSettings
 from parley.platform.engine.next_token.placement import place_workers
 from parley.platform.engine.next_token.training import NextTokenTraining
 from parley.platform.engine.next_token.worker import WORKERS, TrainingJob
-from parley.platform.engine.training_run import Row, TrainingRun
+from parley.platform.engine.training_run import TrainingRun
+from parley.platform.records import Facts, Metrics, Row, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
@@ -91,7 +92,7 @@ class NextTokenRun(TrainingRun):
         """What the workers do; Ray is there."""
 
     @abstractmethod
-    def measure_row(self) -> dict[str, Any]:
+    def measure_row(self) -> Row:
         """Figures of `self.policy`, by which the best checkpoint is chosen."""
 
     @abstractmethod
@@ -99,7 +100,7 @@ class NextTokenRun(TrainingRun):
         """What is larger for the better policy; the first number is the checkpoint's score."""
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """What `policy.json` tells of the policies."""
 
     @abstractmethod
@@ -107,7 +108,7 @@ class NextTokenRun(TrainingRun):
         """Write the folders of `self.policy`."""
 
     @abstractmethod
-    def measure_best(self, checkpoint: Checkpoint) -> dict[str, Any]:
+    def measure_best(self, checkpoint: Checkpoint) -> Metrics:
         """The final figures."""
 
     def remarks(self) -> Sequence[str]:
@@ -152,7 +153,7 @@ class NextTokenRun(TrainingRun):
                         training.request_stop()
                         asked = True
 
-    def _show(self, row: dict[str, Any] | None, progress: Progress) -> None:
+    def _show(self, row: Row | None, progress: Progress) -> None:
         if row is not None:
             progress.update(row)
 
@@ -198,7 +199,7 @@ class NextTokenRun(TrainingRun):
         self.is_measure_due = self.snapshot.row is not None
         self.run_folder.drop_metrics_after(self.snapshot.step)
 
-    def progress_state(self) -> dict[str, Any]:
+    def progress_state(self) -> State:
         """What the driver knows of the run's progress besides the newest snapshot."""
         return {"best": self.best}
 
@@ -217,7 +218,7 @@ class NextTokenRun(TrainingRun):
             "train_seconds": self.snapshot.seconds,
         }
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> Facts:
         """Where the gradients were computed."""
         return {"device": self.snapshot.device}
 

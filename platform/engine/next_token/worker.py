@@ -22,6 +22,7 @@ from parley.platform.engine.next_token.gradient_step import (
 from parley.platform.engine.next_token.mutation_ramp import MutationRamp
 from parley.platform.engine.torch.loss_fault import NonFiniteLossError
 from parley.platform.engine.worker_channel import LOOK_INTERVAL_S
+from parley.platform.records import Metrics, Row
 from parley.platform.settings.sections import LearnerConfig
 from parley.platform.terminal.activities import Activity, Teller, activity, listening
 from parley.platform.terminal.quiet import quiet_libraries
@@ -42,7 +43,7 @@ class BatchSource(Protocol):
         Asked for by each worker at every step from its first on.
         """
 
-    def measure(self, model: DHMMGPT2ForCausalLM) -> dict[str, Any]:
+    def measure(self, model: DHMMGPT2ForCausalLM) -> Metrics:
         """Figures for a row of metrics that need the data; rank 0 alone is asked."""
 
 
@@ -199,7 +200,7 @@ class WorkerLoop:
         """A row of metrics with a snapshot; Ray Train learns of the row too."""
         pace = self._pace
         train_loss = self._sum_over_ranks(pace.loss_sum) / pace.num_losses
-        row: dict[str, Any] = {"iteration": self._learner.num_steps, "train_loss": train_loss}
+        row: Row = {"iteration": self._learner.num_steps, "train_loss": train_loss}
         row |= pace.speeds()
         pace.begin_row()
         if self._job.ramp is not None:
@@ -214,7 +215,7 @@ class WorkerLoop:
         ray.train.report(row)
         pace.started = time.perf_counter()
 
-    def _hand_over(self, row: dict[str, Any] | None) -> None:
+    def _hand_over(self, row: Row | None) -> None:
         loss_sum = self._sum_over_ranks(self._pace.loss_sum)
         if self.rank != 0:
             # Rank 0 carries the whole sum from here on.

@@ -33,6 +33,7 @@ from parley.platform.engine.rllib.loss import LossTerms, compute_loss
 from parley.platform.engine.rllib.schedules import Schedule
 from parley.platform.engine.rllib.weight_receiver import hash_weights
 from parley.platform.engine.torch.loss_fault import LossFault, NonFiniteLossError, batch_columns
+from parley.platform.records import Batch, ParameterGroup
 from parley.policies.rows import VALID
 
 SETTINGS = "settings"
@@ -90,15 +91,13 @@ class GradientLearner(TorchLearner):
         self._num_env_steps = 0
         self._entropy_coefficient = self.settings.schedules.entropy_coefficient.at(0)
         self._terms: dict[str, list[LossTerms]] = {}
-        self._batches: dict[str, dict[str, Any]] = {}
+        self._batches: dict[str, Batch] = {}
 
     @abstractmethod
-    def parameter_groups(self, policy: Any) -> list[dict[str, Any]]:
+    def parameter_groups(self, policy: Any) -> list[ParameterGroup]:
         """The optimiser's groups, each with its `lr_scale`: a multiple of the learning rate."""
 
-    def read_outputs(
-        self, logits: Tensor, values: Tensor, batch: dict[str, Any]
-    ) -> tuple[Tensor, Tensor]:
+    def read_outputs(self, logits: Tensor, values: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits [N, V] of what the N tokens were drawn from, and values [N], of a module's."""
         return logits, values
 
@@ -128,7 +127,7 @@ class GradientLearner(TorchLearner):
         self._terms, self._batches = {}, {}
 
     def compute_loss_for_module(
-        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+        self, *, module_id: str, config: Any, batch: Batch, fwd_out: Batch
     ) -> Tensor:
         """The loss over the N tokens that count, weighted by the learner's part of them."""
         logits, values = (fwd_out[key] for key in OUTPUTS)
@@ -241,7 +240,7 @@ class GradientLearner(TorchLearner):
             group["lr"] = lr * group["lr_scale"]
 
 
-def read_drawn(batch: dict[str, Any]) -> Drawn:
+def read_drawn(batch: Batch) -> Drawn:
     """The tokens of a batch: all its rows [R], or the `VALID` places of rows [R] or [R, A]."""
     valid = batch.get(VALID)
     columns = {

@@ -31,6 +31,7 @@ from parley.platform.cluster.capacity import Bundle, Demand, fits, remedies
 from parley.platform.cluster.devices import COUNTED_GPU, GPU
 from parley.platform.engine.rllib.placed_actors import PlacedPPOConfig
 from parley.platform.errors import ParleyError
+from parley.platform.records import Settings
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.sections import RayConfig, RunnerConfig
 
@@ -69,7 +70,7 @@ def wait_s(config: RayConfig) -> float:
     return config.wait_s if joined else 0.0
 
 
-def runner_settings(config: RunnerConfig) -> dict[str, Any]:
+def runner_settings(config: RunnerConfig) -> Settings:
     """RLlib's settings for the runners' number and resources."""
     return {
         "num_env_runners": config.num_env_runners,

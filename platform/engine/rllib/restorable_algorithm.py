@@ -28,6 +28,7 @@ from parley.platform.engine.rllib.placement import Places, needs_places, take_pl
 from parley.platform.engine.rllib.runner_requests import Answers, ask_runners
 from parley.platform.engine.rllib.weight_receiver import hash_weights
 from parley.platform.monitoring.runner_meter import WEIGHTS_STAMP, stamp_weights
+from parley.platform.records import State
 from parley.platform.runs.announcements import ProcessRestarted, announce
 
 POLICY_PREFIX = "policy."
@@ -74,7 +75,7 @@ class RestorableAlgorithm(PPO):
         """An update that takes longer can be undone, by a copy of the state before it."""
         self._update_number = 0
         self._is_learning = False
-        self._before_update: dict[str, Any] | None = None
+        self._before_update: State | None = None
         self._state_timeout_s: float = config.sample_timeout_s
         self._places: Places | None = None
         if needs_places(self.config):
@@ -169,7 +170,7 @@ class RestorableAlgorithm(PPO):
         hashes = self.ask("weights_hash", {}, self.config.sample_timeout_s).values
         return dict(hashes)
 
-    def runner_state(self) -> dict[str, Any]:
+    def runner_state(self) -> State:
         """The trained weights and their number, as runners take them."""
         module = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
         state = self.learner_group.get_state(components=[module], inference_only=True)
@@ -199,7 +200,7 @@ class RestorableAlgorithm(PPO):
         }
         self.learner_group.set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: modules}})
 
-    def training_state(self) -> dict[str, Any]:
+    def training_state(self) -> State:
         """All that `restore_training` needs: plain values and numpy arrays."""
         return self.learner_state()
 
@@ -211,7 +212,7 @@ class RestorableAlgorithm(PPO):
         """
         self.restore_learners(state)
 
-    def learner_state(self) -> dict[str, Any]:
+    def learner_state(self) -> State:
         """The part of `training_state` that is not the runners'."""
         learner = self.learner_group.get_state()[COMPONENT_LEARNER]
         return {

@@ -88,20 +88,13 @@ class AlgorithmParts:
 def build_rllib_config(config: PolicyConfig, parts: AlgorithmParts) -> PPOConfig:
     """The RLlib configuration of an experiment."""
     num_shares = max(1, config.learner.num_learners)  # a gradient step joins one of each learner
+    settings = _learner_settings(config, parts)
     observations, actions = parts.spaces
     module_of_agent, connectors = dict(parts.module_of_agent), parts.connectors
 
     def connect(*_: Any) -> list[ConnectorV2]:
         return [make() for make in connectors]
 
-    settings = LearnerSettings(
-        gradient=make_gradient(config, parts.gradient_settings),
-        section=config.algorithm,
-        seed=config.seed,
-        num_threads=config.learner.num_threads,
-        schedules=parts.schedules,
-        temperature=parts.temperature,
-    )
     rllib = PPOConfig(algo_class=parts.algorithm).framework("torch")
     rllib.environment(
         env=None,
@@ -146,3 +139,14 @@ def build_rllib_config(config: PolicyConfig, parts: AlgorithmParts) -> PPOConfig
         ),
     )
     return rllib
+
+
+def _learner_settings(config: PolicyConfig, parts: AlgorithmParts) -> LearnerSettings:
+    return LearnerSettings(
+        gradient=make_gradient(config, parts.gradient_settings),
+        section=config.algorithm,
+        seed=config.seed,
+        num_threads=config.learner.num_threads,
+        schedules=parts.schedules,
+        temperature=parts.temperature,
+    )

@@ -20,7 +20,8 @@ from parley.platform.cluster.connection import connect_ray
 from parley.platform.engine.rllib.recovery import attended, recover
 from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.engine.rllib.rllib_config import PolicyConfig
-from parley.platform.engine.training_run import Row, TrainingRun
+from parley.platform.engine.training_run import TrainingRun
+from parley.platform.records import Facts, Row, State
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore, write_checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
@@ -89,7 +90,7 @@ class PolicyRun(TrainingRun):
         """Figures of the policies of now; may be given up when the run is stopped."""
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """What `policy.json` tells of the policies."""
 
     @abstractmethod
@@ -97,7 +98,7 @@ class PolicyRun(TrainingRun):
         """Write the folders of the policies of now."""
 
     @abstractmethod
-    def own_state(self) -> dict[str, Any]:
+    def own_state(self) -> State:
         """What a resumed run needs of the workflow's."""
 
     @abstractmethod
@@ -180,7 +181,7 @@ class PolicyRun(TrainingRun):
         """Write a checkpoint of this iteration outside of the run's own."""
         write_checkpoint(folder, self.save_policies, self.facts(), self.state())
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """What `restore` goes on from."""
         return {
             "iteration": self.iteration,

@@ -18,6 +18,7 @@ from parley.platform.engine.rllib.gradient_algorithm import GradientAlgorithm
 from parley.platform.engine.rllib.gradient_learner import ITERATION
 from parley.platform.engine.rllib.runner_requests import Patience, RunnerError, SamplingError
 from parley.platform.engine.rllib.sequence_batch import make_share
+from parley.platform.records import State
 
 AnyDelivery = TypeVar("AnyDelivery", bound="Delivery")
 Shares = Mapping[int, Sequence[int]]
@@ -91,7 +92,7 @@ class SequenceAlgorithm(GradientAlgorithm):
         given = {"batch": shares[0]} if num_learners == 1 else {"batches": shares}
         self.update_learners(given, **{ITERATION: self.iterations_done})
 
-    def learner_state(self) -> dict[str, Any]:
+    def learner_state(self) -> State:
         """All state there is: runners keep nothing."""
         return {**super().learner_state(), "iterations_done": self.iterations_done}
 

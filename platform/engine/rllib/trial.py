@@ -19,7 +19,7 @@ from parley.platform.engine.rllib.run import PolicyRun
 from parley.platform.engine.sweeps.resources import Bundle
 from parley.platform.engine.sweeps.trial_ending import TrialEnding
 from parley.platform.engine.sweeps.worker import SCORE, Report
-from parley.platform.engine.training_run import Row
+from parley.platform.records import Row
 from parley.platform.runs.checkpoints import open_checkpoint
 from parley.platform.runs.stopping import Interrupting
 from parley.platform.terminal.activities import activity

@@ -22,6 +22,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from parley.platform.monitoring.runner_meter import WEIGHTS_STAMP, RunnerMeter
+from parley.platform.records import Settings, State
 
 
 def hash_weights(modules: Mapping[str, Mapping[str, Any]]) -> str:
@@ -68,7 +69,7 @@ class WeightReceiver(EnvRunner, Checkpointable):
         """RLlib's metrics since the last call."""
         return self.metrics.reduce()
 
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def get_state(self, *args: Any, **kwargs: Any) -> State:
         """The weights and their number, as RLlib's synchronisation wants them."""
         return {
             COMPONENT_RL_MODULE: self.module.get_state(inference_only=True),
@@ -91,7 +92,7 @@ class WeightReceiver(EnvRunner, Checkpointable):
         state = self.module.get_state(inference_only=True)
         return self.worker_index or 0, hash_weights(state)
 
-    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], Settings]:
         """How RLlib makes another runner like this one."""
         return (), {"config": self.config}
 

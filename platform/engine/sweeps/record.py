@@ -7,11 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from parley.platform.engine.sweeps.space import TrialPlan
-from parley.platform.engine.sweeps.trial_folder import Row, SavedMeasure, TrialFolder
+from parley.platform.engine.sweeps.trial_folder import SavedMeasure, TrialFolder
 from parley.platform.errors import InputError
+from parley.platform.records import Facts, Row
 from parley.platform.runs.files import atomic_write_text, to_json
 from parley.platform.runs.run_folder import TRIALS_FILE
 from parley.platform.settings.sweep import Value
@@ -65,7 +66,7 @@ class TrialRecord:
         """Its best checkpoint; none of a trial that failed."""
         return None if self.status == "failed" else self.folder.best()
 
-    def facts(self, run_folder: Path) -> dict[str, Any]:
+    def facts(self, run_folder: Path) -> Facts:
         """Its entry of `trials.json`; paths are relative to the run folder."""
         row = self.best_row or {}
         own = ("config", "seconds")
@@ -123,7 +124,7 @@ def read_records(run_folder: Path, trials: Path, keep: int) -> list[TrialRecord]
         ) from error
 
 
-def _read_record(entry: dict[str, Any], trials: Path, keep: int) -> TrialRecord:
+def _read_record(entry: Facts, trials: Path, keep: int) -> TrialRecord:
     plan = TrialPlan(int(entry["trial"]), dict(entry["config"]))
     folder = TrialFolder(trials / plan.name, keep)
     record = TrialRecord(plan, folder, status=entry["status"], is_final=entry["final"])

@@ -23,10 +23,11 @@ from parley.platform.engine.sweeps.shared_storage import check_shared
 from parley.platform.engine.sweeps.space import trial_config
 from parley.platform.engine.sweeps.sweep import has_work, load_records, run_trials
 from parley.platform.engine.sweeps.table import SweepTable, print_trials
-from parley.platform.engine.sweeps.trial_folder import Row, SavedMeasure
+from parley.platform.engine.sweeps.trial_folder import SavedMeasure
 from parley.platform.engine.sweeps.watch import SweepHooks
 from parley.platform.engine.sweeps.worker import Trial
 from parley.platform.errors import ParleyError
+from parley.platform.records import Metrics, Row
 from parley.platform.report.choice import CHOICE, Gain, describe_choice
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.result import conclude_run
@@ -61,7 +62,7 @@ class SweepParts:
 
 def run_sweep(
     config: SweepableConfig, run_folder: RunFolder, resume: bool, parts: SweepParts
-) -> dict[str, Any]:
+) -> Metrics:
     """Prepare, run the trials, and conclude with the best of them; see `commands.running`."""
     records = load_records(config, run_folder.path, resume)
     sweep = SweepRun(config, run_folder, records)
@@ -139,7 +140,7 @@ class SweepRun:
                 hooks,
             )
 
-    def conclude(self, parts: SweepParts, shared: Any, progress: Progress) -> dict[str, Any]:
+    def conclude(self, parts: SweepParts, shared: Any, progress: Progress) -> Metrics:
         """Export and measure the best checkpoint; write the result.
 
         Raises:

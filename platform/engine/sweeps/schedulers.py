@@ -17,6 +17,7 @@ from ray.tune.schedulers.pbt import PopulationBasedTraining
 from parley.platform.engine.sweeps.record import TrialRecord
 from parley.platform.engine.sweeps.space import clip_values, mutations
 from parley.platform.engine.sweeps.worker import EVALUATION, PLAN, SCORE, TRIAL, VALUES, read_plan
+from parley.platform.records import TuneResult
 from parley.platform.settings.sweep import SweepableConfig
 
 MOST_EVALUATIONS = 1_000_000
@@ -63,11 +64,11 @@ class Halving(AsyncHyperBandScheduler):
         """Tune's hook."""
         super().on_trial_add(tune_controller, _by_name(trial))
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: TuneResult) -> str:
         """Tune's hook."""
         return super().on_trial_result(tune_controller, _by_name(trial), result)
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: TuneResult) -> None:
         """Tune's hook."""
         super().on_trial_complete(tune_controller, _by_name(trial), result)
 

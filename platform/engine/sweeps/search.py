@@ -12,6 +12,7 @@ from ray.tune.search.optuna import OptunaSearch
 from parley.platform.engine.sweeps.record import TrialRecord
 from parley.platform.engine.sweeps.space import TrialPlan, tune_space
 from parley.platform.engine.sweeps.worker import PLAN, SCORE, tune_config
+from parley.platform.records import TuneResult
 from parley.platform.settings.sweep import SweepableConfig
 
 
@@ -54,13 +55,13 @@ class OptunaDraws(OptunaSearch):
         self._num_left -= 1
         return {PLAN: tune_config(plan)}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: TuneResult) -> None:
         """Tune's hook."""
         if trial_id not in self._begun and SCORE in result:
             super().on_trial_result(trial_id, result)
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: TuneResult | None = None, error: bool = False
     ) -> None:
         """Tune's hook."""
         if trial_id not in self._begun:

@@ -17,6 +17,7 @@ import numpy as np
 from ray import tune
 from ray.tune.search.variant_generator import generate_variants
 
+from parley.platform.records import Settings
 from parley.platform.runs.versions import installing_call
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.keys import field_types
@@ -86,7 +87,7 @@ def trial_config(base: AnyConfig, values: Mapping[str, Value]) -> AnyConfig:
         raise ConfigError(f"sweep.space: {error}") from error
 
 
-def tune_space(config: SweepableConfig) -> dict[str, Any]:
+def tune_space(config: SweepableConfig) -> Settings:
     """Dotted key -> Tune's description of its values; Optuna draws from a grid as from a choice."""
     types = field_types(type(config))
     is_drawn = config.sweep.search == "optuna"
@@ -96,7 +97,7 @@ def tune_space(config: SweepableConfig) -> dict[str, Any]:
     }
 
 
-def mutations(config: SweepableConfig) -> dict[str, Any]:
+def mutations(config: SweepableConfig) -> Settings:
     """Dotted key -> what population-based training may replace its value by."""
     space = tune_space(config)
     return {

@@ -26,6 +26,7 @@ from parley.platform.engine.sweeps.trial_folder import TRIALS_DIR, TrialFolder
 from parley.platform.engine.sweeps.watch import SweepHooks, SweepWatch
 from parley.platform.engine.sweeps.worker import PLAN, Trial, run_in_worker, tune_config
 from parley.platform.engine.worker_channel import WorkerChannel
+from parley.platform.records import Settings, TuneResult
 from parley.platform.settings.sweep import SweepableConfig
 
 TUNE_DIR = ".tune"
@@ -51,7 +52,7 @@ class Stopper(tune.Stopper):
         # As in watch.py: the snapshot that holds it is read by nothing.
         return Stopper, (bool,)
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: TuneResult) -> bool:
         """Whether to end this trial."""
         return self._is_stopping()
 
@@ -167,7 +168,7 @@ def _tune_config(config: SweepableConfig, records: list[TrialRecord]) -> tune.Tu
     )
 
 
-def _param_space(config: SweepableConfig, records: list[TrialRecord]) -> dict[str, Any]:
+def _param_space(config: SweepableConfig, records: list[TrialRecord]) -> Settings:
     """All that is planned as one grid: Tune draws nothing that was not checked before."""
     if config.sweep.search == "optuna":
         return {}

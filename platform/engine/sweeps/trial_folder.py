@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from parley.platform.engine.sweeps.trial_ending import Save
+from parley.platform.records import Row
 from parley.platform.runs.announcements import CheckpointSaved, announce
 from parley.platform.runs.files import atomic_write_text, sync_folder, to_json
 
@@ -35,10 +35,6 @@ DONE_FILE, ERROR_FILE, LOCK_FILE = "done.json", "error.txt", ".lock"
 CHECKPOINT_PREFIX, UNFINISHED_PREFIX, BETWEEN_DIR = "checkpoint_", ".unfinished_", "between"
 LOCK_TIMEOUT_S = 60.0
 """How long to wait for a worker of an interrupted sweep, which its raylet is about to end."""
-
-Row = dict[str, Any]
-"""A measure: `evaluation` (its number in the trial, from 1), `score`, `seconds` (of the trial so
-far), `config` (dotted key -> value) and the trial's own figures."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from ray import tune
 
 from parley.platform.engine.sweeps.record import TrialRecord, write_records
 from parley.platform.engine.sweeps.table import SweepTable
-from parley.platform.engine.sweeps.trial_folder import TRIALS_DIR, Row, TrialFolder
+from parley.platform.engine.sweeps.trial_folder import TRIALS_DIR, TrialFolder
 from parley.platform.engine.sweeps.worker import FINAL, ROW, read_plan
 from parley.platform.engine.worker_channel import LOOK_INTERVAL_S
+from parley.platform.records import Row, TuneResult
 from parley.platform.runs.announcements import ProcessRestarted, announce
 
 KILLED = (
@@ -83,7 +84,7 @@ class SweepWatch(tune.Callback):
         self._show()
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self, iteration: int, trials: list[Any], trial: Any, result: TuneResult, **info: Any
     ) -> None:
         """Tune's hook: a measure."""
         row = result.get(ROW)

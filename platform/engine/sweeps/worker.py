@@ -22,11 +22,12 @@ from ray import tune
 
 from parley.platform.engine.sweeps.space import TrialPlan, trial_config
 from parley.platform.engine.sweeps.trial_ending import Save, TrialEnding
-from parley.platform.engine.sweeps.trial_folder import Row, SavedMeasure, TrialFolder
+from parley.platform.engine.sweeps.trial_folder import SavedMeasure, TrialFolder
 from parley.platform.engine.torch.loss_fault import NonFiniteLossError, write_fault
 from parley.platform.engine.worker_channel import LOOK_INTERVAL_S
 from parley.platform.errors import InputError, ParleyError
 from parley.platform.monitoring.run_monitor import name_run, trial_monitored
+from parley.platform.records import Metrics, Row, Settings
 from parley.platform.settings.sweep import SweepableConfig
 from parley.platform.terminal.activities import Teller, listening
 from parley.platform.terminal.quiet import quiet_libraries
@@ -59,7 +60,7 @@ class NonFiniteScoreError(ParleyError, FloatingPointError):
 
 
 def run_in_worker(
-    config: dict[str, Any],
+    config: Metrics,
     *,
     trial: Trial,
     base: SweepableConfig,
@@ -142,7 +143,7 @@ def read_plan(config: Mapping[str, Any]) -> TrialPlan:
     return TrialPlan(int(plan[TRIAL]), dict(plan[VALUES]))
 
 
-def tune_config(plan: TrialPlan) -> dict[str, Any]:
+def tune_config(plan: TrialPlan) -> Settings:
     """The opposite of `read_plan`."""
     return {TRIAL: plan.number, VALUES: dict(plan.values)}
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from parley.platform.records import ParameterGroup, State
+
 MUON_MOMENTUM = 0.95
 
 
@@ -32,7 +34,7 @@ class JointOptimiser:
 
     def __init__(
         self,
-        groups: Sequence[dict[str, Any]],
+        groups: Sequence[ParameterGroup],
         matrices: Sequence[nn.Parameter] = (),
         matrix_learning_rate: float = 0.02,
         matrix_weight_decay: float = 0.0,
@@ -64,7 +66,7 @@ class JointOptimiser:
         for optimiser in self._optimisers.values():
             optimiser.zero_grad()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """The moments: plain values and arrays, see `checkpoints.state_tree`."""
         return {name: _moments(optimiser) for name, optimiser in self._optimisers.items()}
 
@@ -92,7 +94,7 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     return inner, outer
 
 
-def _moments(optimiser: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:
+def _moments(optimiser: torch.optim.Optimizer) -> dict[int, State]:
     entries = optimiser.state_dict()["state"]
     return {
         index: {name: tensor.detach().cpu().numpy().copy() for name, tensor in entry.items()}

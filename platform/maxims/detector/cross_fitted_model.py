@@ -15,6 +15,7 @@ from parley.platform.maxims.detector.features.stock_phrases import Phrases
 from parley.platform.maxims.detector.features.word_statistics import WordStatistics
 from parley.platform.maxims.detector.trees import Trees
 from parley.platform.maxims.detector.violation_heads import HEADS
+from parley.platform.records import State
 
 Features = NDArray[np.float32]
 
@@ -67,7 +68,7 @@ def ask_trees(trees: Sequence[Trees], features: Features) -> NDArray[np.float64]
     return np.stack([ensemble.log_odds(features) for ensemble in trees], axis=1)
 
 
-def model_arrays(model: CrossFittedModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def model_arrays(model: CrossFittedModel) -> tuple[dict[str, NDArray[Any]], State]:
     """All that a model is made of: named arrays, and tables of words for JSON."""
     word_statistics, phrases = model.channels.word_statistics, model.channels.phrases
     arrays = dict(word_statistics.arrays())

@@ -31,6 +31,7 @@ from parley.platform.maxims.detector.violation_heads import HEADS, join_heads
 from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
 from parley.platform.maxims.text.wording import is_long, likeness, split_turns
+from parley.platform.records import Facts
 from parley.platform.runs.files import atomic_write_text, to_json
 from parley.platform.terminal.activities import each
 
@@ -183,7 +184,7 @@ def _key(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _read_facts(folder: Path) -> dict[str, Any]:
+def _read_facts(folder: Path) -> Facts:
     path = folder / DETECTOR_FILE
     try:
         facts = dict(json.loads(path.read_text(encoding="utf-8")))

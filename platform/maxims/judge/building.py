@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 
@@ -59,6 +58,7 @@ from parley.platform.maxims.judge.topics import Topics
 from parley.platform.maxims.judge.word_order import TrigramOrder
 from parley.platform.maxims.pairs.conversations import count_replies
 from parley.platform.maxims.text.sentences import normalise_space
+from parley.platform.records import State
 from parley.platform.runs.cache_folder import build_once, cache_root, find_damage
 from parley.platform.runs.files import to_json
 from parley.platform.terminal.progress import shown
@@ -325,7 +325,7 @@ def _make_encoder(recipe: JudgeRecipe, turns: Sequence[str]) -> TurnEncoder:
     return learn_words(turns, recipe.word_width, recipe.seed)
 
 
-def _state_facts(recipe: JudgeRecipe, split: Split, seconds: float) -> dict[str, Any]:
+def _state_facts(recipe: JudgeRecipe, split: Split, seconds: float) -> State:
     return {
         "recipe": asdict(recipe),
         "seconds": seconds,

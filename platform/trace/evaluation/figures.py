@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parley.platform.records import Metrics
 from parley.platform.report.intervals import (
     bootstrap_rate_interval,
     wilson_interval,
@@ -94,7 +95,7 @@ class TraceFigures:
         """Nats per label of the true traces above the optimal predictor's."""
         return float(_pool(self.trained, _excess).sum() / _pool(self.trained, _num_labels).sum())
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Metrics:
         """All figures, `<name>_ci95` next to each; `<name>_by_length` is a table by size.
 
         Figures of trained sizes are None where none of these was measured. `inputs_trained_sizes`
@@ -116,7 +117,7 @@ class TraceFigures:
             "tokens_per_s": num_written / seconds,
         }
 
-    def _counts(self) -> dict[str, Any]:
+    def _counts(self) -> Metrics:
         """Which sizes were measured on how many inputs."""
         return {
             "inputs": _count(self.sizes),
@@ -133,9 +134,9 @@ class TraceFigures:
         if self.untrained:
             yield f"{name}{BEYOND}", self.untrained
 
-    def _shares(self, name: str, values: _Values) -> dict[str, Any]:
+    def _shares(self, name: str, values: _Values) -> Metrics:
         """A share with Wilson's interval; a trace is one trial, however many tokens it has."""
-        metrics: dict[str, Any] = {}
+        metrics: Metrics = {}
         for full_name, group in self._groups(name):
             pooled = _pool(group, values)
             overall = float(pooled.mean()) if len(pooled) else None
@@ -153,10 +154,10 @@ class TraceFigures:
             },
         }
 
-    def _nats(self) -> dict[str, Any]:
+    def _nats(self) -> Metrics:
         """Nats with bootstrap intervals over traces."""
         name = "nats_over_optimal"
-        metrics: dict[str, Any] = {}
+        metrics: Metrics = {}
         for full_name, group in self._groups(name):
             excess, labels = _pool(group, _excess), _pool(group, _num_labels)
             metrics[full_name] = float(excess.sum() / labels.sum()) if len(labels) else None
@@ -172,7 +173,7 @@ class TraceFigures:
             },
         }
 
-    def _first_errors(self) -> dict[str, Any]:
+    def _first_errors(self) -> Metrics:
         places = _pool(self.trained, lambda figures: figures.written.first_errors)
         lengths = _pool(self.trained, lambda figures: figures.written.num_to_write)
         return {

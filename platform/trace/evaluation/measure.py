@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from parley.envs.trace.language import IntArray, Language
 from parley.envs.trace.split import draw_split
 from parley.platform.engine.torch.device import choose_device
 from parley.platform.errors import InputError, display_path
+from parley.platform.records import Metrics
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError, resolve_checkpoint
 from parley.platform.terminal.activities import each
 from parley.platform.trace.evaluation.execute import score_labels, write_and_execute
@@ -121,9 +122,7 @@ def measure(
     return replace(figures, details=found)
 
 
-def evaluate_path(
-    path: Path, episodes: int | None = None, seed: int | None = None
-) -> dict[str, Any]:
+def evaluate_path(path: Path, episodes: int | None = None, seed: int | None = None) -> Metrics:
     """Evaluate a run's best checkpoint, or the checkpoint at `path`.
 
     Args:

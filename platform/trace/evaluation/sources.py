@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from parley.envs.trace.hidden_markov import HiddenMarkov
 from parley.envs.trace.language import FloatArray, IntArray, Language
 from parley.envs.trace.markov import Markov
 from parley.envs.trace.source import FIRST_SYMBOL
+from parley.platform.records import Facts, Metrics, State
 from parley.platform.report.intervals import bootstrap_rate_interval, unit_share_interval
 from parley.platform.trace.evaluation.execute import read_log_probs, split_rows
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
@@ -34,7 +34,7 @@ def describe_source(
     inputs: Mapping[int, IntArray],
     main_size: int,
     batch_tokens: int,
-) -> dict[str, Any]:
+) -> Facts:
     """The figures that only a source of this kind has; none of most languages.
 
     Args:
@@ -74,7 +74,7 @@ class ChainDivergence:
         visits = self.counts[:, state] > 0
         return bootstrap_rate_interval(self.kl_sums[visits, state], self.counts[visits, state])
 
-    def metrics(self, language: Markov) -> dict[str, Any]:
+    def metrics(self, language: Markov) -> Metrics:
         """`kl_per_state` is the plain mean over states, `kl_per_state_max` the worst one's."""
         states = [language.spell([FIRST_SYMBOL + state]) for state in range(language.num_symbols)]
         seen = [state for state in range(len(states)) if self.counts[:, state].any()]
@@ -178,7 +178,7 @@ def track_hidden_states(
     inputs: Mapping[int, IntArray],
     fit_size: int,
     batch_tokens: int,
-) -> dict[str, Any]:
+) -> State:
     """Shares of the hidden states that the model's beliefs and the optimal filter get right.
 
     The probe is fitted on half of the traces of `fit_size` and tested on the other half, and on
@@ -188,7 +188,7 @@ def track_hidden_states(
     filters = model.config.filter_layers if model.config.num_filter_heads else ()
     half = len(inputs[fit_size]) // 2
     tested = {**inputs, fit_size: inputs[fit_size][half:]}
-    metrics: dict[str, Any] = {"belief_accuracy": None}
+    metrics: State = {"belief_accuracy": None}
     if filters and half:
         probe = BeliefProbe(model, language, fit_size, inputs[fit_size][:half], batch_tokens)
         right = {size: probe.count_right(size, given) for size, given in tested.items()}
@@ -210,7 +210,7 @@ def _count_filter(language: HiddenMarkov, size: int, inputs: IntArray) -> IntArr
     return right
 
 
-def _accuracies(name: str, right: Mapping[int, IntArray], fit_size: int) -> dict[str, Any]:
+def _accuracies(name: str, right: Mapping[int, IntArray], fit_size: int) -> Metrics:
     """Shares by size with intervals over traces; the overall figure is that of `fit_size`."""
     sizes = sorted(right)
     shares = {size: float(right[size].mean() / size) for size in sizes}

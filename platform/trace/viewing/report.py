@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from parley.envs.trace.markov import Markov
 from parley.envs.trace.source import FIRST_SYMBOL
+from parley.platform.records import Metrics
 from parley.platform.report.charts import Chart, Line
 from parley.platform.report.curves import finite
 from parley.platform.report.figures import INTERVAL_SUFFIX
@@ -53,7 +54,7 @@ def report_sections(run: RunFolder, rows: Rows, result: Mapping[str, Any]) -> Se
     )
 
 
-def overall_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def overall_figures(metrics: Mapping[str, Any]) -> Metrics:
     """The figures without those by length or state, which have sections of their own."""
     return {
         name: value

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from parley.platform.errors import InputError, display_path
+from parley.platform.records import Facts
 
 VIEW_FILE = "trace.json"
 """Where a run keeps one."""
@@ -69,12 +70,12 @@ class TraceView:
         """Whether the model wrote something else than the true token, or one of them is missing."""
         return self.written[place : place + 1] != self.true[place : place + 1]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Facts:
         """Plain values; `from_json` reads them."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
+    def from_json(cls, values: Facts) -> Self:
         """Read what `to_json` gave.
 
         Raises:

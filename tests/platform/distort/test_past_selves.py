@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import ray
 
-from parley.platform.distort.past_selves import SelfPool, State
+from parley.platform.distort.past_selves import SelfPool, Weights
 from parley.platform.distort.settings import PoolConfig
 
 ARCHITECTURE = {"model_type": "gpt2"}
@@ -19,7 +19,7 @@ def make_pool(share: float = 1.0, size: int = 3, interval: int = 2, seed: int = 
     return SelfPool(config, seed, ARCHITECTURE)
 
 
-def weights(value: int) -> State:
+def weights(value: int) -> Weights:
     return {"head": np.full((2, 2), value, np.float32)}
 
 

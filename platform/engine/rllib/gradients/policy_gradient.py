@@ -11,12 +11,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
+
+from parley.platform.records import ParameterGroup
 
 ACTIONS, LOG_PROBS, VALUES = "actions", "log_probs", "values"
 """Columns of a batch: what was drawn, its log-probability then, and the value of the state then."""
@@ -128,7 +130,7 @@ class PolicyGradient(ABC, Generic[AnySettings]):
         """How many parts `average` is the mean of; learners weigh their shares by it."""
         return valid.sum()
 
-    def make_optimiser(self, groups: list[dict[str, Any]]) -> Optimizer:
+    def make_optimiser(self, groups: list[ParameterGroup]) -> Optimizer:
         """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101); groups say where weights decay."""
         return AdamW(
             groups,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -29,6 +28,7 @@ from parley.platform.engine.rllib.gradients.policy_gradient import (
     Stretch,
     TokenLosses,
 )
+from parley.platform.records import ParameterGroup
 
 
 class Reinforce(PolicyGradient[GradientSettings]):
@@ -52,7 +52,7 @@ class Reinforce(PolicyGradient[GradientSettings]):
         """The score function, weighted."""
         return TokenLosses(-(drawn.advantages * log_probs))
 
-    def make_optimiser(self, groups: list[dict[str, Any]]) -> Optimizer:
+    def make_optimiser(self, groups: list[ParameterGroup]) -> Optimizer:
         """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235) at a fixed rate."""
         return Adafactor(
             groups,

@@ -26,6 +26,7 @@ from parley.platform.maxims.detector.features.parsed_response import (
 from parley.platform.maxims.detector.features.replaced_words import ReplacedWords
 from parley.platform.maxims.detector.features.sentence_order import SentenceOrder
 from parley.platform.maxims.text.sentences import find_content_words, find_words
+from parley.platform.records import State
 
 UNIGRAM_BITS, BIGRAM_BITS, FACT_BITS = 17, 20, 17
 TOPIC_SIZE = 64
@@ -315,7 +316,7 @@ class WordStatistics:
             "breaks.bias": self.missing_ends.bias,
         }
 
-    def tables(self) -> dict[str, Any]:
+    def tables(self) -> State:
         """Its words, for JSON."""
         return {"numbers": self.numbers.pairs, "topics": list(self.topics.vectors)}
 
