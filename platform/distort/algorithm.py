@@ -132,7 +132,7 @@ class DialogueAlgorithm(SequenceAlgorithm):
         """Have the runners hold dialogues, all of them, whatever happens to a runner meanwhile.
 
         Args:
-            purpose: see `dialogue_player`.
+            purpose: see `player`.
             seed: of the dialogues' random streams.
             openers: dialogue number -> its first turn.
             past_self: who sits in the pool's seat, if not its own model.

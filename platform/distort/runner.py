@@ -70,7 +70,7 @@ class DialogueRequest:
     """What the runners shall do; one request for all, each takes its own share."""
 
     purpose: int
-    """See `dialogue_player`."""
+    """See `player`."""
     seed: int
     """Of the dialogues' random streams."""
     shares: Mapping[int, Sequence[int]]

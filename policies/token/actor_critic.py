@@ -1,7 +1,7 @@
 """Policies over token windows: which action to take, and how much return to expect.
 
 A policy sees a window of tokens and gives a logit per action and a value. It is plain torch:
-RLlib's module (`rl_module`), evaluation and rendering all run this one forward pass.
+RLlib's modules (`window_module`, `row_module`), evaluation and rendering run this one forward pass.
 """
 
 from __future__ import annotations

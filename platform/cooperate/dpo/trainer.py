@@ -1,8 +1,8 @@
 """TRL's DPO on shared prompts: the only module that knows TRL.
 
 Loss, metrics, accumulation of figures and the loop are TRL's and transformers'. Three things are
-parley's: what a batch looks like (`dpo_batches`), how the log-probabilities in it are computed
-(`dpo_forward`), and that the reference's are given rather than computed. TRL's loss code asks a
+parley's: what a batch looks like (`batches`), how the log-probabilities in it are computed
+(`forward`), and that the reference's are given rather than computed. TRL's loss code asks a
 model for log-probabilities of a batch; it is handed a stand-in that answers from the packed rows.
 
 A gradient step is a function of the settings, the seed and the state before it: a trainer that is

@@ -20,7 +20,7 @@ def render_view_page(view: TraceView) -> str:
 
 
 def render_view(view: TraceView) -> str:
-    """The trace as a card; its classes are those of `report_style`."""
+    """The trace as a card; its classes are those of `report.style`."""
     before = view.states[view.illegal_at - 1] if view.illegal_at else ""
     state = f'<p class="soft small">real state before it: {escape(before)}</p>' if before else ""
     columns = "".join(_column(view, place) for place in range(view.num_places))

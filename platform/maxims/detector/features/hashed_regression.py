@@ -1,4 +1,4 @@
-"""A logistic regression on hashed runs of words: what `breaks` and `misfits` learn with.
+"""A logistic regression on hashed runs of words, for `missing_ends` and `replaced_words`.
 
 A row of its table is the sum of a few weights, one for each run; a run's weight stands where its
 hash says, so that no vocabulary is kept (the hashing trick, Weinberger et al. 2009).
