@@ -46,6 +46,7 @@ def train_experiment(config: ExperimentConfig, run_folder: RunFolder, resume: bo
         with (
             monitoring.monitored(config, run_folder, row.starts_ray),
             loss_faults.keeping_faults(config, run_folder),
+            remote_errors.explained(),  # a learner's fault as its own
         ):
             return job(config, run_folder, resume)
 
