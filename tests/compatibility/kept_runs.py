@@ -54,7 +54,7 @@ KEPT = (
     KeptRun("addition-stopped", "trace/addition"),
     KeptRun("sorting", "trace/sorting", figure="nats_over_optimal"),
     KeptRun("markov", "trace/markov", figure="kl_per_state"),
-    KeptRun("hidden_markov", "trace/hidden_markov", figure="kl_per_state"),
+    KeptRun("hidden_markov", "trace/hidden_markov", figure="belief_accuracy"),
     KeptRun("tracking", "trace/tracking", figure="nats_over_optimal"),
     KeptRun("cart_traces", "trace/cartpole", figure="nats_over_optimal"),
     KeptRun("trace_ppo", "trace/addition", (("init_from", "addition"),)),

@@ -118,6 +118,8 @@ def test_it_is_talked_to(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run, moved = unpack_with_inputs(kept, tmp_path)
+    if kept.experiment == "dialogue/dpo":  # it holds its models itself
+        moved = []
     monkeypatch.setattr("sys.stdin", io.StringIO("Hello\nhow are you?\n"))
     assert main(["chat", str(run), *moved]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
@@ -126,7 +128,7 @@ def test_it_is_talked_to(
 @pytest.mark.slow
 def test_the_detector_detects(tmp_path: Path) -> None:
     run, out = unpack("detector", tmp_path), tmp_path / "rows.jsonl"
-    exchange = {"context": ["Do you like tea?"], "response": "Yes, green tea above all."}
+    exchange = {"context": "Do you like tea?", "response": "Yes, green tea above all."}
     (tmp_path / "data.json").write_text(json.dumps([exchange]))
     call = ["detect", str(tmp_path / "data.json"), "--detector", str(run), "--rows", str(out)]
     assert main(call) == 0
