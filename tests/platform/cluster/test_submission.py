@@ -111,10 +111,8 @@ def copy_checkout(folder: Path) -> Path:
 def mark_code(source: Path, mark: str) -> None:
     """Edit the code: its `parley list` says `mark` first."""
     path = source / "platform" / "commands" / "listing.py"
-    text = re.sub(r"    print\(\"mark .*\n", "", path.read_text())
-    path.write_text(
-        text.replace("    environments = ", f'    print("mark {mark}")\n    environments = ', 1)
-    )
+    text = re.sub(r"print\(\"mark .*\n", "", path.read_text())
+    path.write_text(f'{text}print("mark {mark}")\n')
 
 
 def wait_for_status(client: JobSubmissionClient, job: str, *statuses: JobStatus) -> None:
@@ -173,7 +171,7 @@ def test_an_edit_is_what_the_next_submission_runs(head: RayHead, tmp_path: Path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"mark {mark}" in done.stdout
     before = uploads(head)
-    path = source / "platform" / "jobs" / "training.py"
+    path = source / "platform" / "cluster" / "submission.py"
     for steps in (128, 192):
         path.write_text(path.read_text() + f"# {steps}\n")
         (source / "edited.toml").write_text(
