@@ -174,7 +174,7 @@ def test_dialogue(algorithm: str, sampling: str) -> None:
         config = dialogue.make_config(
             f"sampling.temperature={SAMPLINGS[sampling].temperature}",
             f"algorithm={algorithm}",
-            "ppo.learning_rate=1e-3",
+            *(["ppo.learning_rate=1e-3"] if algorithm == "ppo" else []),
             f"learner.num_learners={num_learners}",
         )
         return build_dialogue_config(
