@@ -13,6 +13,9 @@ Metrics = dict[str, Any]
 
 `{"mean_return": 487.2, "mean_return_ci95": [480.1, 493.6], "f1_by_maxim": {"manner": 0.93}}`
 """
+Result = dict[str, Any]
+"""What result.json holds: `{"status": "done", "seconds": 31.0, "metrics": ..., "checkpoint": ...}`
+with a path inside the run, and what the workflow tells besides."""
 Row = dict[str, Any]
 """One line of metrics.jsonl: `{"iteration": 12, "seconds": 31.0, "reward": 2.1}`."""
 Facts = dict[str, Any]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from parley.platform.cluster.nodes import Node, live_nodes
 from parley.platform.records import Settings
 from parley.platform.settings.sections import LearnerConfig
 
@@ -83,13 +83,13 @@ def gpus_of_each(wanted: float | None, num_processes: int) -> float:
     return 1.0 if found >= max(1, num_processes) else 0.0
 
 
-def gpu_nodes() -> list[dict[str, Any]]:
-    """The machines of the cluster that count GPUs, as Ray describes them."""
-    nodes: list[dict[str, Any]] = ray.nodes() if ray.is_initialized() else []
-    return [node for node in nodes if node["Alive"] and node["Resources"].get(GPU)]
+def gpu_nodes() -> list[Node]:
+    """The machines of the cluster that count GPUs."""
+    nodes = live_nodes() if ray.is_initialized() else []
+    return [node for node in nodes if node["Resources"].get(GPU)]
 
 
-def _sees_cuda(node: dict[str, Any]) -> bool:
+def _sees_cuda(node: Node) -> bool:
     """Whether torch can use the machine's GPUs; a process there is asked where Ray cannot tell."""
     if any(name.startswith(ACCELERATOR_TYPE) for name in node["Resources"]):
         return True

@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
-from parley.platform.records import Metrics
+from parley.platform.records import Result
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.experiments import EXPERIMENTS, find_experiment, load_named
@@ -15,11 +15,11 @@ from parley.platform.settings.sections import ExperimentConfig
 from parley.platform.terminal.interpreter import importing
 from parley.platform.terminal.quiet import quiet_libraries
 
-Job = Callable[[ExperimentConfig, RunFolder, bool], dict[str, Any]]
+Job = Callable[[ExperimentConfig, RunFolder, bool], Result]
 SWEEP_RUN = "parley.platform.engine.sweeps.run:run_sweep"
 
 
-def train_experiment(config: ExperimentConfig, run_folder: RunFolder, resume: bool) -> Metrics:
+def train_experiment(config: ExperimentConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Run an experiment to its end; the run folder holds its result afterwards.
 
     Returns:
@@ -51,9 +51,7 @@ def train_experiment(config: ExperimentConfig, run_folder: RunFolder, resume: bo
             return job(config, run_folder, resume)
 
 
-def tune_experiment(
-    config: ExperimentConfig, run_folder: RunFolder, resume: bool
-) -> dict[str, Any]:
+def tune_experiment(config: ExperimentConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Sweep an experiment; the run folder holds its result afterwards.
 
     Raises:
@@ -69,7 +67,7 @@ def tune_experiment(
         disk_faults = import_module("parley.platform.runs.disk_faults")
         monitoring = import_module("parley.platform.monitoring.run_monitor")
     with monitoring.run_monitored(config, run_folder), disk_faults.explaining_full_disk(run_folder):
-        result: dict[str, Any] = run_sweep(config, run_folder, resume, parts)
+        result: Result = run_sweep(config, run_folder, resume, parts)
     return result
 
 

@@ -25,7 +25,7 @@ from parley.platform.engine.next_token.run import (
     train_next_token,
 )
 from parley.platform.engine.next_token.worker import TrainingJob
-from parley.platform.records import Facts, Metrics, Row
+from parley.platform.records import Facts, Metrics, Result, Row
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
@@ -52,7 +52,7 @@ HELDOUT_KEYS = (
 )
 
 
-def run_imitation(config: CartPoleImitateConfig, run_folder: RunFolder, resume: bool) -> Metrics:
+def run_imitation(config: CartPoleImitateConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Record or load episodes, learn their tokens, measure greedy control by the best policy.
 
     Raises:

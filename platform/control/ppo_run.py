@@ -25,7 +25,7 @@ from parley.platform.engine.rllib.run import (
     find_start,
     train_policies,
 )
-from parley.platform.records import Facts, Row, State
+from parley.platform.records import Facts, Metrics, Result, Row, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
@@ -46,7 +46,7 @@ RETURN_WINDOW = 100
 """Training episodes over which `mean_return` is taken."""
 
 
-def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> Row:
+def run_ppo(config: CartPolePPOConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Train to `stop.max_env_steps` or `stop.target_return`; measure the best policy.
 
     Raises:
@@ -175,7 +175,7 @@ class PPORun(PolicyRun):
         """Returns over environment steps."""
         plot_learning_curve(rows, self.config, path)
 
-    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+    def measure_end(self, checkpoint: Checkpoint | None) -> Metrics:
         """Fresh episodes of the best policy."""
         assert checkpoint is not None, "a finished run has saved"
         evaluation = self.config.evaluation

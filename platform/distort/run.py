@@ -31,7 +31,7 @@ from parley.platform.engine.rllib.run import (
     find_start,
     train_policies,
 )
-from parley.platform.records import Facts, Row, State
+from parley.platform.records import Facts, Metrics, Result, Row, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.pinned_inputs import read_inputs
 from parley.platform.runs.run_folder import RunFolder
@@ -59,7 +59,7 @@ COLUMNS = (
 )
 
 
-def run_distort(config: DialogueDistortConfig, run_folder: RunFolder, resume: bool) -> Row:
+def run_distort(config: DialogueDistortConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Train to `stop.max_iterations` and measure on held-out openers.
 
     Raises:
@@ -103,9 +103,9 @@ class DistortRun(PolicyRun):
         self.seats = config.trained_seats
         self.transcripts = run_folder.path / TRANSCRIPTS_FILE
         self.figures = IterationFigures(task, self.seats)
-        self.start: Row = {}
+        self.start: Metrics = {}
         """Figures of the starting policies on the held-out openers."""
-        self.evaluated: Row = {}
+        self.evaluated: Metrics = {}
         """Those of the newest evaluation."""
         self._evaluated_at = -1
         super().__init__(config, run_folder, start_algorithm(config, task), interrupting)
@@ -178,7 +178,7 @@ class DistortRun(PolicyRun):
             with progress.status("measuring the policies"):
                 self.evaluate()
 
-    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+    def measure_end(self, checkpoint: Checkpoint | None) -> Metrics:
         """The newest evaluation, compared with the beginning."""
         rows = self.run_folder.read_metrics()
         return {
@@ -189,7 +189,7 @@ class DistortRun(PolicyRun):
             "env_steps": self.algorithm.num_env_steps,
         }
 
-    def measure_stop(self) -> Row:
+    def measure_stop(self) -> Metrics:
         """The same."""
         return self.measure_end(None)
 

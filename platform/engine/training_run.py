@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from parley.platform.records import Facts, Row
+from parley.platform.records import Facts, Metrics, Result
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore
 from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
@@ -29,10 +29,10 @@ class TrainingRun(ABC):
         """That training took, over all processes that took part."""
 
     @abstractmethod
-    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+    def measure_end(self, checkpoint: Checkpoint | None) -> Metrics:
         """The final figures of a finished run; those of its best checkpoint, else its newest."""
 
-    def measure_stop(self) -> Row:
+    def measure_stop(self) -> Metrics:
         """The figures of a run that was stopped."""
         return newest_figures(self.run_folder)
 
@@ -43,7 +43,7 @@ class TrainingRun(ABC):
         """What the result says besides."""
         return {}
 
-    def conclude(self, stopped: bool = False) -> Row:
+    def conclude(self, stopped: bool = False) -> Result:
         """Measure the best checkpoint, draw the curve, write the result.
 
         Raises:

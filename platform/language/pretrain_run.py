@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers.utils.logging
@@ -30,7 +29,7 @@ from parley.platform.language.training import (
     load_gpt2,
     measure_losses,
 )
-from parley.platform.records import Facts, Metrics, Row
+from parley.platform.records import Facts, Metrics, Result, Row
 from parley.platform.report.intervals import bootstrap_rate_interval
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointError
 from parley.platform.runs.kinds import kind_facts
@@ -61,7 +60,7 @@ COLUMNS = (
 NGRAM_NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}
 
 
-def run_pretrain(config: PretrainConfig, run_folder: RunFolder, resume: bool) -> Metrics:
+def run_pretrain(config: PretrainConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Train a tokenizer and a language model; measure the best checkpoint on held-out dialogues.
 
     Raises:
@@ -108,7 +107,7 @@ class PretrainRun(TrainingRun):
         model = build_language_model(config.model, self.data.tokenizer, config.seed)
         self.model = _to_device(model, choose_device(config.learner.num_gpus_per_learner))
         self.trainer = LanguageTrainer(self.model, self.data.training, config.training, config.seed)
-        self.best: dict[str, Any] | None = None
+        self.best: Row | None = None
         self._loss_sum = 0.0
         self._num_losses = 0
         self._row_tokens, self._row_seconds = 0, 0.0
@@ -155,7 +154,7 @@ class PretrainRun(TrainingRun):
         if saves and not self._is_row_due():
             self.save()
 
-    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+    def measure_end(self, checkpoint: Checkpoint | None) -> Metrics:
         """The best checkpoint on the held-out dialogues."""
         assert checkpoint is not None, "a finished run has saved"
         _load_weights(self.model, checkpoint)
@@ -171,7 +170,7 @@ class PretrainRun(TrainingRun):
         if samples:
             print(format_transcript(samples[-1]), flush=True)
 
-    def _record(self, stop: StopSignal) -> dict[str, Any]:
+    def _record(self, stop: StopSignal) -> Row:
         """Measure, write and save a row.
 
         Raises:

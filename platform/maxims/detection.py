@@ -19,7 +19,7 @@ from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.loading import load_detector
 from parley.platform.maxims.pairs.labelled import LabelledRows, read_labelled
 from parley.platform.maxims.text.exchange import MAXIMS
-from parley.platform.records import Metrics, ParameterGroup, Row
+from parley.platform.records import Metrics
 from parley.platform.report.intervals import (
     effective_number,
     share_interval,
@@ -106,7 +106,7 @@ def evaluate_detector(
 def measure_clean(source: LabelledRows, detector: Detector) -> Metrics:
     """How much of what people said in the file is flagged, and whether that decides anything."""
     clean, kind = find_clean(source.rows)
-    metrics: Row = {NO_VERDICT: None, "clean_source": kind, "clean_rows": len(clean)}
+    metrics: Metrics = {NO_VERDICT: None, "clean_source": kind, "clean_rows": len(clean)}
     if clean:
         flags = np.any(detector.find_violations([one.exchange for one in clean]), axis=1)
         numbers: dict[str, int] = {}
@@ -117,13 +117,13 @@ def measure_clean(source: LabelledRows, detector: Detector) -> Metrics:
     return metrics
 
 
-def measure_rows(source: LabelledRows, found: Flags) -> Row:
+def measure_rows(source: LabelledRows, found: Flags) -> Metrics:
     """The figures of findings [N, 4]: flag rates, and precision, recall, F1 where rows have labels.
 
     Intervals take conversations as the independent units (rows where these have no id).
     """
     groups = _groups(source)
-    metrics: Row = {"rows": len(source.rows), "dropped_rows": len(source.problems)}
+    metrics: Metrics = {"rows": len(source.rows), "dropped_rows": len(source.problems)}
     metrics |= measure_rate("flag_rate", np.any(found, axis=1), groups)
     metrics |= measure_rates("flag_rate_by_maxim", found, groups)
     picks = np.array([row.labels is not None for row in source.rows])
@@ -140,7 +140,7 @@ def measure_rows(source: LabelledRows, found: Flags) -> Row:
     return metrics
 
 
-def measure_labels(found: Flags, labels: Flags, groups: NDArray[np.int64]) -> ParameterGroup:
+def measure_labels(found: Flags, labels: Flags, groups: NDArray[np.int64]) -> Metrics:
     """Macro-F1, and precision, recall and F1 by maxim, each with an interval.
 
     The macro-F1 is that of the maxims that are labelled or found at all.
@@ -253,13 +253,13 @@ class _Ratio:
                 yield [0.0, 1.0]
 
 
-def measure_rate(name: str, flags: NDArray[Any], groups: NDArray[np.int64]) -> ParameterGroup:
+def measure_rate(name: str, flags: NDArray[Any], groups: NDArray[np.int64]) -> Metrics:
     """A share of rows, with its interval over groups."""
     hits, sizes = np.bincount(groups, flags), np.bincount(groups)
     return {name: float(flags.mean()), f"{name}_ci95": list(unit_share_interval(hits, sizes))}
 
 
-def measure_rates(name: str, flags: Flags, groups: NDArray[np.int64]) -> ParameterGroup:
+def measure_rates(name: str, flags: Flags, groups: NDArray[np.int64]) -> Metrics:
     """The same of each column of flags [N, 4], by maxim."""
     rates = [measure_rate("rate", column, groups) for column in flags.T]
     return {

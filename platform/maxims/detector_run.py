@@ -10,7 +10,7 @@ from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.maxims.detector.building import BuiltDetector, build_detector
 from parley.platform.maxims.detector_figures import TABLES, measure_detector
 from parley.platform.maxims.detector_settings import DialogueDetectorConfig
-from parley.platform.records import Facts, Metrics
+from parley.platform.records import Metrics, Result
 from parley.platform.runs.checkpoints import CheckpointStore
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.result import conclude_run
@@ -21,7 +21,7 @@ DETECTOR = "detector"
 """The policy in a checkpoint."""
 
 
-def run_detector(config: DialogueDetectorConfig, run_folder: RunFolder, resume: bool) -> Metrics:
+def run_detector(config: DialogueDetectorConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Train a detector and measure it; a resumed run begins again, it takes minutes.
 
     Raises:
@@ -56,6 +56,6 @@ def _saver(built: BuiltDetector) -> Any:
     return save
 
 
-def _headline(metrics: Facts) -> Facts:
+def _headline(metrics: Metrics) -> Metrics:
     """The single figures, without tables and intervals."""
     return {name: value for name, value in metrics.items() if isinstance(value, int | float)}

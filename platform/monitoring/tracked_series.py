@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from parley.platform.records import Metrics
+from parley.platform.records import Settings
 from parley.platform.runs.files import atomic_write_text, to_json
 from parley.platform.runs.run_folder import RunFolder
 
@@ -26,7 +26,7 @@ class TrackedSeries:
 
     name: str
     trial_id: str
-    config: dict[str, Any]
+    config: Settings
     """Dotted key -> setting; plain values alone."""
     folder: Path
     experiment_dir_name: str
@@ -74,7 +74,7 @@ class TrackedSeries:
         return self.name
 
     @property
-    def evaluated_params(self) -> Metrics:
+    def evaluated_params(self) -> Settings:
         """The settings, as Tune names them."""
         return self.config
 
@@ -106,9 +106,9 @@ def _step_of(row: Mapping[str, object]) -> int:
     return int(str(row["evaluation"] if row.get(TRIAL_KEY) else row["iteration"]))
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Settings:
     """The plain values of nested settings, by dotted keys."""
-    flat: dict[str, Any] = {}
+    flat: Settings = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{prefix}{key}.")

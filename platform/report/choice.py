@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from parley.platform.records import Facts
+from parley.platform.records import Metrics
 from parley.platform.report.intervals import LEAST_UNITS
 
 CHOICE = "best_choice"
@@ -27,7 +27,7 @@ class Gain(NamedTuple):
         return self.num_units >= LEAST_UNITS and self.interval[0] > 0.0
 
 
-def describe_choice(chosen: str, gains: Mapping[str, Gain]) -> Facts:
+def describe_choice(chosen: str, gains: Mapping[str, Gain]) -> Metrics:
     """The final figures of a choice.
 
     Args:

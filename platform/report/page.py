@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from parley.platform.records import State
 from parley.platform.report.charts import Chart, render_chart
 from parley.platform.report.curves import finite
 from parley.platform.report.figures import (
@@ -158,7 +157,7 @@ def _text(value: object) -> str:
     return "\N{EM DASH}" if value in (None, "") else str(value)
 
 
-def _tables(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, State]]:
+def _tables(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, object]]]:
     """Every table by its dotted name, with the values that are no tables themselves."""
     plain = {name: value for name, value in table.items() if not isinstance(value, Mapping)}
     if plain:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from parley.platform.errors import InputError, display_path
-from parley.platform.records import Batch
+from parley.platform.records import Facts
 from parley.platform.runs.files import atomic_write_text, to_json
 
 INPUTS_FILE = "inputs.json"
@@ -108,7 +108,7 @@ def parse_inputs(table: Mapping[str, Mapping[str, Any]]) -> dict[str, RunInput]:
     return {key: RunInput(**entry) for key, entry in table.items()}
 
 
-def to_table(inputs: Mapping[str, RunInput]) -> dict[str, Batch]:
+def to_table(inputs: Mapping[str, RunInput]) -> dict[str, Facts]:
     """As plain values, for `inputs.json` and `policy.json`."""
     return {key: asdict(entry) for key, entry in inputs.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from parley.platform.records import Metrics
+from parley.platform.records import Metrics, Result
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import RunFolder
 
@@ -17,7 +17,7 @@ def conclude_run(
     metrics: Mapping[str, Any],
     checkpoint: Checkpoint | None,
     **more: object,
-) -> Metrics:
+) -> Result:
     """Write the result of a run, and give it.
 
     Args:
@@ -29,7 +29,7 @@ def conclude_run(
         more: what a workflow says besides.
     """
     place = None if checkpoint is None else str(checkpoint.path.relative_to(run_folder.path))
-    result: Metrics = {
+    result: Result = {
         "status": status,
         "seconds": seconds,
         "metrics": dict(metrics),

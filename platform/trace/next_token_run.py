@@ -23,7 +23,7 @@ from parley.platform.engine.next_token.run import (
 )
 from parley.platform.engine.next_token.worker import TrainingJob
 from parley.platform.engine.torch.threads import limit_threads
-from parley.platform.records import Facts, Metrics, Row, Settings, State
+from parley.platform.records import Facts, Metrics, Result, Row, Settings, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.kinds import kind_facts
 from parley.platform.runs.run_folder import RunFolder
@@ -51,7 +51,7 @@ EARLY_STOP_ROWS = 2
 """Rows of metrics in a row that must reach `training.stop_exact_match`."""
 
 
-def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> Metrics:
+def run_trace(config: TraceConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Learn a language from its traces, then measure the best policy on held-out inputs.
 
     Raises:

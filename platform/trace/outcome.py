@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parley.platform.records import Facts
+from parley.platform.records import Metrics
 from parley.platform.runs.files import atomic_write_text, to_json
 from parley.platform.trace.evaluation.measure import evaluate_tracer, load_tracer
 from parley.platform.trace.evaluation.plots import plot_length_curve
@@ -14,7 +14,7 @@ from parley.platform.trace.viewing.view import VIEW_FILE
 LENGTH_CURVE_FILE = "length_curve.png"
 
 
-def keep_outcome(checkpoint: Path, folder: Path) -> Facts:
+def keep_outcome(checkpoint: Path, folder: Path) -> Metrics:
     """Measure a run's best checkpoint as its settings say; draw and keep what a report shows.
 
     Args:

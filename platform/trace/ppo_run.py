@@ -25,7 +25,7 @@ from parley.platform.engine.rllib.run import (
     train_policies,
 )
 from parley.platform.engine.torch.threads import limit_threads
-from parley.platform.records import Facts, Row, State
+from parley.platform.records import Facts, Metrics, Result, Row, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting
@@ -62,7 +62,7 @@ COLUMNS = (
 )
 
 
-def run_trace_ppo(config: TraceConfig, run_folder: RunFolder, resume: bool) -> Row:
+def run_trace_ppo(config: TraceConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Go on from `init_from` (or from random weights) by PPO; measure the best policy.
 
     Raises:
@@ -115,7 +115,7 @@ class TracePPORun(PolicyRun):
             torch.manual_seed(config.seed)
             policy = build_policy(config.policy, policy_settings(config, task))
         self.policy = cast("LanguageActorCritic", policy)
-        self.start: Row = {}
+        self.start: Metrics = {}
         """Figures of the policy before training, on the inputs of the final evaluation."""
         self.best: Row | None = None
         """The row of metrics of the best policy so far."""
@@ -178,7 +178,7 @@ class TracePPORun(PolicyRun):
         """Losses above exact match."""
         plot_trace_curve(rows, self.config, path)
 
-    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+    def measure_end(self, checkpoint: Checkpoint | None) -> Metrics:
         """What `parley evaluate` measures, compared with the beginning."""
         assert checkpoint is not None and self.best is not None, "the beginning was saved"
         return {
@@ -207,7 +207,7 @@ class TracePPORun(PolicyRun):
         """Take over an `own_state`."""
         self.start, self.best = state["start"], state["best"]
 
-    def _measure_start(self) -> Row:
+    def _measure_start(self) -> Metrics:
         """What the final evaluation will measure, of the trained sizes, before training."""
         evaluation = self.config.evaluation
         with limit_threads(self.config.learner.num_threads):

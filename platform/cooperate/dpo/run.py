@@ -29,7 +29,7 @@ from parley.platform.engine.sweeps.trial_ending import Save, TrialEnding
 from parley.platform.engine.torch.threads import limit_threads
 from parley.platform.language.resolving import load_named_model
 from parley.platform.maxims.loading import load_detector
-from parley.platform.records import Metrics
+from parley.platform.records import Result
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore, open_checkpoint
 from parley.platform.runs.result import conclude_run, newest_figures
 from parley.platform.runs.run_folder import RunFolder
@@ -50,7 +50,7 @@ COLUMNS = (
 )
 
 
-def run_dpo(config: DialogueDPOConfig, run_folder: RunFolder, resume: bool) -> Metrics:
+def run_dpo(config: DialogueDPOConfig, run_folder: RunFolder, resume: bool) -> Result:
     """Train one generator; measure the checkpoint with the best score on held-out conversations.
 
     Raises:
@@ -118,7 +118,7 @@ class DPORun:
         except StopOverdue:
             self.progress.say("the step in progress was given up; the last checkpoint stands")
 
-    def conclude(self, progress: Progress) -> Metrics:
+    def conclude(self, progress: Progress) -> Result:
         """Measure the best checkpoint on the held-out conversations, and write the result."""
         checkpoint = self.store.find("best")
         assert checkpoint is not None, "a finished run has saved"

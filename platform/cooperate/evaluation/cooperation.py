@@ -56,7 +56,7 @@ from parley.platform.language.completions import completion_log_probs
 from parley.platform.maxims.interface import Detector
 from parley.platform.maxims.pairs.pair import PreferencePair
 from parley.platform.maxims.text.exchange import MAXIMS, Exchange
-from parley.platform.records import Metrics
+from parley.platform.records import Facts, Metrics
 from parley.platform.runs.files import atomic_write_text, to_json
 from parley.policies.dialogue.loading import LanguageModel
 
@@ -76,7 +76,7 @@ class CooperationResult:
 
     metrics: Metrics
     table: list[SystemFigures]
-    samples: list[dict[str, Any]]
+    samples: list[Facts]
     lines: list[str]
 
     def write(self, folder: Path, source: str = "") -> None:

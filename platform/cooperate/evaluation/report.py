@@ -20,7 +20,7 @@ from parley.platform.cooperate.evaluation.metrics import (
 from parley.platform.cooperate.settings import DialogueDPOConfig
 from parley.platform.errors import InputError, display_path
 from parley.platform.maxims.text.exchange import MAXIMS
-from parley.platform.records import Facts, Metrics
+from parley.platform.records import Metrics
 from parley.platform.report.curves import finite
 from parley.platform.report.figures import INTERVAL_SUFFIX, find_figure
 from parley.platform.report.page import START_SUFFIX, render_section
@@ -93,7 +93,7 @@ def read_evaluation(folder: Path) -> Metrics | None:
         ) from error
 
 
-def headline_figures(metrics: Mapping[str, Any]) -> Facts:
+def headline_figures(metrics: Mapping[str, Any]) -> Metrics:
     """The figures for tiles; the untuned model's stand as the start of the tuned one's.
 
     Metrics of another kind of run are given back whole. Without a verdict the rates that the judge
@@ -101,7 +101,7 @@ def headline_figures(metrics: Mapping[str, Any]) -> Facts:
     """
     if "preference_accuracy" not in metrics:
         return dict(metrics)
-    shown: Facts = {}
+    shown: Metrics = {}
     is_judged = not obstacle_of(metrics)
     for name in HEADLINES:
         if name.startswith("cooperative_rate") and not is_judged:

@@ -83,9 +83,7 @@ class AttractorTracker:
         self._rose_at: dict[str, int] = {}
         """Phrase -> first iteration at which it had risen, in that order."""
 
-    def update(
-        self, iteration: int, replies: Sequence[Reply], texts: Sequence[str]
-    ) -> dict[str, Any]:
+    def update(self, iteration: int, replies: Sequence[Reply], texts: Sequence[str]) -> Metrics:
         """Measure the replies of one iteration.
 
         Args:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from parley.platform.engine.worker_channel import WorkerChannel
 from parley.platform.errors import ParleyError
-from parley.platform.records import Row
+from parley.platform.records import Row, State
 
 MAX_WAITING = 2
 """Snapshots that wait for the driver before the workers do."""
@@ -29,7 +29,7 @@ class Snapshot:
     """Gradient steps so far."""
     weights: dict[str, NDArray[Any]]
     """State dict of the language model."""
-    optimiser: dict[str, Any] | None = None
+    optimiser: State | None = None
     """See `NextTokenLearner.optimiser_state`; None before the first step."""
     loss_sum: float = 0.0
     """Sum of the training losses since the last row of metrics."""

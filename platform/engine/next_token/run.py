@@ -23,7 +23,7 @@ from parley.platform.engine.next_token.placement import place_workers
 from parley.platform.engine.next_token.training import NextTokenTraining
 from parley.platform.engine.next_token.worker import WORKERS, TrainingJob
 from parley.platform.engine.training_run import TrainingRun
-from parley.platform.records import Facts, Metrics, Row, State
+from parley.platform.records import Facts, Metrics, Result, Row, State
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
@@ -77,7 +77,7 @@ class NextTokenRun(TrainingRun):
         if start is not None:
             policy.load_state_dict(start)
         self.policy = policy
-        self.best: dict[str, Any] | None = None
+        self.best: Row | None = None
         self.snapshot = Snapshot(0, self._weights())
         self.is_measure_due = False
         """Whether the snapshot has a row that is not recorded."""
@@ -157,9 +157,7 @@ class NextTokenRun(TrainingRun):
         if row is not None:
             progress.update(row)
 
-    def take_in(
-        self, snapshot: Snapshot, interrupting: Interrupting = nullcontext
-    ) -> dict[str, Any] | None:
+    def take_in(self, snapshot: Snapshot, interrupting: Interrupting = nullcontext) -> Row | None:
         """Measure, record and save a snapshot; give its row of metrics where it has one.
 
         Raises:
@@ -207,7 +205,7 @@ class NextTokenRun(TrainingRun):
         """Take over a `progress_state`."""
         self.best = state["best"]
 
-    def measure_end(self, checkpoint: Checkpoint | None) -> Row:
+    def measure_end(self, checkpoint: Checkpoint | None) -> Metrics:
         """The best policy on fresh inputs."""
         assert checkpoint is not None and self.best is not None, "a finished run has rows"
         return {
@@ -222,7 +220,7 @@ class NextTokenRun(TrainingRun):
         """Where the gradients were computed."""
         return {"device": self.snapshot.device}
 
-    def _weights(self) -> dict[str, Any]:
+    def _weights(self) -> State:
         state = self.policy.language_model.state_dict()
         return {name: tensor.detach().numpy().copy() for name, tensor in state.items()}
 
@@ -253,7 +251,7 @@ class NextTokenPlan:
     """What for, in words."""
 
 
-def train_next_token(config: NextTokenConfig, plan: NextTokenPlan, resume: bool) -> Row:
+def train_next_token(config: NextTokenConfig, plan: NextTokenPlan, resume: bool) -> Result:
     """Train from the newest checkpoint or from the beginning to the run's end; its result.
 
     Raises:

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 import ray
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -29,6 +28,7 @@ from ray.util.placement_group import (
 
 from parley.platform.cluster.capacity import Bundle, Demand, fits, remedies
 from parley.platform.cluster.devices import COUNTED_GPU, GPU
+from parley.platform.cluster.nodes import live_nodes
 from parley.platform.engine.rllib.placed_actors import PlacedPPOConfig
 from parley.platform.errors import ParleyError
 from parley.platform.records import Settings
@@ -163,8 +163,8 @@ def reserve(demand: Demand, strategy: str, wait_s: float) -> Places:
 
 def _runner_labels(demand: Demand) -> list[dict[str, str]] | None:
     """Keeps runners off the machines with GPUs where the others hold them all."""
-    others = [node["Resources"] for node in _nodes() if not node["Resources"].get(GPU)]
-    with_gpus = [node["NodeID"] for node in _nodes() if node["Resources"].get(GPU)]
+    others = [node["Resources"] for node in live_nodes() if not node["Resources"].get(GPU)]
+    with_gpus = [node["NodeID"] for node in live_nodes() if node["Resources"].get(GPU)]
     learners_here = 0 if demand.learner.get(GPU) else demand.num_learners
     alone = Demand(demand.runner, demand.num_runners, demand.learner, learners_here)
     if not with_gpus or not fits(alone, others):
@@ -213,19 +213,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
 def _machines() -> list[Bundle]:
-    return [node["Resources"] for node in _nodes()]
+    return [node["Resources"] for node in live_nodes()]
 
 
 def _describe_machines() -> str:
     """What the cluster counts and what of it is free, in words."""
     total, free = ray.cluster_resources(), ray.available_resources()
     names = [name for name in sorted(total) if name in ("CPU", GPU) or _is_custom(name)]
-    count = len(_nodes())
+    count = len(live_nodes())
     parts = [f"{free.get(name, 0.0):g} of {total[name]:g} {name} free" for name in names]
     return f"of {count} machine{'s' if count > 1 else ''} has {', '.join(parts)}"
 

@@ -21,7 +21,7 @@ from parley.platform.engine.rllib.recovery import attended, recover
 from parley.platform.engine.rllib.restorable_algorithm import RestorableAlgorithm
 from parley.platform.engine.rllib.rllib_config import PolicyConfig
 from parley.platform.engine.training_run import TrainingRun
-from parley.platform.records import Facts, Row, State
+from parley.platform.records import Facts, Result, Row, State
 from parley.platform.runs.checkpoints import Checkpoint, CheckpointStore, write_checkpoint
 from parley.platform.runs.run_folder import RunFolder
 from parley.platform.runs.stopping import Interrupting, StopOverdue, StopSignal
@@ -253,7 +253,7 @@ def train_policies(
     make_run: Callable[[Interrupting], AnyRun],
     run_folder: RunFolder,
     display: Display,
-) -> Row:
+) -> Result:
     """Train from a checkpoint or from the beginning to the run's end; its result.
 
     Args:

@@ -18,7 +18,7 @@ from parley.platform.engine.rllib.gradient_algorithm import GradientAlgorithm
 from parley.platform.engine.rllib.gradient_learner import ITERATION
 from parley.platform.engine.rllib.runner_requests import Patience, RunnerError, SamplingError
 from parley.platform.engine.rllib.sequence_batch import make_share
-from parley.platform.records import State
+from parley.platform.records import Settings, State
 
 AnyDelivery = TypeVar("AnyDelivery", bound="Delivery")
 Shares = Mapping[int, Sequence[int]]
@@ -52,7 +52,7 @@ class SequenceAlgorithm(GradientAlgorithm):
         self.iterations_done = 0
 
     def gather(
-        self, method: str, numbers: Iterable[int], arguments: Callable[[Shares], dict[str, Any]]
+        self, method: str, numbers: Iterable[int], arguments: Callable[[Shares], Settings]
     ) -> list[AnyDelivery]:
         """Have the runners do their shares, all of them, whatever happens to a runner meanwhile.
 

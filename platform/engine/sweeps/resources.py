@@ -10,6 +10,7 @@ import ray
 from ray import tune
 
 from parley.platform.cluster.capacity import CPU, count_places
+from parley.platform.cluster.nodes import live_nodes
 from parley.platform.settings.errors import ConfigError
 from parley.platform.settings.sweep import SweepableConfig
 
@@ -36,7 +37,7 @@ def place_trial(bundles: Sequence[Bundle]) -> tune.PlacementGroupFactory:
     Raises:
         ConfigError: the cluster has less than that, so that the trial would wait indefinitely.
     """
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = [node["Resources"] for node in live_nodes()]
     present = ray.cluster_resources()
     for name in dict.fromkeys(name for bundle in bundles for name in bundle):
         wanted, found = total(bundles, name), present.get(name, 0.0)

@@ -27,7 +27,7 @@ from parley.platform.engine.sweeps.trial_folder import SavedMeasure
 from parley.platform.engine.sweeps.watch import SweepHooks
 from parley.platform.engine.sweeps.worker import Trial
 from parley.platform.errors import ParleyError
-from parley.platform.records import Metrics, Row
+from parley.platform.records import Metrics, Result, Row
 from parley.platform.report.choice import CHOICE, Gain, describe_choice
 from parley.platform.runs.checkpoints import Checkpoint
 from parley.platform.runs.result import conclude_run
@@ -51,7 +51,7 @@ class SweepParts:
     """What all trials share; keeps what it has done where it is stopped."""
     trial: Trial
     """One trial, in a worker."""
-    conclude: Callable[[Any, RunFolder, Any, SavedMeasure, Progress], tuple[str, dict[str, Any]]]
+    conclude: Callable[[Any, RunFolder, Any, SavedMeasure, Progress], tuple[str, Metrics]]
     """Takes the best trial's settings, the run, what is shared and the best checkpoint; gives the
     exported checkpoint's place in the run, and its final figures."""
     bundles: Bundles = one_process
@@ -62,7 +62,7 @@ class SweepParts:
 
 def run_sweep(
     config: SweepableConfig, run_folder: RunFolder, resume: bool, parts: SweepParts
-) -> Metrics:
+) -> Result:
     """Prepare, run the trials, and conclude with the best of them; see `commands.running`."""
     records = load_records(config, run_folder.path, resume)
     sweep = SweepRun(config, run_folder, records)
@@ -140,7 +140,7 @@ class SweepRun:
                 hooks,
             )
 
-    def conclude(self, parts: SweepParts, shared: Any, progress: Progress) -> Metrics:
+    def conclude(self, parts: SweepParts, shared: Any, progress: Progress) -> Result:
         """Export and measure the best checkpoint; write the result.
 
         Raises:
@@ -170,9 +170,7 @@ class SweepRun:
         }
         return self._write_result("done", metrics, checkpoint)
 
-    def _judge_choice(
-        self, parts: SweepParts, chosen: TrialRecord, best: SavedMeasure
-    ) -> dict[str, Any]:
+    def _judge_choice(self, parts: SweepParts, chosen: TrialRecord, best: SavedMeasure) -> Metrics:
         """How sure it is that no other trial is as good; empty where there is nothing to compare.
 
         The interval is one of two given trials: among many, the best one by chance looks better.
@@ -240,7 +238,7 @@ class SweepRun:
 
     def _write_result(
         self, status: str, metrics: Mapping[str, Any], checkpoint: str | None
-    ) -> dict[str, Any]:
+    ) -> Result:
         return conclude_run(
             self.run_folder,
             status,

@@ -7,6 +7,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from parley.platform.cluster.nodes import live_nodes
 from parley.platform.runs.run_folder import CONFIG_FILE
 from parley.platform.settings.errors import ConfigError
 
@@ -20,7 +21,7 @@ def check_shared(run_folder: Path) -> None:
     Raises:
         ConfigError: a node does not see it: a trial there would write where nobody looks.
     """
-    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in live_nodes()}
     if len(nodes) < 2:
         return
     probe = ray.remote(num_cpus=0, max_retries=0)(_sees)

@@ -27,7 +27,7 @@ from parley.platform.engine.torch.loss_fault import NonFiniteLossError, write_fa
 from parley.platform.engine.worker_channel import LOOK_INTERVAL_S
 from parley.platform.errors import InputError, ParleyError
 from parley.platform.monitoring.run_monitor import name_run, trial_monitored
-from parley.platform.records import Metrics, Row, Settings
+from parley.platform.records import Row, Settings
 from parley.platform.settings.sweep import SweepableConfig
 from parley.platform.terminal.activities import Teller, listening
 from parley.platform.terminal.quiet import quiet_libraries
@@ -60,7 +60,7 @@ class NonFiniteScoreError(ParleyError, FloatingPointError):
 
 
 def run_in_worker(
-    config: Metrics,
+    config: Settings,
     *,
     trial: Trial,
     base: SweepableConfig,

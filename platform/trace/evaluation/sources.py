@@ -16,7 +16,7 @@ from parley.envs.trace.hidden_markov import HiddenMarkov
 from parley.envs.trace.language import FloatArray, IntArray, Language
 from parley.envs.trace.markov import Markov
 from parley.envs.trace.source import FIRST_SYMBOL
-from parley.platform.records import Facts, Metrics, State
+from parley.platform.records import Metrics
 from parley.platform.report.intervals import bootstrap_rate_interval, unit_share_interval
 from parley.platform.trace.evaluation.execute import read_log_probs, split_rows
 from parley.policies.dhmm_gpt2 import DHMMGPT2ForCausalLM
@@ -34,7 +34,7 @@ def describe_source(
     inputs: Mapping[int, IntArray],
     main_size: int,
     batch_tokens: int,
-) -> Facts:
+) -> Metrics:
     """The figures that only a source of this kind has; none of most languages.
 
     Args:
@@ -178,7 +178,7 @@ def track_hidden_states(
     inputs: Mapping[int, IntArray],
     fit_size: int,
     batch_tokens: int,
-) -> State:
+) -> Metrics:
     """Shares of the hidden states that the model's beliefs and the optimal filter get right.
 
     The probe is fitted on half of the traces of `fit_size` and tested on the other half, and on
@@ -188,7 +188,7 @@ def track_hidden_states(
     filters = model.config.filter_layers if model.config.num_filter_heads else ()
     half = len(inputs[fit_size]) // 2
     tested = {**inputs, fit_size: inputs[fit_size][half:]}
-    metrics: State = {"belief_accuracy": None}
+    metrics: Metrics = {"belief_accuracy": None}
     if filters and half:
         probe = BeliefProbe(model, language, fit_size, inputs[fit_size][:half], batch_tokens)
         right = {size: probe.count_right(size, given) for size, given in tested.items()}
