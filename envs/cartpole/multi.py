@@ -9,7 +9,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from parley.envs.cartpole.parallel import ParallelCartPole
 from parley.envs.cartpole.tokens import IntArray
-from parley.envs.interface import Info, Options
+from parley.envs.interface import AgentSteps, Info, Options
 
 
 class MultiCartPole(MultiAgentEnv):
@@ -52,13 +52,7 @@ class MultiCartPole(MultiAgentEnv):
 
     def step(  # type: ignore[override]
         self, action_dict: dict[str, int]
-    ) -> tuple[
-        dict[str, IntArray],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, Info],
-    ]:
+    ) -> AgentSteps[IntArray]:
         """Push every cart that is still running."""
         observations, rewards, terminated, truncated, infos = self._carts.step(action_dict)
         self.agents = [*self._carts.agents]

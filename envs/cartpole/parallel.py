@@ -10,7 +10,7 @@ from pettingzoo import ParallelEnv
 
 from parley.envs.cartpole.tokens import STEP_TOKENS, IntArray
 from parley.envs.cartpole.vector import VectorCartPole, VectorStep
-from parley.envs.interface import Info, Metadata, Options
+from parley.envs.interface import AgentSteps, Info, Metadata, Options
 
 
 class ParallelCartPole(ParallelEnv[str, IntArray, int]):
@@ -90,15 +90,7 @@ class ParallelCartPole(ParallelEnv[str, IntArray, int]):
         observations = dict(zip(self.agents, tokens, strict=True))
         return observations, {agent: {} for agent in self.agents}
 
-    def step(
-        self, actions: dict[str, int]
-    ) -> tuple[
-        dict[str, IntArray],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, Info],
-    ]:
+    def step(self, actions: dict[str, int]) -> AgentSteps[IntArray]:
         """Push every cart that is still running."""
         if actions.keys() != set(self.agents):
             raise ValueError(
@@ -107,15 +99,7 @@ class ParallelCartPole(ParallelEnv[str, IntArray, int]):
         row = np.array([[actions.get(agent, 0) for agent in self.possible_agents]])
         return self._answer(self._carts.step(row))
 
-    def _answer(
-        self, step: VectorStep
-    ) -> tuple[
-        dict[str, IntArray],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, Info],
-    ]:
+    def _answer(self, step: VectorStep) -> AgentSteps[IntArray]:
         """Give the dictionaries of the carts that acted, and forget those that ended."""
         acted = {
             agent: cart for cart, agent in enumerate(self.possible_agents) if step.acted[0, cart]

@@ -11,7 +11,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from parley.envs.dialogue.aec import Action, AECDialogue, Observation
 from parley.envs.dialogue.rules import Dialogue, DialogueSettings
-from parley.envs.interface import Info, Options
+from parley.envs.interface import AgentSteps, Info, Options
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(DialogueSettings))
 REQUIRED_KEYS = (
@@ -72,13 +72,7 @@ class MultiDialogue(MultiAgentEnv):
 
     def step(  # type: ignore[override]
         self, action_dict: dict[str, Action]
-    ) -> tuple[
-        dict[str, Observation],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, Info],
-    ]:
+    ) -> AgentSteps[Observation]:
         """Let the seat that has the turn speak."""
         if self.dialogue.over:
             raise RuntimeError("the dialogue is over: call reset() before step()")

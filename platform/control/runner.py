@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.utils.metrics import EPISODE_RETURN_MEAN
 
@@ -98,9 +97,8 @@ class VectorEnvRunner(WeightReceiver):
         self._returns = np.zeros((self.num_envs, len(self.agent_ids)))
 
     def make_module(self) -> None:
-        """Build the modules; weights come with the first call."""
-        spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
-        self.module = cast("MultiRLModule", spec.build())
+        """Build the modules, and note which agents each serves."""
+        super().make_module()
         for module_id in self.module.keys():  # noqa: SIM118, no mapping
             cast("TokenModule", self.module[module_id]).eval()
         agents: dict[str, list[int]] = {}

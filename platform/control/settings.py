@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from parley.platform.settings.inputs import Input
 from parley.platform.settings.network import READ_WITH_FILTER, ModelConfig
+from parley.platform.settings.rules import check_warmup
 from parley.platform.settings.sections import (
     Count,
     Discount,
@@ -248,15 +249,7 @@ class ImitationTrainingConfig(Section):
     eval_interval: Positive = 200
     """Gradient steps between evaluations on the held-out episodes."""
 
-    @model_validator(mode="after")
-    def _check_warmup(self) -> Self:
-        if self.warmup_steps >= self.num_steps:
-            raise conflict(
-                "training.warmup_steps",
-                f"training.warmup_steps {self.warmup_steps} leaves nothing of "
-                f"training.num_steps {self.num_steps}; lower the first",
-            )
-        return self
+    _check_warmup = model_validator(mode="after")(check_warmup)
 
 
 class CartPoleImitateConfig(ExperimentConfig):

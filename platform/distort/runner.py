@@ -19,7 +19,6 @@ import ray
 import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from transformers import PreTrainedModel
 
@@ -130,14 +129,9 @@ class DialogueEnvRunner(WeightReceiver):
         self.make_env()
         self.make_module()
 
-    def make_env(self) -> None:
-        """Nothing to make: the rules are plain objects, one for each dialogue."""
-        self.env = None
-
     def make_module(self) -> None:
-        """Build the trained policies; their weights come with every request."""
-        spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
-        self.module = cast("MultiRLModule", spec.build())
+        """Build the trained policies; what spoke for former ones is forgotten."""
+        super().make_module()
         self._trained.clear()
 
     def play(self, state: Mapping[str, Any], request: DialogueRequest) -> DialogueRollout:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from parley.platform.settings.inputs import Input
+from parley.platform.settings.rules import check_heads, check_warmup
 from parley.platform.settings.sections import (
     Count,
     ExperimentConfig,
@@ -66,15 +67,7 @@ class LanguageModelConfig(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout of embeddings, attention and residuals; 0 where the data is larger than the model."""
 
-    @model_validator(mode="after")
-    def _check_heads(self) -> Self:
-        if self.embed_size % self.heads:
-            raise conflict(
-                "model.heads",
-                f"model.heads {self.heads} does not divide model.embed_size {self.embed_size}; "
-                f"choose one of its divisors",
-            )
-        return self
+    _check_heads = model_validator(mode="after")(check_heads)
 
 
 class LanguageTrainingConfig(Section):
@@ -97,15 +90,7 @@ class LanguageTrainingConfig(Section):
     eval_interval: Positive = 200
     """Gradient steps between measures on the selection dialogues."""
 
-    @model_validator(mode="after")
-    def _check_warmup(self) -> Self:
-        if self.warmup_steps >= self.num_steps:
-            raise conflict(
-                "training.warmup_steps",
-                f"training.warmup_steps {self.warmup_steps} leaves nothing of "
-                f"training.num_steps {self.num_steps}; lower the first",
-            )
-        return self
+    _check_warmup = model_validator(mode="after")(check_warmup)
 
 
 class PretrainLearnerConfig(Section):

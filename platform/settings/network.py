@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from parley.platform.settings.rules import check_heads
 from parley.platform.settings.sections import (
     Count,
     NonNegative,
@@ -14,7 +15,6 @@ from parley.platform.settings.sections import (
     ReadIf,
     Section,
     When,
-    conflict,
 )
 from parley.policies.token.table import WITH_FILTER
 
@@ -72,12 +72,4 @@ class ModelConfig(Section):
     mutation_noise: NonNegative = 0.0
     """Scale of the Gumbel noise on the transition logits, in training only."""
 
-    @model_validator(mode="after")
-    def _check_heads(self) -> Self:
-        if self.embed_size % self.heads:
-            raise conflict(
-                "model.heads",
-                f"model.heads {self.heads} does not divide model.embed_size {self.embed_size}; "
-                f"choose one of its divisors",
-            )
-        return self
+    _check_heads = model_validator(mode="after")(check_heads)

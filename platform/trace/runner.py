@@ -15,7 +15,6 @@ import gymnasium
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
@@ -55,15 +54,6 @@ class TraceEnvRunner(WeightReceiver):
         torch.set_num_threads(1)  # runners share a machine: more threads would wait for each other
         self.make_env()
         self.make_module()
-
-    def make_env(self) -> None:
-        """Nothing to make: the rules are plain objects, one for each trace."""
-        self.env = None
-
-    def make_module(self) -> None:
-        """Build the policy; its weights come with every request."""
-        spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
-        self.module = cast("MultiRLModule", spec.build())
 
     @property
     def policy(self) -> LanguageActorCritic:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from parley.platform.settings.inputs import Input
 from parley.platform.settings.network import READ_WITH_FILTER, ModelConfig
+from parley.platform.settings.rules import check_warmup
 from parley.platform.settings.sections import (
     Count,
     Discount,
@@ -121,15 +122,7 @@ class NextTokenConfig(Section):
     """Stop when so much of the selection inputs of every trained size is answered exactly, twice
     in a row; absent: train to the end."""
 
-    @model_validator(mode="after")
-    def _check_warmup(self) -> Self:
-        if self.warmup_steps >= self.num_steps:
-            raise conflict(
-                "training.warmup_steps",
-                f"training.warmup_steps {self.warmup_steps} leaves nothing of "
-                f"training.num_steps {self.num_steps}; lower the first",
-            )
-        return self
+    _check_warmup = model_validator(mode="after")(check_warmup)
 
 
 class TraceEvaluationConfig(Section):

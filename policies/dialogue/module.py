@@ -6,6 +6,7 @@ first message, in the driver as in every runner.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self, cast
 
 import torch
@@ -40,6 +41,6 @@ class DialogueModule(TorchRLModule, InferenceOnlyAPI):
         """Nothing is dropped for inference: runners need the values too."""
         return []
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+    def _forward(self, batch: Mapping[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         logits, values = self.policy(batch[TOKENS], batch[POSITIONS], batch[VALID])
         return {Columns.ACTION_DIST_INPUTS: logits, Columns.VF_PREDS: values}

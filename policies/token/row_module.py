@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from ray.rllib.core.columns import Columns
@@ -30,7 +31,7 @@ class TraceModule(TokenModule):
         """Stay as it is, without noise: an importance ratio compares a function with itself."""
         return self
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+    def _forward(self, batch: Mapping[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         policy = self.policy
         logits, values = score_rows(
             policy.language_model,

@@ -6,6 +6,7 @@ process builds the same one, and is drawn from a seed of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self, cast
 
 import torch
@@ -39,11 +40,13 @@ class TokenModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
         """Switch all parts; RLlib asks for it at every forward pass, mostly in vain."""
         return self if mode == self.training else super().train(mode)
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+    def _forward(self, batch: Mapping[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         logits, values = self.policy(batch[Columns.OBS])
         return {Columns.ACTION_DIST_INPUTS: logits, Columns.VF_PREDS: values}
 
-    def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
+    def compute_values(
+        self, batch: Mapping[str, Tensor], embeddings: Tensor | None = None
+    ) -> Tensor:
         """The values [B] of the windows in `batch`."""
         values: Tensor = self.policy(batch[Columns.OBS])[1]
         return values

@@ -32,16 +32,8 @@ def watch_path(
 ) -> Path | None:
     """Show prompts with every system's answer and what the judge flagged in it.
 
-    Args:
-        path: run, or checkpoint in one.
-        out: text file to write; None: standard output, coloured where it is a terminal.
-        seed: chooses other prompts.
-        iteration: there are none to choose from.
-        show_all: show all prompts that were kept.
-        follow: nothing is added to an evaluation.
-
-    Returns:
-        The file that was written, or None.
+    The arguments are those of `distort.viewing.watch.watch_path`; an evaluation has no iterations
+    to choose from, nothing is added to it that could be followed, and `seed` chooses other prompts.
 
     Raises:
         InputError: an iteration was named, or no answer was kept.

@@ -6,7 +6,7 @@ import hashlib
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import ray
@@ -54,6 +54,15 @@ class WeightReceiver(EnvRunner, Checkpointable):
         self.spaces = kwargs.get("spaces", {})
         self._weights_seq_no = 0
         self._meter = RunnerMeter(self.worker_index or 0)
+
+    def make_env(self) -> None:
+        """Nothing to make where the rules are plain objects, one for each piece of work."""
+        self.env = None
+
+    def make_module(self) -> None:
+        """Build the modules; their weights come with the first request."""
+        spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
+        self.module = cast("MultiRLModule", spec.build())
 
     def attempt(self, method: str, **arguments: Any) -> Any:
         """Call a method; an error comes back as `RunnerFailure`.
