@@ -28,7 +28,8 @@ demo: .venv/.base  ## train CartPole and draw it; let two models talk and report
 # A file of tests at a time for each core; make test WORKERS=0 runs them one after the other.
 WORKERS ?= auto
 PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q --durations=10 \
-	--numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	--numprocesses $(WORKERS) --maxprocesses 8 --max-worker-restart 0 \
+	--dist loadfile --no-loadscope-reorder
 
 test: .venv/.dev  ## the tests that take seconds
 	$(PYTEST) -m "not slow"
