@@ -30,8 +30,10 @@ State = dict[str, Any]
 """
 Batch = dict[str, Any]
 """Columns of a batch by name, each a tensor or array [N, ...]: `{"actions": tensor, ...}`."""
+Spaces = dict[str, Any]
+"""RLlib's spaces by module, as pairs of observation and action: `{"cart": (space, space)}`."""
 Settings = dict[str, Any]
-"""Keyword arguments for a library's constructor: `{"num_learners": 2}`."""
+"""Keyword arguments, or values by the names of settings: `{"num_learners": 2}`."""
 ParameterGroup = dict[str, Any]
 """A group of torch's optimisers: `{"params": [...], "lr_scale": 5.0, "weight_decay": 0.0}`."""
 TuneResult = dict[str, Any]

@@ -29,7 +29,7 @@ from ray.rllib.utils.metrics import EPISODE_RETURN_MEAN
 from parley.platform.control.fragment import EpisodePiece, Fragment, cut_episodes
 from parley.platform.control.vector_task import VectorEnv
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
-from parley.platform.records import Settings, State
+from parley.platform.records import Spaces, State
 from parley.policies.token.window_module import TokenModule
 
 Space = gymnasium.spaces.Space[Any]
@@ -126,7 +126,7 @@ class VectorEnvRunner(WeightReceiver):
         """Play one fragment with the weights at hand (RLlib's own entry)."""
         return self._play()[0]
 
-    def get_spaces(self) -> Settings:
+    def get_spaces(self) -> Spaces:
         """Observation and action space of every module and of the environment."""
         spaces = cast(
             "tuple[Space, Space]", (self.config.observation_space, self.config.action_space)

@@ -31,7 +31,7 @@ from parley.platform.distort.player import (
 )
 from parley.platform.distort.record import PlayedDialogue, PlayFault
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
-from parley.platform.records import Settings
+from parley.platform.records import Spaces
 from parley.policies.dialogue.module import DialogueModule
 from parley.policies.dialogue.parts import build_from_parts
 from parley.policies.dialogue.sampling import Sampling
@@ -161,7 +161,7 @@ class DialogueEnvRunner(WeightReceiver):
             "sample() cannot say who talks to whom; ask for dialogues by play(state, request)"
         )
 
-    def get_spaces(self) -> Settings:
+    def get_spaces(self) -> Spaces:
         """Observation and action space of every module; those of `parley/Dialogue`."""
         spaces = cast(
             "tuple[gymnasium.Space[Any], gymnasium.Space[Any]]",

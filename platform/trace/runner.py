@@ -18,7 +18,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 
 from parley.platform.engine.rllib.weight_receiver import WeightReceiver
-from parley.platform.records import Settings
+from parley.platform.records import Spaces
 from parley.platform.trace.writing import TraceGroup, WritingTask, write_group
 from parley.policies.token.actor_critic import LanguageActorCritic
 from parley.policies.token.row_module import TraceModule
@@ -87,7 +87,7 @@ class TraceEnvRunner(WeightReceiver):
             "sample() cannot say which groups; ask for them by write(state, shares)"
         )
 
-    def get_spaces(self) -> Settings:
+    def get_spaces(self) -> Spaces:
         """Observation and action space of the module; those of the token environments."""
         spaces = cast(
             "tuple[gymnasium.Space[Any], gymnasium.Space[Any]]",

@@ -311,7 +311,11 @@ def test_a_generator_is_tuned_resumed_measured_and_heard_without_a_pickle(
     names = [f"model={model}", f"judges.judge={judge}", f"judges.detector={judge}"]
     tune = ["train", "dialogue/dpo", "--run-dir", str(run)]
     assert main([*tune, *names, *TINY_TUNING]) == 0
-    plant(run / "checkpoints", mark)  # in its reference they would be refused as a change
+    reference = set((run / "reference").iterdir())
+    plant(tmp_path, mark)
+    assert main([*tune, "--resume"]) == 2  # its reference is not as the run left it
+    for planted in set((run / "reference").iterdir()) - reference:
+        planted.unlink()
     assert main([*tune, "--resume"]) == 0
     assert main(["evaluate", str(run)]) == 0
     assert main(["report", str(run)]) == 0

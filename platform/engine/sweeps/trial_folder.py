@@ -3,12 +3,15 @@
 The trial's worker writes it, and holds its lock meanwhile; the sweep's driver reads it. What stands
 here is the truth of a trial from which an interrupted sweep goes on:
 
-    trials/00003/rows.jsonl                 one line for each measure
+    trials/00003/rows.jsonl                 one line for each measure, see below
     trials/00003/checkpoint_000004/row.json the measure that belongs to it
     trials/00003/checkpoint_000004/state/   what the trial wrote
     trials/00003/between/                   the same of a later step, where it was stopped there
     trials/00003/done.json                  the trial came to its end
     trials/00003/error.txt                  what stopped it
+
+A measure is a `Row`: `evaluation` (its number in the trial, from 1), `score`, `seconds` (of the
+trial so far), `config` (dotted key -> value) and the trial's own figures.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ from parley.platform.maxims.judge.topics import Topics
 from parley.platform.maxims.judge.word_order import TrigramOrder
 from parley.platform.maxims.pairs.conversations import count_replies
 from parley.platform.maxims.text.sentences import normalise_space
-from parley.platform.records import State
+from parley.platform.records import Facts
 from parley.platform.runs.cache_folder import build_once, cache_root, find_damage
 from parley.platform.runs.files import to_json
 from parley.platform.terminal.progress import shown
@@ -325,7 +325,7 @@ def _make_encoder(recipe: JudgeRecipe, turns: Sequence[str]) -> TurnEncoder:
     return learn_words(turns, recipe.word_width, recipe.seed)
 
 
-def _state_facts(recipe: JudgeRecipe, split: Split, seconds: float) -> State:
+def _state_facts(recipe: JudgeRecipe, split: Split, seconds: float) -> Facts:
     return {
         "recipe": asdict(recipe),
         "seconds": seconds,
