@@ -128,7 +128,8 @@ def test_an_error_of_a_runners_code_is_raised_at_once(local_ray: None) -> None:
     try:
         algorithm.train()
         algorithm.env_runner_group.foreach_env_runner(break_env, local_env_runner=False)
-        with pytest.raises(RunnerError, match=r"'NoneType' .*; at platform/control/runner\.py:\d+; in env"):
+        place = r"'NoneType' .*; at platform/control/runner\.py:\d+; in env"
+        with pytest.raises(RunnerError, match=place):
             algorithm.train()
     finally:
         algorithm.stop()
